@@ -1,0 +1,54 @@
+"""The speed of light for LLM inference: how fast a model can run on a machine, and what stops it.
+
+    >>> from sol import floor
+    >>> floor("qwen2.5-7b", "h100", ctx=2048)
+    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2048 · bf16: 4.256 ms, memory-bound>
+
+Importing this package loads none of it; each name is found when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "floor": "sol.answers.floor",
+    "table": "sol.answers.table",
+    "gpus": "sol.answers.catalogue",
+    "models": "sol.answers.catalogue",
+    "formats": "sol.answers.catalogue",
+    "show": "sol.answers.catalogue",
+    "load_gpu": "sol.sources.database",
+    "load_format": "sol.sources.database",
+    "load_model": "sol.answers.question",
+    "plot_roofline": "sol.views.plot",
+    "plot_intensity": "sol.views.plot",
+    "Floor": "sol.answers.result",
+    "Table": "sol.tabular",
+    "GPU": "sol.specs.hardware",
+    "Model": "sol.specs.model",
+    "NumberFormat": "sol.specs.formats",
+    "SolError": "sol.errors",
+    "UnknownName": "sol.errors",
+    "MissingSpec": "sol.errors",
+    "InvalidInput": "sol.errors",
+    "DoesNotFit": "sol.errors",
+    "BadFile": "sol.errors",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605  # a list of the names above, written once
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'sol' has no attribute '{name}'; it has: {', '.join(__all__)}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

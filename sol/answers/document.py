@@ -1,0 +1,64 @@
+"""Results as one plain JSON document: schema version, inputs, outputs with units in the keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.tabular import Table
+
+if TYPE_CHECKING:
+    from sol.answers.result import Floor
+
+SCHEMA_VERSION = 1
+
+
+def document(
+    kind: str, *, inputs: dict[str, Any], outputs: Any, assumptions: Any = (), sources: Any = (), warnings: Any = ()
+) -> dict[str, Any]:
+    """The envelope every `--json` answer has."""
+    return {
+        "schema_version": SCHEMA_VERSION, "kind": kind, "inputs": inputs, "outputs": outputs,
+        "assumptions": list(assumptions), "sources": list(sources), "warnings": list(warnings),
+    }  # fmt: skip
+
+
+OUTPUTS = (
+    "latency_s", "serial_s", "memory_s", "compute_s", "bound", "is_bound", "tokens_per_s", "tokens_per_s_per_user",
+    "tokens_per_s_per_gpu", "moved_bytes", "moved_weight_bytes", "moved_kv_bytes", "flops", "intensity", "ridge",
+    "resident_bytes", "fits", "devices",
+)  # fmt: skip
+
+
+def floor_document(f: Floor) -> dict[str, Any]:
+    """A floor as plain JSON values; arrays as nested lists of the sweep's shape."""
+    q = f.question
+    inputs = {
+        "model": q.model.id, "gpu": q.gpu.id, "phase": q.phase, "batch": plain(q.step.batch, f), "ctx": plain(q.ctx, f),
+        "new_tokens": plain(q.step.new_tokens, f), "cached_tokens": plain(q.cached_tokens, f), "logits": q.step.logits,
+        "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": q.routing, "fusion": q.fusion,
+    }  # fmt: skip
+    outputs: dict[str, Any] = {name: plain(getattr(f, name), f) for name in OUTPUTS}
+    outputs["capacity_bytes"] = q.gpu.memory_bytes
+    outputs["capacity_basis"] = q.gpu.capacity_basis
+    if f.is_point:
+        outputs["operators"] = f.operators.to_dicts()
+    return document("floor", inputs=inputs, outputs=outputs, assumptions=f.assumptions, sources=f.sources().to_dicts(), warnings=f.warnings)
+
+
+def plain(value: Any, f: Floor) -> Any:
+    """Numbers and strings as they are; arrays as lists, and as plain numbers where the result is one point."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if f.is_point:
+        return value.reshape(-1)[0].item()
+    return value.tolist()
+
+
+def table_document(kind: str, table: Table, inputs: dict[str, Any]) -> dict[str, Any]:
+    """A table as a document: its rows are the outputs."""
+    return document(
+        kind, inputs=inputs, outputs=table.to_dicts(),
+        assumptions=table.meta.get("assumptions", ()), sources=table.meta.get("sources", ()), warnings=table.meta.get("warnings", ()),
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""The answer with its work shown: each row's formula with the numbers in it, then the sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sol.errors import InvalidInput
+from sol.physics.operators import Operator, step_operators
+from sol.physics.roofline import price
+from sol.tabular import Text
+from sol.units import show_bytes, show_flops, show_rate, show_seconds
+
+if TYPE_CHECKING:
+    from sol.answers.result import Floor
+
+
+def explain(f: Floor) -> Text:
+    """The formula with the numbers in it, row by row. Raises `InvalidInput` for a sweep: index one point of it."""
+    if not f.is_point:
+        raise InvalidInput("explain() shows the work of one point; index the sweep first, for instance f[0].explain()")
+    q = f.question
+    b, n, past = (a.item() for a in (q.step.batch, q.step.new_tokens, q.step.past_tokens))
+    rates = q.rates
+    lines = [
+        f.heading(),
+        "",
+        "floor  = max( Σ bytes / bandwidth , Σ flops / ceiling )",
+        "serial = Σ max( bytes / bandwidth , flops / peak ), operator by operator",
+        "",
+        f"T = batch·new tokens = {b:g}·{n:g} = {b * n:g}; {past:g} tokens cached per sequence",
+        f"bandwidth {show_rate(rates.memory_bytes_per_s, 'B/s')}"
+        + "".join(f"; {c} peak {show_rate(p, 'FLOP/s')}" for c, p in (rates.peak or {}).items())
+        + _ceilings(f),
+        *(f"{w}" for w in f.warnings),
+        "",
+    ]
+    for op in step_operators(q.model, q.step, q.storage, q.routing, q.fusion):
+        lines += _row(op, f)
+    memory, floor = show_seconds(f.memory_s, 4), show_seconds(f.latency_s, 4)
+    lines += [
+        "totals",
+        f"  memory   Σ bytes / bandwidth = {show_bytes(f.moved_bytes)} / {show_rate(rates.memory_bytes_per_s, 'B/s')} = {memory}",
+    ]
+    if f.compute_s is not None:
+        compute = show_seconds(f.compute_s, 4)
+        lines.append(f"  compute  Σ flops / ceiling = {show_flops(f.flops)}FLOP → {compute}")
+        lines.append(f"  floor    max({memory}, {compute}) = {floor}, {f.bound}-bound")
+    else:
+        lines.append(f"  floor    {floor}, memory only")
+    lines.append(f"  serial   {show_seconds(f.serial_s, 4)}")
+    lines += ["", "assumes", *(f"  {a}" for a in f.assumptions)]
+    return Text("\n".join(lines))
+
+
+def _ceilings(f: Floor) -> str:
+    rates = f.question.rates
+    if rates.peak is None or rates.ceiling is None:
+        return ""
+    above = {c: v for c, v in rates.ceiling.items() if v > rates.peak.get(c, v)}
+    return "".join(f"; {c} ceiling {show_rate(v, 'FLOP/s')}" for c, v in above.items())
+
+
+def _row(op: Operator, f: Floor) -> list[str]:
+    """One operator: its shape, bytes, FLOPs and time."""
+    q = f.question
+    weight, kv, spilled, flops = (_number(v) for v in (op.weight_bytes, op.kv_bytes, op.activation_bytes, op.flops))
+    times = price(op, q.rates)
+    bandwidth = show_rate(q.rates.memory_bytes_per_s, "B/s")
+    lines = [f"{op.name}" + (f"  ×{op.layers} layers" if op.layers > 1 else "")]
+    lines.append(f"  shape    {op.shape}")
+    if weight:
+        lines.append(f"  weights  {show_bytes(weight)}  ({weight:,.0f} B)")
+    if kv:
+        past, new = q.step.past_tokens.item(), q.step.new_tokens.item()
+        lines.append(f"  kv       {show_bytes(kv)}: {past:g} cached tokens read, {new:g} written, per sequence")
+    if spilled:
+        lines.append(f"  spilled  {show_bytes(spilled)} of activations through memory, {op.kernels} kernels (serial only)")
+    if flops:
+        lines.append(f"  flops    {show_flops(flops)}FLOP in {op.compute}")
+    moved = f"{show_bytes(weight + kv + spilled)} / {bandwidth}"
+    if q.rates.peak is None or not flops:
+        lines.append(f"  time     {moved} = {show_seconds(_number(times.serial_s), 4)}")
+    else:
+        at_peak = f"{show_flops(flops)}FLOP / {show_rate(q.rates.peak[op.compute], 'FLOP/s')}"
+        lines.append(f"  time     max({moved}, {at_peak}) = {show_seconds(_number(times.serial_s), 4)}")
+    return [*lines, ""]
+
+
+def _number(value: Any) -> float:
+    return float(value if isinstance(value, float | int) else value.item())

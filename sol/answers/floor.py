@@ -1,0 +1,133 @@
+"""How fast can one step be, on one device, from arithmetic alone?
+
+`floor` is a bound: compulsory bytes at peak bandwidth, compulsory FLOPs at the fastest sourced rate,
+perfectly overlapped. Nothing here is an efficiency.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.question import Question, ask
+from sol.answers.result import Floor
+from sol.answers.rows import operator_table
+from sol.errors import DoesNotFit
+from sol.physics.capacity import resident_bytes
+from sol.physics.operators import Operator, step_operators
+from sol.physics.roofline import Times, sweep, total
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.step import Step
+
+
+def floor(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | None = None, kv_dtype: str | None = None,
+    routing: str = "expected", fusion: str = "ideal",
+) -> Floor:  # fmt: skip
+    """The floor of one decode or prefill step: the time no implementation can beat.
+
+        floor = max( Σ bytes / bandwidth , Σ flops / ceiling )
+
+    Every number may be a scalar or an array; arrays broadcast, and a cell of a sweep equals its scalar.
+
+    Parameters
+    ----------
+    model : id ("qwen2.5-7b"), Hugging Face id, path of a config.json, or a `Model`.
+    gpu : id or alias ("h100"), or a `GPU`.
+    ctx : tokens in the KV cache (decode), or tokens of the prompt (prefill) [token].
+    batch : sequences in the step [1]; an average may be fractional.
+    phase : "decode", or "prefill" (of which `cached_tokens` are already in the cache).
+    new_tokens : tokens computed per sequence in decode [token]; more than one verifies drafts.
+    logits : "last", "all" or "none"; by default all in decode, last in prefill.
+    dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
+    routing : "expected", "min" (the only bound) or "max" distinct experts.
+    fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.
+
+    Returns
+    -------
+    Floor : latencies [s], bytes [B], FLOPs [FLOP], the operators, assumptions and sources.
+
+    Raises
+    ------
+    UnknownName, InvalidInput, MissingSpec, BadFile, and DoesNotFit for one point (a sweep has `fits`).
+
+    Ignores launches, host time, achievable bandwidth: those belong to an estimate.
+
+    >>> floor("qwen2.5-7b", "h100", ctx=2048)
+    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2048 · bf16: 4.256 ms, memory-bound>
+    """
+    question = ask(
+        model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
+        dtype=dtype, kv_dtype=kv_dtype, routing=routing, fusion=fusion,
+    )  # fmt: skip
+    result = answer(question)
+    if question.scalar and result.fits is False:
+        raise _does_not_fit(question)
+    return result
+
+
+def answer(q: Question) -> Floor:
+    """The floor of a resolved question, fitting or not."""
+
+    def rows(step: Step) -> list[Operator]:
+        return step_operators(q.model, step, q.storage, q.routing, q.fusion)
+
+    weights, kv, activations = resident_bytes(q.model, q.step, q.storage)
+    resident = weights + kv + activations
+    capacity = q.gpu.memory_bytes
+    tokens = q.step.batch * q.step.new_tokens
+    is_bound = ~(tokens > 1.0) if q.model.is_moe and q.routing != "min" else np.array([True])
+    if q.scalar:
+        one = rows(q.step)
+        times = total(one, q.rates)
+        table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
+        show = _item
+    else:
+        times = sweep(q.step, q.rates, rows)
+        table = lambda: operator_table(rows(q.step), times, q.rates)  # noqa: E731  # as above, computed again on demand
+        shape = np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape)
+        show = lambda value: _spread(value, shape)  # noqa: E731
+    return Floor(
+        question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
+        compute_s=None if q.rates.peak is None else show(times.compute_s),
+        moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
+        resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
+        _rows=table, _at=lambda index: answer(_point(q, times, index)),
+    )  # fmt: skip
+
+
+def _item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) else value
+
+
+def _spread(value: Any, shape: tuple[int, ...]) -> Any:
+    """A read-only array of the sweep's shape; smaller ones are views, not copies."""
+    return np.broadcast_to(value, shape)
+
+
+def _point(q: Question, times: Times, index: Any) -> Question:
+    shape = np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape)
+
+    def pick(array: Any) -> Any:
+        return np.array([np.broadcast_to(array, shape)[index].item()])
+
+    step = Step(pick(q.step.batch), pick(q.step.new_tokens), pick(q.step.past_tokens), q.step.logits)
+    return Question(
+        q.model, q.gpu, q.phase, step, pick(q.ctx), pick(q.cached_tokens), q.storage, q.rates, q.routing, q.fusion, True,
+        q.assumptions, q.warnings,
+    )  # fmt: skip
+
+
+def _does_not_fit(q: Question) -> DoesNotFit:
+    parts = [float(np.max(p)) for p in resident_bytes(q.model, q.step, q.storage)]
+    need, capacity = sum(parts), q.gpu.memory_bytes or 0.0
+    return DoesNotFit(
+        f"does not fit: {need / 1e9:.1f} GB needed (weights {parts[0] / 1e9:.1f}, kv {parts[1] / 1e9:.1f}, "
+        f"activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB on 1×{q.gpu.id}; it takes {math.ceil(need / capacity)} of them, "
+        f"a narrower dtype or less ctx or batch (sol table shows its floor all the same)"
+    )

@@ -1,0 +1,246 @@
+"""From what was typed to records and arrays: the one door where names, numbers and options are checked.
+
+Everything below sees only frozen records and float64 arrays of at least one dimension. What was
+assumed on the way is written down as it is decided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from sol.errors import InvalidInput, MissingSpec
+from sol.physics.roofline import Rates
+from sol.sources.config_json import load_config
+from sol.sources.database import built_in_model, load_format, load_gpu, require_model
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One question, resolved: records, the step's arrays, and how it was asked."""
+
+    model: Model
+    gpu: GPU
+    phase: Phase
+    step: Step
+    ctx: Array
+    cached_tokens: Array
+    storage: Storage
+    rates: Rates
+    routing: Routing
+    fusion: Fusion
+    scalar: bool
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def ask(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | None = None, kv_dtype: str | None = None,
+    routing: str = "expected", fusion: str = "ideal",
+) -> Question:  # fmt: skip
+    """Resolve a question about one model on one device.
+
+    Raises `UnknownName`, `InvalidInput`, `MissingSpec` or `BadFile`, one line each.
+    """
+    the_model, the_gpu = load_model(model), resolve_gpu(gpu)
+    the_phase: Phase = _one_of("phase", phase, get_args(Phase))
+    the_routing: Routing = _one_of("routing", routing, get_args(Routing))
+    the_fusion: Fusion = _one_of("fusion", fusion, get_args(Fusion))
+    rows: Logits | None = None if logits is None else _one_of("logits", logits, get_args(Logits))
+    b = numbers("batch", batch, above=0.0)
+    c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
+    n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
+    _broadcast(batch=b, ctx=c, new_tokens=n, cached_tokens=cached)
+    if phase == "decode":
+        _reject("cached_tokens", cached, 0.0, "phase='decode' takes the cached tokens as ctx; leave cached_tokens out")
+        step = Step(b, n, c, rows or "all")
+    else:
+        _reject("new_tokens", n, 1.0, "phase='prefill' computes ctx − cached_tokens new tokens; leave new_tokens out")
+        if not (cached < c).all():
+            over = cached >= c
+            raise InvalidInput(f"cached_tokens={_first(cached, over)} is not below ctx={_first(c, over)}; at least one token must be new")
+        step = Step(b, c - cached, cached, rows or "last")
+    storage, rates, assumptions, warnings = _decided(the_model, the_gpu, dtype, kv_dtype)
+    return Question(
+        the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
+        all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)),
+        (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion)), warnings,
+    )  # fmt: skip
+
+
+def resolve_gpu(gpu: str | GPU) -> GPU:
+    """A device from its id or alias; a `GPU` is itself."""
+    if isinstance(gpu, GPU):
+        return gpu
+    if isinstance(gpu, str):
+        return load_gpu(gpu)
+    raise InvalidInput(f"gpu {gpu!r} is neither a name nor a GPU; sol gpus lists the names")
+
+
+def load_model(model: str | Path | Model) -> Model:
+    """A model from its id, its Hugging Face id, or the path of its config.json; a `Model` is itself."""
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, str):
+        known = built_in_model(model)
+        if known is not None:
+            return known
+        if model.endswith(".json") or model.startswith((".", "/", "~")) or Path(model).exists():
+            return load_config(Path(model).expanduser())
+        return require_model(model)
+    if isinstance(model, Path):
+        return load_config(model.expanduser())
+    raise InvalidInput(f"model {model!r} is neither a name, a path nor a Model; sol models lists the names")
+
+
+def numbers(field: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Array:
+    """`value` as a float64 array of at least one dimension, finite and in range.
+
+    Raises `InvalidInput` naming the field and the first bad value.
+    """
+    if type(value) is int or type(value) is float:  # the fast path: a plain number
+        if math.isfinite(value) and (above is None or value > above) and (at_least is None or value >= at_least):
+            try:
+                return np.array([float(value)])
+            except OverflowError:
+                raise InvalidInput(f"{field}={value!r} is too large") from None
+        raise _out_of_range(field, value, above)
+    if isinstance(value, str | bytes | bool | None | dict | set):
+        raise InvalidInput(f"{field}={value!r} is not a number")
+    try:
+        array = np.array(value, dtype=np.float64, ndmin=1)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"{field}={value!r} is not a number or an array of numbers") from None
+    if array.size == 0:
+        raise InvalidInput(f"{field} is empty; give at least one value")
+    bad = ~np.isfinite(array)
+    bad |= (array <= above) if above is not None else (array < (at_least or 0.0))
+    if bad.any():
+        raise _out_of_range(field, _first(array, bad), above)
+    return array
+
+
+def _out_of_range(field: str, value: Any, above: float | None) -> InvalidInput:
+    wanted = f"above {above:g}" if above is not None else "zero or more"
+    return InvalidInput(f"{field}={value!r} has no meaning; it must be a finite number {wanted}")
+
+
+def _first(array: Array, bad: Any) -> Any:
+    value = np.broadcast_to(array, bad.shape)[bad].flat[0].item()
+    return int(value) if math.isfinite(value) and value == int(value) else value
+
+
+def _reject(field: str, array: Array, default: float, why: str) -> None:
+    if (array != default).any():
+        raise InvalidInput(f"{field}={_first(array, array != default)}: {why}")
+
+
+def _broadcast(**arrays: Array) -> None:
+    try:
+        np.broadcast_shapes(*(a.shape for a in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{k} {a.shape}" for k, a in arrays.items() if a.size > 1)
+        raise InvalidInput(f"shapes do not broadcast: {shapes}; use np.meshgrid or [:, None]") from None
+
+
+def _one_of(field: str, value: Any, allowed: Iterable[str]) -> Any:
+    if value not in allowed:
+        raise InvalidInput(f"{field}={value!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _decided(model: Model, gpu: GPU, dtype: str | None, kv_dtype: str | None) -> tuple[Storage, Rates, tuple[str, ...], tuple[str, ...]]:
+    """Formats, rates, and what was assumed in choosing them; the same for every step of a model on a device."""
+    base, why_base = _base_format(model, gpu, dtype)
+    weights = base if dtype is None else load_format(dtype)
+    cache = base if kv_dtype is None else load_format(kv_dtype)
+    if not cache.cache:
+        raise InvalidInput(f"kv_dtype={kv_dtype} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
+    storage = Storage(weights, base, cache)
+    rates, warning = _rates(gpu, storage, dtype)
+    assumptions = [f"weights {weights.id} ({why_base if weights is base else 'as asked'})"]
+    left = [c for c in ("embedding", "lm_head", "norm", "router", "bias") if c not in weights.covers]
+    if left:
+        kept = [c for c in left if c != "router" or model.is_moe]
+        assumptions.append(f"{', '.join(kept)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included")
+    assumptions.append(f"kv cache {cache.id} ({'as asked' if kv_dtype is not None else '16-bit unless asked'})")
+    assumptions.append("cold cache: every byte comes from memory once a step")
+    assumptions.append("no skipped work: no speculation, shared prefixes, lossless compression or sparsity")
+    if gpu.memory_bytes is not None and gpu.capacity_basis != "driver":
+        assumptions.append(f"capacity as {gpu.capacity_basis}, not as a driver reports it")
+    if gpu.unified_memory:
+        assumptions.append("unified memory: the device has all of it, bandwidth and capacity")
+    return storage, rates, tuple(assumptions), (warning,) if warning else ()
+
+
+def _base_format(model: Model, gpu: GPU, dtype: str | None) -> tuple[NumberFormat, str]:
+    """The 16-bit format of everything the weight format does not cover, and why it was chosen."""
+    if dtype is not None and load_format(dtype).compute in ("bf16", "fp16"):
+        return load_format(dtype), "as asked"
+    if dtype is None and model.quantization:
+        raise MissingSpec(
+            f"{model.id} is quantised by {model.quantization}; say its weight format, for instance dtype='w4a16' or dtype='fp8'"
+        )
+    said = model.dtype if model.dtype is not None else "bf16"
+    if said not in ("bf16", "fp16"):
+        if dtype is None:
+            raise MissingSpec(f"{model.id} is stored as {said}, which has no format here; say dtype='bf16' or another (sol formats)")
+        said = "bf16"
+    why = "as its config says" if model.dtype == said else "no dtype in its config"
+    other = "fp16" if said == "bf16" else "bf16"
+    if said in gpu.lacks and other not in gpu.lacks:
+        return load_format(other), f"{gpu.id} has no {said}"
+    return load_format(said), why
+
+
+def _rates(gpu: GPU, storage: Storage, dtype: str | None) -> tuple[Rates, str]:
+    """Peaks and ceilings of the formats this storage computes in; memory only where the 16-bit peak is unsourced."""
+    base = storage.base.compute
+    if base in gpu.lacks and dtype is not None:
+        raise _missing_format(gpu, base, dtype)
+    needed = {base, storage.compute("linear"), storage.compute("experts")}
+    for compute in sorted(needed - {base}):
+        if gpu.peak(compute) is None:
+            raise _missing_format(gpu, compute, dtype or "")
+    if gpu.peak(base) is None:
+        return Rates(gpu.memory_bytes_per_s, None, None), f"memory only: no source gives {gpu.id} a {base} rate"
+    peak = {c: float(gpu.flops_per_s[c]) for c in needed}
+    ceiling = {c: gpu.ceiling(c) or peak[c] for c in needed}
+    cache = storage.cache.compute  # attention over a narrow cache may run at that format's rate: only the floor assumes so
+    narrow = gpu.ceiling(cache) if cache not in ("16-bit", base) else None
+    ceiling.setdefault(cache, max(narrow or 0.0, ceiling[base]))
+    return Rates(gpu.memory_bytes_per_s, peak, ceiling), ""
+
+
+def _missing_format(gpu: GPU, compute: str, asked: str) -> MissingSpec:
+    """The error for a format the device lacks, or has no sourced rate for: it names the ones it has."""
+    has = ", ".join(gpu.flops_per_s) or "no sourced rate at all"
+    reason = f"{gpu.id} has no {compute} units" if compute in gpu.lacks else f"no source gives {gpu.id} a {compute} rate"
+    stored = {"fp8": "; w8a16 stores 8 bits and computes in 16", "int8": "; w8a16 stores 8 bits and computes in 16"}
+    return MissingSpec(f"dtype {asked} needs {compute} compute, and {reason}; it has: {has}{stored.get(compute, '')}")
+
+
+def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:
+    lines = []
+    if model.is_moe:
+        meaning = {
+            "expected": "E·(1 − (1 − k/E)^T) distinct experts per layer, tokens routed uniformly",
+            "min": "every token chooses the same k experts",
+            "max": "no two tokens share an expert until all are used",
+        }[routing]
+        lines.append(f"routing {routing}: {meaning}")
+    if fusion != "ideal":
+        lines.append(f"fusion {fusion}: activations through memory count in the serial floor, never in the floor")
+    return tuple(lines)

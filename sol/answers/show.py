@@ -1,0 +1,173 @@
+"""A floor as people read it: headline, breakdown, what was assumed."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.tabular import Column, Table, render
+from sol.units import show_bytes, show_flops, show_gib, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.result import Floor
+
+
+def floor_text(f: Floor, width: int | None = None) -> str:
+    """The answer as text no wider than `width` columns."""
+    return render(floor_rich(f), width)
+
+
+def floor_rich(f: Floor) -> Any:
+    """The answer as something rich can print."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text as RichText
+
+    body = breakdown(f) if f.is_point else points(f)
+    lines = headline(f) if f.is_point else []
+    notes = [
+        *(f"note: {w}" for w in f.warnings),
+        "assumes: " + " · ".join(f.assumptions),
+        "sources: sol explain … --sources, or .sources()",
+    ]
+    indent = (0, 0, 0, 2)
+    parts: list[Any] = [RichText(f.heading(), style="bold"), "", *(Padding(RichText(line), indent) for line in lines)]
+    parts += ["", body, ""] if lines else [body, ""]
+    return Group(*parts, *(Padding(RichText(note, style="dim"), indent) for note in notes))
+
+
+def headline(f: Floor) -> list[str]:
+    """The floor, what moves, and whether it fits."""
+    per = "token" if f.question.phase == "decode" and f.question.step.new_tokens[0] == 1 else "step"
+    ridge = "" if f.ridge is None else f", {_ratio(f.intensity)} FLOP/B against a ridge of {_ratio(f.ridge)}"
+    rate = "tok/s" if f.question.phase == "decode" else "prompt tok/s"
+    lines = [
+        f"floor    {show_seconds(f.latency_s, 4)}/{per}   {significant(f.tokens_per_s)} {rate}   {f.bound}-bound{ridge}",
+        f"serial   {show_seconds(f.serial_s, 4)}   the same operators one after the other",
+    ]
+    moved = f.moved_bytes
+    lines.append(
+        f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "
+        f"KV  {show_bytes(f.moved_kv_bytes)}  {100 * f.moved_kv_bytes / moved:.1f} %     {fits(f)}"
+    )
+    if not f.is_bound:
+        lines.append("not a strict bound: skewed routing may touch fewer experts (routing=min is the bound)")
+    return lines
+
+
+def fits(f: Floor) -> str:
+    """ "fits: 14.3 of 79.6 GiB", or why that cannot be said."""
+    capacity = f.question.gpu.memory_bytes
+    if capacity is None:
+        return f"needs {show_gib(f.resident_bytes)} GiB; capacity unknown"
+    word = "fits" if f.fits else "does not fit"
+    return f"{word}: {show_gib(f.resident_bytes)} of {show_gib(capacity)} GiB"
+
+
+def time_column(whole_s: float) -> Column:
+    """A column of seconds in the one unit that suits the whole, so that its rows compare at a glance."""
+    scale, unit = next(((s, u) for s, u in ((1.0, "s"), (1e-3, "ms")) if whole_s >= s), (1e-6, "µs"))
+    decimals = max(0, 3 - math.floor(math.log10(whole_s / scale)))
+    return Column("serial_s", unit, lambda v: f"{v / scale:,.{decimals}f}")
+
+
+def breakdown(f: Floor) -> Table:
+    """The operator rows that matter to a reader, widest share first, rows without cost left out."""
+    table = f.operators
+    keep = [r for r in table.to_dicts() if r["serial_s"] or r["flops"]]
+    keep.sort(key=lambda r: -r["serial_s"])
+    moved = f.moved_bytes
+    spills = f.question.fusion != "ideal"
+    columns = [
+        Column("operator", "operator", left=True),
+        time_column(f.serial_s),
+        Column("share", "share", lambda v: f"{100 * v:.1f} %"),
+        Column("moved_bytes", "bytes", show_bytes),
+        *([Column("activation_bytes", "activations", show_bytes), Column("kernels", "kernels")] if spills else []),
+        Column("flops", "flops", show_flops),
+        Column("bound", "bound", left=True),
+    ]
+    rows = []
+    for r in keep:
+        spilled = (r["activation_bytes"], r["kernels"]) if spills else ()
+        rows.append(
+            (r["operator"], r["serial_s"], r["share"], r["moved_weight_bytes"] + r["moved_kv_bytes"], *spilled, r["flops"], r["bound"])
+        )
+    assert table.total is not None
+    all_spilled = (table.total[6], table.total[8]) if spills else ()
+    total = ("total", f.serial_s, 1.0, moved, *all_spilled, f.flops, "")
+    return Table(columns=tuple(columns), rows=tuple(rows), total=total)
+
+
+MAX_POINTS = 40
+
+
+def points(f: Floor) -> Table:
+    """A sweep, one line a point (the first ones of a large sweep)."""
+    q, shape = f.question, np.shape(f.latency_s)
+    varying = [
+        (name, np.broadcast_to(values, shape).ravel())
+        for name, values in (("batch", q.step.batch), ("ctx", q.ctx), ("cached_tokens", q.cached_tokens), ("new_tokens", q.step.new_tokens))
+        if values.size > 1 and not (name == "new_tokens" and q.phase == "prefill")
+    ]
+    capacity = q.gpu.memory_bytes
+    bounds, fit = f.bound.ravel(), None if f.fits is None else f.fits.ravel()
+    latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
+    intensity, resident = np.asarray(f.intensity).ravel(), f.resident_bytes.ravel()
+    shown = min(latency.size, MAX_POINTS)
+    rows = tuple(
+        (*(float(v[i]) for _, v in varying), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
+         float(resident[i]), None if fit is None else bool(fit[i]))
+        for i in range(shown)
+    )  # fmt: skip
+    more = () if shown == latency.size else (f"… {latency.size - shown:,} more points; every array of the result holds them all",)
+    columns = (
+        *(Column(name, name.removesuffix("_tokens"), lambda v: f"{v:g}") for name, _ in varying),
+        Column("latency_s", "floor", lambda v: show_seconds(v, 4)),
+        Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
+        Column("tokens_per_s", "tok/s", significant),
+        Column("bound", "bound", left=True),
+        Column("intensity", "FLOP/B", _ratio),
+        Column("resident_bytes", "GiB", show_gib),
+        Column("fits", "fits" if capacity is None else f"of {show_gib(capacity)}", lambda v: "fits" if v else "no", left=True),
+    )
+    return Table(columns=columns, rows=rows, footer=more)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def floor_html(f: Floor) -> str:
+    """The answer as HTML for a notebook: the same lines and the same table."""
+    lines = "".join(f"<div>{html.escape(line)}</div>" for line in (headline(f) if f.is_point else []))
+    body = (breakdown(f) if f.is_point else points(f))._repr_html_()
+    notes = "".join(f"<li>{html.escape(n)}</li>" for n in (*f.warnings, *f.assumptions))
+    return f"<div><b>{html.escape(f.heading())}</b>{lines}{body}<details><summary>assumes</summary><ul>{notes}</ul></details></div>"
+
+
+def sources_rich(table: Table) -> Any:
+    """A bibliography as text: the facts in a table, each pointing to a numbered source below it."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text as RichText
+
+    numbers: dict[tuple[str, str | None], int] = {}
+    rows = []
+    for r in table.to_dicts():
+        number = numbers.setdefault((r["source"], r["where"]), len(numbers) + 1)
+        rows.append((r["fact"], r["value"], r["evidence"], r["printed"], f"[{number}]"))
+    columns = (*table.columns[:4], Column("source", "source"))
+    body = Table(columns=columns, rows=tuple(rows))
+    parts: list[Any] = [RichText(table.title, style="bold"), ""] if table.title else []
+    parts += [body, ""]
+    for (title, where), n in numbers.items():
+        parts.append(Padding(RichText(f"[{n}] {title}"), (0, 0, 0, 2)))
+        if where:  # on a line of its own and never broken, so that it can be clicked or copied
+            parts.append(RichText(f"      {where}", no_wrap=True, overflow="ignore"))
+    if table.footer:
+        parts += ["", *(Padding(RichText(line, style="dim"), (0, 0, 0, 2)) for line in table.footer)]
+    return Group(*parts)

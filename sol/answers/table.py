@@ -1,0 +1,105 @@
+"""Many devices side by side: the floor of one step on each, and what stands in the way."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from sol.answers.floor import answer
+from sol.answers.question import ask, load_model, resolve_gpu
+from sol.answers.result import Floor
+from sol.errors import InvalidInput, MissingSpec
+from sol.sources.database import gpu_ids
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.tabular import Column, Table, joined
+from sol.units import show_bytes, significant
+
+COLUMNS = (
+    Column("device", "device", left=True),
+    Column("latency_s", "floor ms", lambda v: significant(v * 1e3)),
+    Column("tokens_per_s", "tok/s", significant),
+    Column("bound", "bound", left=True),
+    Column("memory_bytes_per_s", "GB/s", lambda v: f"{v / 1e9:.0f}"),
+    Column("needs", "needs", lambda v: f"{v}"),
+    Column("note", "note", left=True),
+)
+
+
+def table(
+    model: str | Path | Model = "qwen2.5-7b", gpus: str | list[str | GPU] | tuple[str | GPU, ...] = "all", *, ctx: float = 2048,
+    batch: float = 1, phase: str = "decode", new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None,
+    dtype: str | None = None, kv_dtype: str | None = None, routing: str = "expected", fusion: str = "ideal",
+) -> Table:  # fmt: skip
+    """The floor of one step on each of many devices, fastest first; what is missing or too large is a note in its row.
+
+    `gpus` is "all", names separated by commas, or a list of names and `GPU`s; the other parameters
+    are those of `floor`, one number each. `needs` is how many devices hold it.
+
+    >>> table(gpus="h100,l4")["device"]
+    ['h100-sxm', 'l4']
+    """
+    asked: dict[str, Any] = {
+        "ctx": ctx, "batch": batch, "phase": phase, "new_tokens": new_tokens, "cached_tokens": cached_tokens, "logits": logits,
+        "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "fusion": fusion,
+    }  # fmt: skip
+    the_model = load_model(model)
+    floors: list[Floor] = []
+    refused: list[tuple[GPU, str]] = []
+    for gpu in _devices(gpus):
+        try:
+            question = ask(the_model, gpu, **asked)
+        except MissingSpec as error:
+            refused.append((gpu, str(error).partition(", and ")[2].partition(";")[0] or str(error)))
+            continue
+        if not question.scalar:
+            raise InvalidInput("a table takes one ctx, batch and so on; sweep them with floor(…) on one device")
+        floors.append(answer(question))
+    if not floors and refused:
+        raise MissingSpec("; ".join(dict.fromkeys(note for _, note in refused)) + "; choose another dtype")
+    floors.sort(key=lambda f: (f.latency_s, f.question.gpu.id))
+    rows = [_row(f) for f in floors]
+    rows += [(gpu.id, None, None, None, gpu.memory_bytes_per_s, None, note) for gpu, note in refused]
+    formats = dict.fromkeys(f.question.storage.weights.id for f in floors)
+    first = floors[0]
+    loads = {(f.moved_bytes, f.resident_bytes) for f in floors}
+    same = f"{show_bytes(first.moved_bytes)} moved per step" if len(loads) == 1 else ""
+    held = f"{show_bytes(first.resident_bytes)} resident" if len(loads) == 1 else ""
+    title = joined((the_model.id, phase, f"batch {batch:g}", f"ctx {ctx:g}", "/".join(formats), same, held))
+    common = [a for a in first.assumptions if all(a in f.assumptions for f in floors)]
+    cited = list(dict.fromkeys(row for f in floors for row in f.sources().rows))
+    keys = [c.key for c in floors[0].sources().columns]
+    return Table(
+        columns=COLUMNS, rows=tuple(rows), title=title, footer=("a source for every number: sol show DEVICE",),
+        meta={"assumptions": common, "sources": [dict(zip(keys, row, strict=True)) for row in cited]},
+    )  # fmt: skip
+
+
+def _devices(gpus: Any) -> list[GPU]:
+    if isinstance(gpus, str):
+        names: Any = gpu_ids() if gpus == "all" else [g.strip() for g in gpus.split(",") if g.strip()]
+    elif isinstance(gpus, GPU):
+        names = [gpus]
+    elif isinstance(gpus, list | tuple):
+        names = gpus
+    else:
+        raise InvalidInput(f"gpus={gpus!r} is neither 'all', names separated by commas, nor a list of them")
+    if not names:
+        raise InvalidInput("gpus names no device; say 'all' or names separated by commas")
+    return list({gpu.id: gpu for gpu in map(resolve_gpu, names)}.values())
+
+
+def _row(f: Floor) -> tuple[Any, ...]:
+    gpu = f.question.gpu
+    needs = None if gpu.memory_bytes is None else math.ceil(f.resident_bytes / gpu.memory_bytes)
+    notes = []
+    if f.compute_s is None:
+        notes.append("memory only: no 16-bit peak sourced")
+    if f.fits is False:
+        notes.append(f"does not fit one: {show_bytes(gpu.memory_bytes or 0.0)}")
+    if gpu.memory_bytes is None:
+        notes.append("capacity not given")
+    if f.question.storage.base.id != (f.question.model.dtype or "bf16") and "as asked" not in f.assumptions[0]:
+        notes.append(f"{f.question.storage.base.id}: no {f.question.model.dtype or 'bf16'}")
+    return (gpu.id, f.latency_s, f.tokens_per_s, f.bound, gpu.memory_bytes_per_s, needs, "; ".join(notes))

@@ -1,0 +1,50 @@
+"""What a user's mistake or a bad file can raise, and nothing else.
+
+    SolError
+    ├── UnknownName      no such model, device, alias or format
+    ├── MissingSpec      the device or record has no (sourced) value for what was asked
+    ├── InvalidInput     a quantity or option that has no meaning
+    ├── DoesNotFit       more memory is needed than there is
+    └── BadFile          a file is missing, broken, or says something we do not understand
+
+Every message is one line, lower case: what was asked · what is true · what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class SolError(Exception):
+    """Base of every error a user can cause; its text is one line."""
+
+
+class UnknownName(SolError):
+    """A name that resolves to nothing; near names are suggested, never taken."""
+
+
+class MissingSpec(SolError):
+    """The record has no value for what was asked: absent in hardware, or without a source."""
+
+
+class InvalidInput(SolError):
+    """A quantity or an option without meaning (negative, NaN, text where a number goes)."""
+
+
+class DoesNotFit(SolError):
+    """One point needs more memory than the devices have (a sweep carries a mask instead)."""
+
+
+class BadFile(SolError):
+    """A file that is missing, unreadable, or of a kind that is not understood."""
+
+
+def suggest(name: str, known: Iterable[str], *, listing: str) -> str:
+    """The tail of an unknown-name message: the nearest right names, and where all are listed."""
+    import difflib  # lazily: only a mistake needs it
+
+    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    if not near:
+        return f"{listing} lists them all"
+    quoted = [f"'{n}'" for n in near]
+    return f"did you mean {' or '.join(quoted)}? ({listing} lists them all)"

@@ -1,0 +1,41 @@
+"""How many query-key pairs causal attention computes, and how much of the cache it reads.
+
+Exact sums in closed form, per sequence; a pair includes the token itself. The full square is never
+counted: prefilling n tokens costs exactly the attention of n decode steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.specs.step import Array
+
+
+def causal_pairs(new_tokens: Array, past_tokens: Array, window: int | None = None) -> Array:
+    """Query-key pairs of `new_tokens` queries after `past_tokens` cached ones [1, per sequence].
+
+    Full attention: Σᵢ (past + i) = n·past + n(n+1)/2 for i = 1…n. With a sliding window W:
+    Σᵢ min(past + i, W); the first W − past queries see everything before them, the rest W tokens.
+
+    Shapes broadcast. Source: physics of causal masks; a window as in arXiv:2310.06825.
+
+    >>> causal_pairs(np.array([32768.0]), np.array([0.0]), window=1024)
+    array([33030656.])
+    """
+    if window is None:
+        return new_tokens * past_tokens + new_tokens * (new_tokens + 1.0) * 0.5
+    growing = np.minimum(np.maximum(window - past_tokens, 0.0), new_tokens)
+    return growing * past_tokens + growing * (growing + 1.0) * 0.5 + (new_tokens - growing) * window
+
+
+def cached_tokens_read(past_tokens: Array, window: int | None = None) -> Array:
+    """Cached tokens whose keys and values one step must read [1, per sequence].
+
+    A window of W tokens holds the query itself, so at most W − 1 of the past are in sight.
+    """
+    return past_tokens if window is None else np.minimum(past_tokens, window - 1.0)
+
+
+def cached_tokens_written(new_tokens: Array, window: int | None = None) -> Array:
+    """New tokens whose keys and values must be kept after the step [1, per sequence]."""
+    return new_tokens if window is None else np.minimum(new_tokens, float(window))

@@ -1,0 +1,32 @@
+"""How many distinct experts a step touches: what a mixture of experts must read.
+
+Capacity always holds all of them; FLOPs follow the tokens. Skewed traffic touches fewer than the
+expectation, never fewer than the minimum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.specs.step import Array, Routing
+
+
+def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing) -> Array:
+    """Distinct experts of one layer that `tokens` tokens are routed to [1].
+
+    `min`: all tokens choose the same k experts (the only bound). `max`: none shares until all E are
+    used. `expected`: E·(1 − (1 − k/E)ᵀ), tokens routed uniformly and independently. For fewer than
+    one token (an average), k·T of each.
+
+    >>> distinct_experts(256, 8, np.array([32.0, 64.0]), "expected").round(1)
+    array([163.3, 222.4])
+    """
+    least = np.minimum(tokens, 1.0) * experts_per_token
+    if routing == "min":
+        return least
+    most = np.minimum(tokens * experts_per_token, float(experts))
+    if routing == "max" or experts == experts_per_token:
+        return most
+    uniform: Array = -np.expm1(tokens * np.log1p(-experts_per_token / experts)) * experts
+    clipped: Array = np.minimum(np.maximum(uniform, least), most)
+    return clipped

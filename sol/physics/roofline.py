@@ -1,0 +1,113 @@
+"""From operator rows to times: the floor (a bound), the serial floor, and which resource binds.
+
+    floor  = max( Σ bytes/B , Σ flops/ceiling )      perfect overlap, perfect fusion, compulsory work only
+    serial = Σ max( bytes/B , flops/peak )           the same operators one after the other
+
+Sums run over the rows from first to last, elementwise, so a cell of a sweep equals its scalar to the
+last bit, and floor ≤ serial holds in floating point too. Large sweeps go block by block so that they
+stay in cache. No efficiency factor enters here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from sol.physics.operators import Amount, Operator
+from sol.specs.step import Array, Step
+
+BLOCK_POINTS = 16_384
+"""Points evaluated at a time: about a dozen live arrays of this length fit in a core's L2."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rates:
+    """Bandwidth [B/s], dense peaks and ceilings [FLOP/s by compute format]; no rates: memory only."""
+
+    memory_bytes_per_s: float
+    peak: Mapping[str, float] | None
+    ceiling: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """Seconds and totals of one step; arrays of the sweep's shape or plain floats."""
+
+    latency_s: Amount
+    serial_s: Amount
+    memory_s: Amount
+    compute_s: Amount
+    moved_weight_bytes: Amount
+    moved_kv_bytes: Amount
+    flops: Amount
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorTimes:
+    """One row priced: compulsory bytes and FLOPs at the rates, and the larger of the two with its activations."""
+
+    memory_s: Amount
+    compute_s: Amount
+    serial_s: Amount
+
+
+def price(op: Operator, rates: Rates) -> OperatorTimes:
+    """Seconds of one operator: bytes/B, flops/ceiling, and max(all its bytes/B, flops/peak) for the serial floor."""
+    memory_s = (op.weight_bytes + op.kv_bytes) / rates.memory_bytes_per_s
+    moved_s = memory_s + op.activation_bytes / rates.memory_bytes_per_s if op.kernels else memory_s
+    if rates.peak is None or rates.ceiling is None:
+        return OperatorTimes(memory_s, 0.0, moved_s)
+    peak, ceiling = rates.peak[op.compute], rates.ceiling[op.fast_compute]
+    peak_s = op.flops / peak
+    compute_s = peak_s if ceiling == peak else op.flops / ceiling
+    return OperatorTimes(memory_s, compute_s, np.maximum(moved_s, peak_s))
+
+
+def total(rows: Sequence[Operator], rates: Rates) -> Times:
+    """The step's times and totals: the rows summed from first to last."""
+    memory_s: Amount = 0.0
+    compute_s: Amount = 0.0
+    serial_s: Amount = 0.0
+    weight_bytes: Amount = 0.0
+    kv_bytes: Amount = 0.0
+    flops: Amount = 0.0
+    for op in rows:
+        times = price(op, rates)
+        memory_s = memory_s + times.memory_s
+        compute_s = compute_s + times.compute_s
+        serial_s = serial_s + times.serial_s
+        weight_bytes = weight_bytes + op.weight_bytes
+        kv_bytes = kv_bytes + op.kv_bytes
+        flops = flops + op.flops
+    return Times(np.maximum(memory_s, compute_s), serial_s, memory_s, compute_s, weight_bytes, kv_bytes, flops)
+
+
+def sweep(step: Step, rates: Rates, operators: Callable[[Step], Sequence[Operator]]) -> Times:
+    """`total(operators(step), rates)`, block by block along the longest axis when the sweep is large.
+
+    Shapes: the step's arrays broadcast to the sweep's shape; every result broadcasts to it as well.
+    """
+    shape = np.broadcast_shapes(step.batch.shape, step.new_tokens.shape, step.past_tokens.shape)
+    points = int(np.prod(shape))
+    if points <= BLOCK_POINTS:
+        return total(operators(step), rates)
+    axis = int(np.argmax(shape))
+    length = max(1, BLOCK_POINTS * shape[axis] // points)
+    inputs = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in (step.batch, step.new_tokens, step.past_tokens)]
+    results: dict[str, Amount] = {}
+    for start in range(0, shape[axis], length):
+        window = (slice(None),) * axis + (slice(start, start + length),)
+        parts = [a[window] if a.shape[axis] > 1 else a for a in inputs]
+        block = total(operators(Step(parts[0], parts[1], parts[2], step.logits)), rates)
+        for field in fields(Times):
+            value = getattr(block, field.name)
+            if isinstance(value, float):
+                results[field.name] = value
+                continue
+            if start == 0:
+                results[field.name] = np.empty((*value.shape[:axis], shape[axis], *value.shape[axis + 1 :]))
+            whole: Array = results[field.name]  # type: ignore[assignment]  # an array here: the block's value is one
+            whole[window] = value
+    return Times(**results)

@@ -1,0 +1,83 @@
+"""Reading TOML records: whole files from users, single records from the shipped database.
+
+The shipped files are large and a command needs one device, so a record is cut out as text (from its
+header to the next record's) and only that text, with the sources it names, is parsed. A test holds
+every cut record equal to the same record of the whole file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sol.errors import BadFile
+
+_HEADER = re.compile(r'^\[+\s*(?:"([^"\n]+)"|([\w-]+))(?:\s*\.\s*(?:"([^"\n]+)"|([\w-]+)))?', re.M)
+_SOURCE = re.compile(r'\bsource\s*=\s*"([^"]+)"')
+_ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.M | re.S)
+_STRING = re.compile(r'"([^"]*)"')
+MAX_FILE_BYTES = 16 * 2**20
+
+
+@lru_cache(maxsize=1)
+def data_root() -> Path:
+    """The folder `hardware_db`: inside the installed package, else beside it in an editable install."""
+    package = Path(__file__).resolve().parent.parent
+    for candidate in (package / "hardware_db", package.parent / "hardware_db"):
+        if candidate.is_dir():
+            return candidate
+    raise BadFile(f"the installation has no hardware_db beside {package}; reinstall llm-sol")
+
+
+class TomlRecords:
+    """The records of one TOML file by id, each parsed when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text(encoding="utf-8")
+        self._spans: dict[str, list[str]] = {}
+        self._sources: dict[str, str] = {}
+        matches = list(_HEADER.finditer(text))
+        for match, following in zip(matches, [*matches[1:], None], strict=True):
+            piece = text[match.start() : following.start() if following else len(text)]
+            first, second = match.group(1) or match.group(2), match.group(3) or match.group(4)
+            if first == "sources":
+                self._sources[second] = piece
+            else:
+                self._spans.setdefault(first, []).append(piece)
+
+    def ids(self) -> list[str]:
+        """The ids of the file's records, in its order."""
+        return list(self._spans)
+
+    def aliases(self, record_id: str) -> list[str]:
+        """The aliases a record declares."""
+        match = _ALIASES.search(self._spans[record_id][0])
+        return _STRING.findall(match.group(1)) if match else []
+
+    def load(self, record_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The record's table and the tables of the sources it names."""
+        pieces = self._spans[record_id]
+        named = sorted(set(_SOURCE.findall("".join(pieces))))
+        text = "".join([*pieces, *(self._sources[n] for n in named if n in self._sources)])
+        data = tomllib.loads(text)
+        return data[record_id], data.get("sources", {})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A whole TOML file as a dictionary; `BadFile` names the file and what is wrong with it."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadFile(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; not a device file")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise BadFile(f"{path}: is not UTF-8 text; write the device file as TOML") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadFile(f"{path}: is not valid TOML: {str(error).lower()}") from None
+    except RecursionError:
+        raise BadFile(f"{path}: is nested too deeply to be a device file") from None

@@ -1,0 +1,208 @@
+"""A device: how much it remembers, how fast it reads, how fast it multiplies.
+
+`GPU` is the record in SI numbers that everything else computes with; `DeviceRecord` is the same
+device as it stands in a TOML file, each number with its source. Rates are dense, with fp32
+accumulation; capacity is what the driver reports where a report was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PositiveFloat, ValidationError, model_validator
+
+from sol.errors import InvalidInput
+from sol.specs.formula import arithmetic
+from sol.specs.record import Cite, Evidence, Quantity, Record, Source, one_line
+
+Rates = Annotated[Mapping[str, PositiveFloat], AfterValidator(lambda d: MappingProxyType(dict(d)))]
+Cites = Mapping[str, Any]
+"""Field → `Cite`; filled from checked records, so not checked again."""
+ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
+Kind = Literal["gpu", "soc", "cpu", "accelerator"]
+DeviceId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+class Link(Record):
+    """A link of one device, in one direction, and how many devices it joins at that speed."""
+
+    name: str
+    per_direction_bytes_per_s: PositiveFloat
+    domain: int | None = None
+
+
+class GPU(Record):
+    """A device (a GPU, an accelerator, a system on a chip or a CPU socket).
+
+    Make one by hand with six fields; `source` says where its numbers were read:
+
+    >>> mine = GPU(id="my-npu", name="My NPU", memory_bytes=16e9, memory_bytes_per_s=200e9,
+    ...            flops_per_s={"bf16": 50e12}, source="NPU data sheet, rev 3, page 2")
+    >>> mine.peak("bf16")
+    50000000000000.0
+
+    Fields [unit]: `memory_bytes` [B] capacity on the basis `capacity_basis` says; `memory_bytes_per_s`
+    [B/s] peak bandwidth; `flops_per_s` [FLOP/s by format] dense peaks, fp32 accumulation;
+    `ceiling_flops_per_s` [FLOP/s by format] where a source shows the part exceeds its listed peak;
+    `lacks` formats the hardware has no unit for; `last_level_cache_bytes` [B]; `clock_hz` [Hz];
+    `tdp_w` [W]; `cites` the source of each number, by field.
+
+    Raises `InvalidInput` for a number that is missing, not positive or not finite.
+    """
+
+    id: str
+    name: str
+    memory_bytes_per_s: PositiveFloat
+    memory_bytes: PositiveFloat | None = None
+    capacity_basis: Literal["driver", "marketed", "stated"] | None = None
+    marketed_memory_bytes: PositiveFloat | None = None
+    flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
+    ceiling_flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
+    lacks: frozenset[str] = frozenset()
+    last_level_cache_bytes: PositiveFloat | None = None
+    sm_count: PositiveFloat | None = None
+    clock_hz: PositiveFloat | None = None
+    tdp_w: PositiveFloat | None = None
+    unified_memory: bool = False
+    link: Link | None = None
+    pcie: Link | None = None
+    vendor: str = ""
+    kind: Kind = "gpu"
+    architecture: str = ""
+    year: int | None = None
+    aliases: tuple[str, ...] = ()
+    power_modes: tuple[str, ...] = ()
+    note: str = ""
+    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
+
+    def __init__(self, *, source: str | None = None, **fields: Any) -> None:
+        cites = fields.get("cites")
+        if not cites:
+            if not source:
+                raise InvalidInput(f"gpu '{fields.get('id', '?')}' has numbers without a source; say source='where you read them'")
+            fields["cites"] = _cite_all(fields, Source(title=source, kind="user"))
+            if fields.get("memory_bytes") is not None:
+                fields.setdefault("capacity_basis", "stated")
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InvalidInput(f"gpu '{fields.get('id', '?')}': {one_line(error)}") from None
+
+    def peak(self, compute: str) -> float | None:
+        """Dense datasheet rate of a compute format [FLOP/s], or None where none is sourced."""
+        return self.flops_per_s.get(compute)
+
+    def ceiling(self, compute: str) -> float | None:
+        """The fastest sourced rate of a compute format [FLOP/s]; the peak where no other is known."""
+        peak, ceiling = self.flops_per_s.get(compute), self.ceiling_flops_per_s.get(compute)
+        return ceiling if peak is None else max(peak, ceiling or 0.0)
+
+    def __repr__(self) -> str:
+        return f"<GPU {self.id}: {self.name}>"
+
+
+def _cite_all(fields: Mapping[str, Any], source: Source) -> dict[str, Cite]:
+    cites: dict[str, Cite] = {}
+    for key, value in fields.items():
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int | float):
+            cites[key] = Cite(value=value, source=source)
+        elif isinstance(value, Mapping):
+            cites.update({f"{key}.{k}": Cite(value=v, source=source) for k, v in value.items()})
+    return cites
+
+
+class LinkRecord(Record):
+    """A link as a TOML table."""
+
+    name: str
+    per_direction_bytes_per_s: Quantity
+    domain: Quantity | None = None
+    note: str | None = None
+
+
+class Lacks(Record):
+    """The formats a device has no unit for: a fact, with its source."""
+
+    formats: tuple[ComputeFormat, ...]
+    source: str
+    evidence: Evidence
+    note: str | None = None
+
+
+class ModeRecord(Record):
+    """What changes in one power mode of a device."""
+
+    memory_bytes_per_s: Quantity | None = None
+    sm_count: Quantity | None = None
+    clock_hz: Quantity | None = None
+    tdp_w: Quantity | None = None
+    flops_per_s: dict[ComputeFormat, Quantity] = Field(default_factory=dict)
+    note: str | None = None
+
+
+class DeviceRecord(Record):
+    """A device as a TOML table of `hardware_db/gpus/`: every number a `Quantity` with its source."""
+
+    name: str
+    vendor: str
+    kind: Kind
+    architecture: str = ""
+    year: int | None = Field(default=None, ge=1990, le=2100)
+    aliases: tuple[DeviceId, ...] = ()
+    unified_memory: bool = False
+    memory_bytes: Quantity | None = None
+    marketed_memory_bytes: Quantity | None = None
+    memory_bytes_per_s: Quantity
+    last_level_cache_bytes: Quantity | None = None
+    sm_count: Quantity | None = None
+    clock_hz: Quantity | None = None
+    tdp_w: Quantity | None = None
+    flops_per_s: dict[ComputeFormat, Quantity] = Field(default_factory=dict)
+    ceiling_flops_per_s: dict[ComputeFormat, Quantity] = Field(default_factory=dict)
+    lacks: Lacks | None = None
+    link: LinkRecord | None = None
+    pcie: LinkRecord | None = None
+    power_modes: dict[str, ModeRecord] = Field(default_factory=dict)
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _derivations_hold(self) -> DeviceRecord:
+        for record in (self, *(self.in_mode(mode) for mode in self.power_modes)):
+            found = record.quantities()
+            values = {name: q.value for name, q in found.items()}
+            for name, q in found.items():
+                if q.formula is not None and not math.isclose(arithmetic(q.formula, values), q.value, rel_tol=1e-9):
+                    raise ValueError(f"{name}: {q.formula} is {arithmetic(q.formula, values):g}, not {q.value:g}")
+        return self
+
+    def in_mode(self, mode: str) -> DeviceRecord:
+        """This device with one power mode's numbers in place of its own (rates merge by format)."""
+        changes = self.power_modes[mode]
+        update: dict[str, Any] = {
+            key: getattr(changes, key)
+            for key in ("memory_bytes_per_s", "sm_count", "clock_hz", "tdp_w")
+            if getattr(changes, key) is not None
+        }
+        update["flops_per_s"] = dict(changes.flops_per_s)
+        update["ceiling_flops_per_s"] = {}
+        return self.model_copy(update=update)
+
+    def quantities(self) -> dict[str, Quantity]:
+        """Every number of this record by dotted field name."""
+        found: dict[str, Quantity] = {}
+        for key in type(self).model_fields:
+            value = getattr(self, key)
+            if isinstance(value, Quantity):
+                found[key] = value
+            elif key in ("flops_per_s", "ceiling_flops_per_s"):
+                found.update({f"{key}.{fmt}": q for fmt, q in value.items()})
+            elif isinstance(value, LinkRecord):
+                found[f"{key}.per_direction_bytes_per_s"] = value.per_direction_bytes_per_s
+                if value.domain is not None:
+                    found[f"{key}.domain"] = value.domain
+        return found

@@ -1,0 +1,112 @@
+"""The base of every record, and the source that stands behind every number.
+
+Pydantic checks a record once, at the door; inside it is read-only. Whatever a bad record holds is
+reported as one `SolError` line, never as a Pydantic traceback.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sol.errors import BadFile
+from sol.units import parse_printed
+
+T = TypeVar("T", bound=BaseModel)
+Evidence = Literal["A", "B", "C", "D"]
+"""A vendor's own text or the device's own report · B vendor document quoted by others ·
+C secondary · D arithmetic, with its formula."""
+
+SourceKind = Literal["standard", "datasheet", "whitepaper", "documentation", "paper", "measured", "registry", "derived", "estimate", "user"]
+
+
+class Record(BaseModel):
+    """A frozen value; two records are the same only if they are the same object."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    def __hash__(self) -> int:  # spelled out: Pydantic replaces object's own with one over the fields
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Source(Record):
+    """Where a number was read: a title, and a URL or a document id."""
+
+    title: str = Field(min_length=1)
+    kind: SourceKind
+    url: str | None = None
+    document: str | None = None
+    checked: date | None = None
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _findable(self) -> Source:
+        if not (self.url or self.document or self.kind in ("derived", "user")):
+            raise ValueError("a source needs a url or a document id")
+        return self
+
+
+class Quantity(Record):
+    """One number as it stands in the database, with the source's own words.
+
+    `printed` (in `unit` where that stands in the table's header) times `factor` gives `value`;
+    a derived number has a `formula` over the record's other fields instead.
+    """
+
+    value: float = Field(gt=0)
+    source: str
+    evidence: Evidence
+    printed: str | None = None
+    unit: str = ""
+    factor: float = 1.0
+    formula: str | None = None
+    basis: Literal["driver", "marketed"] | None = None
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _shows_its_work(self) -> Quantity:
+        if (self.printed is None) == (self.formula is None):
+            raise ValueError("give either printed (the source's own words) or formula (a derived number)")
+        if (self.formula is not None) != (self.evidence == "D"):
+            raise ValueError("evidence D is for derived numbers, and they have a formula")
+        if self.printed is not None:
+            read = parse_printed(self.printed, self.unit) * self.factor
+            if not math.isclose(read, self.value, rel_tol=1e-9):
+                raise ValueError(f"printed '{self.printed}' times {self.factor:g} reads {read:g}, not {self.value:g}")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Cite:
+    """A number's way back to its source, resolved; made inside, so plain."""
+
+    value: float | str
+    source: Source
+    evidence: Evidence | None = None
+    printed: str | None = None
+    formula: str | None = None
+    note: str | None = None
+
+
+def one_line(error: ValidationError) -> str:
+    """The first complaint of a Pydantic error as `field: what is wrong (got value)`."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(p) for p in first["loc"]) or "record"
+    got = first.get("input")
+    shown = "" if isinstance(got, dict | list) or first["type"] == "missing" else f" (got {got!r})"
+    return f"{where}: {first['msg'].removeprefix('Value error, ').lower()}{shown}"
+
+
+def validated(kind: type[T], data: Any, where: str) -> T:
+    """`kind(**data)` with any complaint turned into one `BadFile` line that starts with `where`."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise BadFile(f"{where}: {one_line(error)}") from None

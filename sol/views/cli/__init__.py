@@ -1,0 +1,81 @@
+"""The command line `sol`: one file a command, loaded only when it is the one asked for.
+
+stdout carries the answer and nothing else; a user's mistake is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from sol.errors import SolError
+
+COMMANDS = {
+    "floor": "How fast one step can be on one device: a bound, with its breakdown.",
+    "table": "The same step on many devices, fastest first.",
+    "explain": "The floor with its work shown, row by row, and its sources.",
+    "gpus": "The devices that are known.",
+    "models": "The models that are built in.",
+    "formats": "The number formats of weights and caches.",
+    "show": "One record with the source of every number.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"sol.views.cli.{name}"), name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from sol.errors import suggest
+
+            ctx.fail(f"no command '{args[0]}'; {suggest(args[0], COMMANDS, listing='sol --help')}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="llm-sol", prog_name="sol")
+def sol() -> None:
+    """The speed of light for LLM inference: how fast a model can run on a machine, and what stops it.
+
+    \b
+    Examples:
+      sol floor qwen2.5-7b h100 --ctx 2048
+      sol table --gpus all
+      sol show h100
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; a user's mistake becomes one line on stderr and exit status 2."""
+    try:
+        sol.main(args=args, prog_name="sol", standalone_mode=False)
+    except SolError as error:
+        _fail(str(error))
+    except click.exceptions.Abort:
+        _fail("interrupted")
+    except click.ClickException as error:
+        where = f" (sol {error.ctx.info_name} --help)" if isinstance(error, click.UsageError) and error.ctx and error.ctx.parent else ""
+        message = error.format_message()
+        _fail(f"{message[:1].lower()}{message[1:].rstrip('.')}{where}")
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _fail(line: str) -> None:
+    click.echo(f"sol: {' '.join(line.split())}", err=True)
+    raise SystemExit(2)

@@ -1,0 +1,100 @@
+"""What the commands share: the options of a step, and how an answer leaves the program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from sol.units import parse_count
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Count(click.ParamType[Any]):
+    """A number of tokens or sequences, or a list of them by comma; `k` is 1,024."""
+
+    name = "N[,N…]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """One number as a float, several as a list of floats."""
+        if not isinstance(value, str):
+            return value
+        field = param.name if param is not None and param.name else "value"
+        counts = [parse_count(part, field) for part in value.split(",")]
+        return counts[0] if len(counts) == 1 else counts
+
+
+COUNT = Count()
+
+
+def step_options(command: Command) -> Command:
+    """The options that describe a step, the same for every command that prices one."""
+    for option in reversed(
+        (
+            click.option("--batch", type=COUNT, default=1.0, help="Sequences in the step (vLLM: --max-num-seqs).", show_default="1"),
+            click.option("--phase", default="decode", show_default=True, help="decode, or prefill."),
+            click.option(
+                "--new-tokens", type=COUNT, default=1.0, help="Tokens computed per sequence in decode; more than one verifies drafts."
+            ),
+            click.option("--cached-tokens", type=COUNT, default=0.0, help="Tokens of the prompt that are already in the cache (prefill)."),
+            click.option("--logits", default=None, help="last, all or none; by default all in decode, last in prefill."),
+            click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says."),
+            click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits."),
+            click.option("--routing", default="expected", show_default=True, help="Distinct experts: min (the bound), expected or max."),
+            click.option(
+                "--fusion", default="ideal", show_default=True, help="ideal, kernel or eager: changes the serial floor and the rows."
+            ),
+            gpu_files,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        import os
+
+        from sol.sources.database import GPUS_VARIABLE
+
+        os.environ[GPUS_VARIABLE] = value
+
+
+gpu_files = click.option(
+    "--gpu-files", metavar="PATH", expose_value=False, is_eager=True, callback=_remember_folder,
+    help="A TOML file, or a folder of them, with devices of your own (or set SOL_GPUS).",
+)  # fmt: skip
+as_json = click.option("--json", "json_", is_flag=True, help="One JSON document on stdout.")
+
+
+def grid(**values: Any) -> dict[str, Any]:
+    """Lists become axes of a grid, batch outermost; single numbers stay as they are."""
+    lists = sorted((name for name, v in values.items() if isinstance(v, list)), key=lambda name: name != "batch")
+    shaped = dict(values)
+    for axis, name in enumerate(lists):
+        shape = [1] * len(lists)
+        shape[axis] = -1
+        shaped[name] = np.array(values[name]).reshape(shape)
+    return shaped
+
+
+def emit_json(document: dict[str, Any]) -> None:
+    """One JSON document, nothing else."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def emit(renderable: Any) -> None:
+    """Text for people: as wide as the terminal, coloured only on one, plain in a pipe."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False, emoji=False).print(renderable)
+    else:
+        from sol.tabular import render
+
+        sys.stdout.write(render(renderable) + "\n")

@@ -1,0 +1,42 @@
+"""`sol explain MODEL GPU --ctx N`: the formula with the numbers in it, or the bibliography."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sol.views.cli.common import COUNT, as_json, emit, emit_json, step_options
+
+
+@click.command()
+@click.argument("model")
+@click.argument("gpu")
+@click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill).")
+@click.option("--sources", is_flag=True, help="The source of every number instead of the arithmetic.")
+@step_options
+@as_json
+def explain(model: str, gpu: str, sources: bool, json_: bool, **asked: Any) -> None:
+    """The floor of one step with its work shown, row by row.
+
+    \b
+    Examples:
+      sol explain qwen2.5-7b h100 --ctx 2048
+      sol explain qwen2.5-7b h100 --ctx 2048 --sources
+    """
+    from sol.answers.document import document
+    from sol.answers.floor import floor
+
+    result = floor(model, gpu, **asked)
+    if json_:
+        doc = result.to_dict()
+        emit_json(document(
+            "explain", inputs=doc["inputs"], outputs={"text": str(result.explain()), "operators": doc["outputs"]["operators"]},
+            assumptions=doc["assumptions"], sources=doc["sources"], warnings=doc["warnings"],
+        ))  # fmt: skip
+    elif sources:
+        from sol.answers.show import sources_rich
+
+        emit(sources_rich(result.sources()))
+    else:
+        click.echo(str(result.explain()))

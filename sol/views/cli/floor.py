@@ -1,0 +1,39 @@
+"""`sol floor MODEL GPU --ctx N`: the bound and its breakdown; lists of numbers make a sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sol.views.cli.common import COUNT, as_json, emit, emit_json, grid, step_options
+
+
+@click.command()
+@click.argument("model")
+@click.argument("gpu")
+@click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill); 128k = 131,072.")
+@step_options
+@as_json
+def floor(model: str, gpu: str, json_: bool, **asked: Any) -> None:
+    """The floor of one step of MODEL on GPU: the time no implementation can beat.
+
+    MODEL is an id (sol models), a Hugging Face id of a built-in model, or the path of a config.json.
+    GPU is an id or alias (sol gpus), or id@mode for a power mode.
+
+    \b
+    Examples:
+      sol floor qwen2.5-7b h100 --ctx 2048
+      sol floor llama-3.1-8b l40s --ctx 1k,8k,64k --batch 1,8,64
+      sol floor qwen3-30b-a3b rtx-4090 --ctx 4096 --dtype w4a16
+      sol floor ./config.json jetson-agx-orin-64gb@30w --phase prefill --ctx 512
+    """
+    from sol.answers.floor import floor as ask_floor
+
+    result = ask_floor(model, gpu, **grid(**asked))
+    if json_:
+        emit_json(result.to_dict())
+        return
+    from sol.answers.show import floor_rich
+
+    emit(floor_rich(result))

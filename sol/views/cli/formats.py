@@ -1,0 +1,26 @@
+"""`sol formats`: what is in the database."""
+
+from __future__ import annotations
+
+import click
+
+from sol.views.cli.common import as_json, emit, emit_json
+
+
+@click.command()
+@as_json
+def formats(json_: bool) -> None:
+    """The number formats: stored bits with scales, what they cover, whose rate they compute at.
+
+    \b
+    Example:
+      sol formats
+    """
+    from sol.answers.catalogue import formats as listing
+
+    if json_:
+        from sol.answers.document import table_document
+
+        emit_json(table_document("formats", listing(), {}))
+    else:
+        emit(listing())

@@ -1,0 +1,30 @@
+"""`sol show ID`: one record, every number with its source."""
+
+from __future__ import annotations
+
+import click
+
+from sol.views.cli.common import as_json, emit, emit_json, gpu_files
+
+
+@click.command()
+@click.argument("name")
+@gpu_files
+@as_json
+def show(name: str, json_: bool) -> None:
+    """One device, model or format, with the source of every number.
+
+    \b
+    Examples:
+      sol show h100
+      sol show jetson-agx-orin-64gb@30w
+    """
+    from sol.answers.catalogue import show as record
+    from sol.answers.show import sources_rich
+
+    if json_:
+        from sol.answers.document import table_document
+
+        emit_json(table_document("record", record(name), {"name": name}))
+    else:
+        emit(sources_rich(record(name)))

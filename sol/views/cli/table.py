@@ -1,0 +1,34 @@
+"""`sol table`: one step on many devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sol.views.cli.common import COUNT, as_json, emit, emit_json, step_options
+
+
+@click.command()
+@click.option("--model", default="qwen2.5-7b", show_default=True, help="Model id, Hugging Face id, or path of a config.json.")
+@click.option("--gpus", default="all", show_default=True, help="all, or ids by comma.")
+@click.option("--ctx", type=COUNT, default=2048.0, show_default="2048", help="Tokens in the cache (decode) or the prompt (prefill).")
+@step_options
+@as_json
+def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
+    """The floor of one step on many devices, fastest first.
+
+    \b
+    Examples:
+      sol table --gpus all
+      sol table --model llama-3.1-8b --gpus h100,l40s,rtx-4090 --batch 32 --dtype fp8
+    """
+    from sol.answers.table import table as ask_table
+
+    result = ask_table(model, gpus, **asked)
+    if json_:
+        from sol.answers.document import table_document
+
+        emit_json(table_document("table", result, {"model": model, "gpus": gpus, **asked}))
+        return
+    emit(result)
