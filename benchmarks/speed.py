@@ -15,7 +15,7 @@ import numpy as np
 
 from sol import floor
 
-POINTS = 1_000_000
+POINTS, CALLS = 1_000_000, 500
 
 
 def best(work: Callable[[], object], repeat: int = 5) -> float:
@@ -53,12 +53,13 @@ def main() -> None:
     for model in ("qwen2.5-7b", "qwen3-30b-a3b"):
         grid = best(lambda m=model: floor(m, "h200", ctx=ctx, batch=batch))
         loose = best(lambda m=model: floor(m, "h200", ctx=scattered[1], batch=scattered[0]))
-        rounds = 500
-        scalar = best(lambda m=model: [floor(m, "h200", ctx=2048) for _ in range(rounds)]) / rounds
+        scalar = best(lambda m=model: [floor(m, "h200", ctx=2048) for _ in range(CALLS)]) / CALLS
         print(f"{model:14}  1000×1000 grid {grid / yardstick:5.2f} × the yardstick (target 3)   {POINTS / grid / 1e6:5.1f} M points/s")
         print(f"{'':14}  1 M scattered  {loose / yardstick:5.2f} × the yardstick (target 6)   {POINTS / loose / 1e6:5.1f} M points/s")
         print(f"{'':14}  scalar call    {scalar * 1e3:5.3f} ms (target 0.2)")
-    print(f"{'cold start':14}  sol floor --json {cold(COMMAND) / cold(BARE):4.2f} × a process with numpy and one Pydantic model (target 1.3)")
+    print(
+        f"{'cold start':14}  sol floor --json {cold(COMMAND) / cold(BARE):4.2f} × a process with numpy and one Pydantic model (target 1.3)"
+    )
 
 
 if __name__ == "__main__":

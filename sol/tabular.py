@@ -25,12 +25,13 @@ class Text(str):
 
 
 class Column(NamedTuple):
-    """`key` names the values (with the unit, for JSON); `title` and `show` are for people."""
+    """`key` names the values (with the unit, for JSON); `title` and `show` are for people; prose may `wrap`."""
 
     key: str
     title: str
     show: Callable[[Any], str] = str
     left: bool = False
+    wrap: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Table:
         grid = RichTable(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         grid.add_column("", width=0)  # two columns of indent, as every answer has
         for column in self.columns:
-            grid.add_column(RichText(column.title), justify="left" if column.left else "right", overflow="fold", no_wrap=not column.left)
+            grid.add_column(RichText(column.title), justify="left" if column.left else "right", overflow="fold", no_wrap=not column.wrap)
         for row in self.rows:
             grid.add_row("", *(RichText(cell) for cell in self._cells(row)))
         if self.total is not None:

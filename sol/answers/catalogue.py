@@ -29,7 +29,7 @@ def gpus() -> Table:
         Column("flops_per_s_fp8", "fp8", tera),
         Column("flops_per_s_int8", "int8", tera),
         Column("tdp_w", "W", lambda v: f"{v:.0f}"),
-        Column("aliases", "also called; @power modes", left=True),
+        Column("aliases", "also called; @power modes", left=True, wrap=True),
     )
     footer = ("rates in dense TFLOP/s with fp32 accumulation; – means no source was found or the part lacks it: sol show DEVICE",)
     return Table(columns=columns, rows=tuple(rows), footer=footer)
@@ -71,8 +71,8 @@ def formats() -> Table:
         Column("bits_per_weight", "bits", lambda v: f"{v:g}"),
         Column("compute", "computes in", left=True),
         Column("cache", "kv cache", lambda v: "yes" if v else "no"),
-        Column("covers", "covers", left=True),
-        Column("name", "what it is", left=True),
+        Column("covers", "covers", left=True, wrap=True),
+        Column("name", "what it is", left=True, wrap=True),
     )
     return Table(columns=columns, rows=tuple(rows))
 

@@ -11,12 +11,12 @@ from sol.tabular import Column, Table
 from sol.units import show_bytes, show_rate, significant
 
 COLUMNS = (
-    Column("fact", "fact", left=True),
+    Column("fact", "fact", left=True, wrap=True),
     Column("value", "value"),
     Column("evidence", "grade"),
-    Column("printed", "printed", left=True),
-    Column("source", "source", left=True),
-    Column("where", "where", left=True),
+    Column("printed", "printed", left=True, wrap=True),
+    Column("source", "source", left=True, wrap=True),
+    Column("where", "where", left=True, wrap=True),
 )
 
 

@@ -6,7 +6,6 @@ assumed on the way is written down as it is decided.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,9 @@ from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
+
+LARGEST = 1e15
+"""No batch or context comes near; up to here every whole number is exact and no product overflows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +98,7 @@ def load_model(model: str | Path | Model) -> Model:
         known = built_in_model(model)
         if known is not None:
             return known
-        if model.endswith(".json") or model.startswith((".", "/", "~")) or Path(model).exists():
+        if model.endswith(".json") or model.startswith((".", "/", "~")) or (model.strip() and Path(model).exists()):
             return load_config(Path(model).expanduser())
         return require_model(model)
     if isinstance(model, Path):
@@ -110,11 +112,8 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
     Raises `InvalidInput` naming the field and the first bad value.
     """
     if type(value) is int or type(value) is float:  # the fast path: a plain number
-        if math.isfinite(value) and (above is None or value > above) and (at_least is None or value >= at_least):
-            try:
-                return np.array([float(value)])
-            except OverflowError:
-                raise InvalidInput(f"{field}={value!r} is too large") from None
+        if abs(value) <= LARGEST and (above is None or value > above) and (at_least is None or value >= at_least):
+            return np.array([float(value)])
         raise _out_of_range(field, value, above)
     if isinstance(value, str | bytes | bool | None | dict | set):
         raise InvalidInput(f"{field}={value!r} is not a number")
@@ -124,7 +123,7 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
         raise InvalidInput(f"{field}={value!r} is not a number or an array of numbers") from None
     if array.size == 0:
         raise InvalidInput(f"{field} is empty; give at least one value")
-    bad = ~np.isfinite(array)
+    bad = ~(np.abs(array) <= LARGEST)  # so that NaN is bad too
     bad |= (array <= above) if above is not None else (array < (at_least or 0.0))
     if bad.any():
         raise _out_of_range(field, _first(array, bad), above)
@@ -133,12 +132,13 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
 
 def _out_of_range(field: str, value: Any, above: float | None) -> InvalidInput:
     wanted = f"above {above:g}" if above is not None else "zero or more"
-    return InvalidInput(f"{field}={value!r} has no meaning; it must be a finite number {wanted}")
+    shown = repr(value) if isinstance(value, float) or abs(value) <= LARGEST else f"a number beyond {LARGEST:g}"
+    return InvalidInput(f"{field}={shown} has no meaning; it must be a finite number {wanted}")
 
 
 def _first(array: Array, bad: Any) -> Any:
     value = np.broadcast_to(array, bad.shape)[bad].flat[0].item()
-    return int(value) if math.isfinite(value) and value == int(value) else value
+    return int(value) if float(value).is_integer() else value
 
 
 def _reject(field: str, array: Array, default: float, why: str) -> None:

@@ -23,7 +23,7 @@ COLUMNS = (
     Column("bound", "bound", left=True),
     Column("memory_bytes_per_s", "GB/s", lambda v: f"{v / 1e9:.0f}"),
     Column("needs", "needs", lambda v: f"{v}"),
-    Column("note", "note", left=True),
+    Column("note", "note", left=True, wrap=True),
 )
 
 
@@ -95,7 +95,7 @@ def _row(f: Floor) -> tuple[Any, ...]:
     needs = None if gpu.memory_bytes is None else math.ceil(f.resident_bytes / gpu.memory_bytes)
     notes = []
     if f.compute_s is None:
-        notes.append("memory only: no 16-bit peak sourced")
+        notes.append("memory only: no 16-bit rate")
     if f.fits is False:
         notes.append(f"does not fit one: {show_bytes(gpu.memory_bytes or 0.0)}")
     if gpu.memory_bytes is None:

@@ -99,9 +99,10 @@ def one_line(error: ValidationError) -> str:
     """The first complaint of a Pydantic error as `field: what is wrong (got value)`."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(p) for p in first["loc"]) or "record"
+    message = first["msg"].removeprefix("Value error, ")
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) or first["type"] == "missing" else f" (got {got!r})"
-    return f"{where}: {first['msg'].removeprefix('Value error, ').lower()}{shown}"
+    return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
 
 
 def validated(kind: type[T], data: Any, where: str) -> T:

@@ -66,7 +66,7 @@ def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | No
 
 
 gpu_files = click.option(
-    "--gpu-files", metavar="PATH", expose_value=False, is_eager=True, callback=_remember_folder,
+    "--gpu-files", type=click.Path(exists=True), metavar="PATH", expose_value=False, is_eager=True, callback=_remember_folder,
     help="A TOML file, or a folder of them, with devices of your own (or set SOL_GPUS).",
 )  # fmt: skip
 as_json = click.option("--json", "json_", is_flag=True, help="One JSON document on stdout.")

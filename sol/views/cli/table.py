@@ -21,7 +21,7 @@ def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
     \b
     Examples:
       sol table --gpus all
-      sol table --model llama-3.1-8b --gpus h100,l40s,rtx-4090 --batch 32 --dtype fp8
+      sol table --model llama-3.1-8b --gpus h100,l40s,4090 --dtype fp8
     """
     from sol.answers.table import table as ask_table
 

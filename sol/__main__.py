@@ -1,0 +1,5 @@
+"""`python -m sol` is the command line."""
+
+from sol.views.cli import main
+
+main()

@@ -1,0 +1,128 @@
+"""Bad input: one line that says what was asked, what is true, what to do."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from sol import GPU, DoesNotFit, InvalidInput, MissingSpec, SolError, UnknownName, floor
+
+GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "words"),
+    [
+        ({"model": "qwen-2.5-7b"}, UnknownName, "did you mean 'qwen2.5-7b'"),
+        ({"model": "Qwen/Qwen9-7B"}, UnknownName, "config.json"),
+        ({"model": ""}, UnknownName, "no built-in model"),
+        ({"model": 7}, InvalidInput, "neither a name"),
+        ({"gpu": "h100-smx"}, UnknownName, "did you mean 'h100-sxm'"),
+        ({"gpu": None}, InvalidInput, "neither a name nor a GPU"),
+        ({"dtype": "fp7"}, UnknownName, "bf16, fp16, fp8"),
+        ({"gpu": "a100", "dtype": "fp8"}, MissingSpec, "w8a16"),
+        ({"gpu": "apple-m2-ultra", "dtype": "fp8"}, MissingSpec, "fp8"),
+        ({"kv_dtype": "w4a16"}, InvalidInput, "kv_dtype"),
+        ({"batch": 0}, InvalidInput, "batch=0"),
+        ({"batch": -1}, InvalidInput, "batch=-1"),
+        ({"batch": float("nan")}, InvalidInput, "batch=nan"),
+        ({"batch": float("inf")}, InvalidInput, "batch=inf"),
+        ({"batch": "many"}, InvalidInput, "batch='many'"),
+        ({"batch": "8"}, InvalidInput, "batch='8'"),
+        ({"batch": True}, InvalidInput, "batch=True"),
+        ({"batch": None}, InvalidInput, "batch=None"),
+        ({"batch": []}, InvalidInput, "batch is empty"),
+        ({"batch": [1, -2]}, InvalidInput, "batch=-2"),
+        ({"batch": [1, "x"]}, InvalidInput, "batch="),
+        ({"batch": 10**400}, InvalidInput, "batch="),
+        ({"batch": -(10**9000)}, InvalidInput, "batch="),
+        ({"batch": 1j}, InvalidInput, "batch="),
+        ({"ctx": -1}, InvalidInput, "ctx=-1"),
+        ({"ctx": 0, "phase": "prefill"}, InvalidInput, "ctx=0"),
+        ({"ctx": 10, "phase": "prefill", "cached_tokens": 10}, InvalidInput, "cached_tokens=10 is not below ctx=10"),
+        ({"cached_tokens": 5}, InvalidInput, "cached_tokens=5"),
+        ({"phase": "prefill", "new_tokens": 3}, InvalidInput, "new_tokens=3"),
+        ({"new_tokens": 0}, InvalidInput, "new_tokens=0"),
+        ({"phase": "train"}, InvalidInput, "phase='train' is not one of decode, prefill"),
+        ({"routing": "best"}, InvalidInput, "routing='best'"),
+        ({"fusion": "magic"}, InvalidInput, "fusion='magic'"),
+        ({"logits": "some"}, InvalidInput, "logits='some'"),
+        ({"batch": [1, 2], "ctx": [1, 2, 3]}, InvalidInput, "do not broadcast"),
+    ],
+)
+def test_one_line_that_names_the_thing(asked: dict, kind: type[SolError], words: str) -> None:
+    with pytest.raises(kind) as error:
+        floor(**{**GOOD, **asked})
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_of_other_types_are_numbers() -> None:
+    expected = floor(**GOOD).latency_s
+    for ctx in (2048.0, np.int32(2048), np.float32(2048), Decimal(2048), np.array(2048)):
+        assert floor(**{**GOOD, "ctx": ctx}).latency_s == expected
+
+
+def test_ctx_zero_is_an_empty_cache_in_decode() -> None:
+    f = floor(**{**GOOD, "ctx": 0})
+    assert f.moved_kv_bytes == 57_344  # only the new token's own is written
+
+
+def test_what_does_not_fit_is_an_error_for_a_point_and_a_mask_in_a_sweep() -> None:
+    with pytest.raises(
+        DoesNotFit, match=r"does not fit: 141\.\d GB needed \(weights 141\.1, kv 0\.\d, activations 0\.\d\), 85\.5 GB on 1×h100-sxm"
+    ) as error:
+        floor("llama-3.1-70b", "h100", ctx=2048)
+    assert "it takes 2 of them" in str(error.value)
+    sweep = floor("qwen2.5-7b", "l4", ctx=2048, batch=[1, 64, 4096])
+    assert sweep.fits.tolist() == [True, True, False]
+
+
+def test_hugging_face_ids_resolve_in_any_case() -> None:
+    assert floor("qwen/QWEN2.5-7b", "H100", ctx=2048).latency_s == floor(**GOOD).latency_s
+
+
+def test_a_device_without_bf16_computes_in_fp16_and_says_so() -> None:
+    old = GPU(
+        id="old",
+        name="old",
+        memory_bytes=32e9,
+        memory_bytes_per_s=900e9,
+        flops_per_s={"fp16": 1.25e14},
+        lacks=frozenset({"bf16"}),
+        source="x",
+    )
+    f = floor("qwen2.5-7b", old, ctx=10)
+    assert f.question.storage.weights.id == "fp16"
+    assert any("no bf16" in a for a in f.assumptions)
+    with pytest.raises(MissingSpec, match="no bf16 units"):
+        floor("qwen2.5-7b", old, ctx=10, dtype="bf16")
+
+
+def test_an_unsourced_peak_gives_a_memory_only_floor_that_says_so() -> None:
+    f = floor("qwen2.5-7b", "epyc-9654", ctx=2048)
+    assert f.compute_s is None
+    assert f.bound == "memory"
+    assert f.ridge is None
+    assert f.fits is None
+    assert "memory only" in f.warnings[0]
+    assert f.latency_s == f.memory_s == f.serial_s
+
+
+def test_assumptions_name_the_formats_and_where_they_came_from() -> None:
+    text = " ".join(floor("qwen3-30b-a3b", "h100", ctx=1, dtype="fp8", batch=4).assumptions)
+    for word in ("weights fp8 (as asked)", "lm_head", "kv cache bf16", "cold cache", "routing expected", "speculation"):
+        assert word in text
+
+
+def test_one_point_of_a_sweep() -> None:
+    sweep = floor("qwen3-30b-a3b", "h100", ctx=[[128, 256]], batch=[[1], [8]])
+    point = sweep[1, 0]
+    assert point.is_point
+    assert point.latency_s == floor("qwen3-30b-a3b", "h100", ctx=128, batch=8).latency_s
+    with pytest.raises(InvalidInput, match="one point already"):
+        point[0]
+    with pytest.raises(InvalidInput, match="index the sweep"):
+        sweep.explain()

@@ -1,0 +1,26 @@
+"""Shared helpers, and `--fault NAME`: the suite run with one deliberate defect patched in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+settings.register_profile("sol", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sol")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault", default=None, help="patch in one deliberate defect (see faults.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    fault = config.getoption("--fault")
+    if fault:
+        import faults
+
+        faults.FAULTS[fault]()

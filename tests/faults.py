@@ -1,0 +1,97 @@
+"""Deliberate defects, each one a mistake a peer has shipped. A truth or a law must notice every one.
+
+Each function patches the running library; `test_faults` runs the suite under each in a process of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def _replace(module: Any, name: str, value: Any) -> None:
+    setattr(module, name, value)
+
+
+def gb_as_gib() -> None:
+    """Bandwidth in GB/s read as GiB/s."""
+    from sol.answers import question
+
+    right = question._rates
+    _replace(question, "_rates", lambda *a: _with(right(*a), lambda r: {"memory_bytes_per_s": r.memory_bytes_per_s * 2**30 / 1e9}))
+
+
+def sparse_peak() -> None:
+    """The headline rate with sparsity taken as dense."""
+    from sol.answers import question
+
+    right = question._rates
+    _replace(question, "_rates", lambda *a: _with(right(*a), _doubled))
+
+
+def _doubled(rates: Any) -> dict[str, Any]:
+    if rates.peak is None:
+        return {}
+    return {"peak": {k: 2 * v for k, v in rates.peak.items()}, "ceiling": {k: 2 * v for k, v in rates.ceiling.items()}}
+
+
+def _with(answer: Any, change: Callable[[Any], dict[str, Any]]) -> Any:
+    from dataclasses import replace
+
+    rates, warning = answer
+    return replace(rates, **change(rates)), warning
+
+
+def top_k_at_any_batch() -> None:
+    """A mixture of experts reads top-k experts however many tokens there are."""
+    from sol.physics import operators
+
+    _replace(operators, "distinct_experts", lambda experts, k, tokens, routing: 0.0 * tokens + k)
+
+
+def two_of_three_matrices() -> None:
+    """A gated feed-forward block counted as two matrices."""
+    from sol.specs.model import MLP, MoE
+
+    _replace(MLP, "up_weights", lambda self, hidden: hidden * self.ffn)
+    _replace(MoE, "expert_weights", lambda self, hidden: 2 * hidden * self.expert_ffn)
+
+
+def full_square_attention() -> None:
+    """Every new token attends to every other: the causal half forgotten."""
+    from sol.physics import operators
+
+    _replace(operators, "causal_pairs", lambda new, past, window=None: new * (past + new))
+
+
+def embedding_streamed() -> None:
+    """The whole input table read every step."""
+    from sol.physics import operators
+
+    def row(model: Any, step: Any, tokens: Any, storage: Any, fusion: Any) -> Any:
+        read = model.embedding_elements * storage.of("embedding").bytes_per_weight
+        return operators._row("embedding", 1, storage.base.compute, weight_bytes=read, flops=0.0)
+
+    _replace(operators, "_embedding", row)
+
+
+def query_heads_for_kv() -> None:
+    """The KV cache sized with the query heads."""
+    from sol.specs.model import Attention
+
+    _replace(Attention, "kv_width", property(lambda self: self.heads * 2 * self.head_dim))
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    f.__name__: f
+    for f in (
+        gb_as_gib,
+        sparse_peak,
+        top_k_at_any_batch,
+        two_of_three_matrices,
+        full_square_attention,
+        embedding_streamed,
+        query_heads_for_kv,
+    )
+}

@@ -1,0 +1,152 @@
+"""config.json files: the kinds that are read, exactly; everything else one line with file, field and value."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sol import BadFile, MissingSpec, floor, load_model
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 96, "vocab_size": 100, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+def written(folder: Path, config: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return path
+
+
+def total(folder: Path, **change: Any) -> int:
+    config = {k: v for k, v in {**LLAMA, **change}.items() if v != "absent"}
+    return load_model(written(folder, config)).parameters
+
+
+LAYER = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96 + 2 * 64  # q and o, k and v, gate up down, norms
+TABLES = 2 * 100 * 64 + 64
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, 2 * LAYER + TABLES),
+        ({"num_key_value_heads": "absent"}, 2 * (LAYER + 2 * 64 * 32) + TABLES),
+        ({"head_dim": 32}, 2 * (LAYER + 2 * 64 * 64 + 2 * 64 * 32) + TABLES),
+        ({"tie_word_embeddings": True}, 2 * LAYER + TABLES - 100 * 64),
+        ({"attention_bias": True}, 2 * (LAYER + 64 + 64 + 64) + TABLES),
+        ({"mlp_bias": True}, 2 * (LAYER + 2 * 96 + 64) + TABLES),
+        ({"model_type": "qwen2"}, 2 * (LAYER + 64 + 64) + TABLES),
+        ({"model_type": "qwen3"}, 2 * (LAYER + 2 * 16) + TABLES),
+        ({"model_type": "mistral"}, 2 * LAYER + TABLES),
+        ({"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}, 2 * (LAYER + 3 * 3 * 64 * 96 + 64 * 4) + TABLES),
+        (
+            {"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "mlp_only_layers": [0]},
+            (LAYER + 32) + (LAYER + 32 - 3 * 64 * 96 + 4 * 3 * 64 * 8 + 64 * 4) + TABLES,
+        ),
+        (
+            {"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "decoder_sparse_step": 2},
+            (LAYER + 32) + (LAYER + 32 - 3 * 64 * 96 + 4 * 3 * 64 * 8 + 64 * 4) + TABLES,
+        ),
+    ],
+)
+def test_parameters_added_up_by_hand(tmp_path: Path, change: dict, expected: int) -> None:
+    assert total(tmp_path, **change) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "windows"),
+    [
+        ({"model_type": "mistral", "sliding_window": 8}, {8: 2}),
+        ({"model_type": "mistral", "sliding_window": None}, {None: 2}),
+        ({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": False}, {None: 2}),
+        ({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 1}, {None: 1, 8: 1}),
+        ({"model_type": "qwen3", "sliding_window": 8, "layer_types": ["full_attention", "sliding_attention"]}, {None: 1, 8: 1}),
+    ],
+)
+def test_windows_are_where_the_config_puts_them(tmp_path: Path, change: dict, windows: dict) -> None:
+    model = load_model(written(tmp_path, {**LLAMA, **change}))
+    assert {g.attention.window: g.count for g in model.groups} == windows
+
+
+def test_a_folder_or_a_file_and_the_name_it_gets(tmp_path: Path) -> None:
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    path = written(folder, LLAMA)
+    assert load_model(folder).id == load_model(str(path)).id == "my-model"
+    assert load_model(path).cites["architecture"].source.document == str(path)
+
+
+def test_a_path_answers_like_the_built_in_model(tmp_path: Path) -> None:
+    qwen = {
+        "model_type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18944, "vocab_size": 152064, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    assert floor(written(tmp_path, qwen), "h100", ctx=2048).latency_s == floor("qwen2.5-7b", "h100", ctx=2048).latency_s
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model_type": "t5"}, "model_type='t5' is not understood"),
+        ({"model_type": "absent"}, "model_type is missing"),
+        ({"hidden_size": "absent"}, "hidden_size is missing"),
+        ({"hidden_size": -64}, "hidden_size=-64"),
+        ({"hidden_size": 64.5}, "hidden_size=64.5"),
+        ({"hidden_size": "64"}, "hidden_size='64'"),
+        ({"hidden_size": True}, "hidden_size=True"),
+        ({"hidden_size": 10**30}, "hidden_size=1000"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000"),
+        ({"num_attention_heads": 5, "num_key_value_heads": 5}, "hidden_size=64 is not a multiple of num_attention_heads=5"),
+        ({"num_key_value_heads": 3}, "num_attention_heads=4 is not a multiple of num_key_value_heads=3"),
+        ({"sliding_window": -1, "model_type": "mistral"}, "sliding_window=-1"),
+        ({"layer_types": ["full_attention"]}, "layer_types has 1 entries for num_hidden_layers=2"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank=512"),
+        ({"model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 3}, "num_experts_per_tok=3 exceeds the 2 experts"),
+        ({"model_type": "mixtral"}, "num_local_experts or num_experts is missing"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings='yes'"),
+    ],
+)
+def test_what_is_not_understood_is_named(tmp_path: Path, change: dict, words: str) -> None:
+    with pytest.raises(BadFile) as error:
+        total(tmp_path, **change)
+    assert words in str(error.value)
+    assert "config.json" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"hidden_size": NaN}', '{"hidden_size": Infinity}', "[" * 100_000, "\x00", "3"])
+def test_what_is_not_a_config_is_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadFile) as error:
+        load_model(written(tmp_path, text))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_missing_paths_and_bytes(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.json", tmp_path, "./none.json"):
+        with pytest.raises(BadFile, match="no file"):
+            load_model(path)
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(BadFile, match="UTF-8"):
+        load_model(tmp_path)
+
+
+def test_a_quantised_checkpoint_asks_for_its_format(tmp_path: Path) -> None:
+    path = written(tmp_path, {**LLAMA, "quantization_config": {"quant_method": "awq"}})
+    with pytest.raises(MissingSpec, match="quantised by awq"):
+        floor(path, "h100", ctx=1)
+    assert floor(path, "h100", ctx=1, dtype="w4a16").moved_bytes > 0
+
+
+def test_an_unknown_dtype_asks_for_one(tmp_path: Path) -> None:
+    path = written(tmp_path, {**LLAMA, "torch_dtype": "float32"})
+    with pytest.raises(MissingSpec, match="float32"):
+        floor(path, "h100", ctx=1)
+    assert floor(path, "h100", ctx=1, dtype="bf16").moved_bytes > 0

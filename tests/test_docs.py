@@ -1,0 +1,64 @@
+"""README and docs tell the truth: every `>>>` and every `$ sol …` prints what the page says it prints."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sol.views.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "hardware_db" / "README.md"]
+CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
+WIDTH = "100"
+
+
+def sessions(page: Path) -> list[tuple[str, str]]:
+    """Each command of a page's console blocks with the output the page shows."""
+    found = []
+    for block in CONSOLE.findall(page.read_text(encoding="utf-8")):
+        for piece in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = piece.partition("\n")
+            found.append((command, output.rstrip()))
+    return found
+
+
+COMMANDS = [(page, *session) for page in PAGES for session in sessions(page)]
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_python_examples(page: Path) -> None:
+    failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failed == 0
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(("page", "command", "shown"), COMMANDS, ids=[f"{p.name}: {c}" for p, c, _ in COMMANDS])
+def test_commands(page: Path, command: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", WIDTH)
+    name, *args = shlex.split(command)
+    assert name == "sol"
+    main(args)
+    assert capsys.readouterr().out.rstrip() == shown, f"{page.name} is stale: {command}"
+
+
+@pytest.mark.contract
+def test_docstring_examples() -> None:
+    import importlib
+    import pkgutil
+
+    import sol
+
+    tried = 0
+    for info in pkgutil.walk_packages(sol.__path__, "sol."):
+        if info.name == "sol.__main__":
+            continue
+        result = doctest.testmod(importlib.import_module(info.name))
+        assert result.failed == 0, info.name
+        tried += result.attempted
+    assert tried >= 10

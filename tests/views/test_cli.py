@@ -1,0 +1,171 @@
+"""The command line: the same answers as Python, clean streams, one line and exit 2 for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sol import floor, table
+from sol.views.cli import COMMANDS, main
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[str, str, int]:
+    code = 0
+    try:
+        main(list(args))
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return captured.out, captured.err, code
+
+
+def test_floor_json_is_the_python_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err, code = run(capsys, "floor", "qwen2.5-7b", "h100", "--ctx", "2k", "--json")
+    assert (err, code) == ("", 0)
+    assert json.loads(out) == json.loads(json.dumps(floor("qwen2.5-7b", "h100", ctx=2048).to_dict(), default=str))
+
+
+def test_lists_make_a_grid_with_batch_outermost(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _, _ = run(capsys, "floor", "llama-3.1-8b", "h100", "--ctx", "1k,8k,128k", "--batch", "1,64", "--json")
+    got = json.loads(out)["outputs"]["latency_s"]
+    assert got == floor("llama-3.1-8b", "h100", ctx=[[1024, 8192, 131072]], batch=[[1], [64]]).latency_s.tolist()
+
+
+def test_table_json_is_the_python_table(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _, _ = run(capsys, "table", "--gpus", "h100,l4", "--json")
+    doc = json.loads(out)
+    assert doc["outputs"] == table(gpus="h100,l4").to_dicts()
+    assert doc["assumptions"]
+    assert doc["sources"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("gpus", "--json"),
+        ("models", "--json"),
+        ("formats", "--json"),
+        ("show", "h100", "--json"),
+        ("show", "qwen2.5-7b", "--json"),
+        ("explain", "qwen3-8b", "l4", "--ctx", "100", "--json"),
+    ],
+)
+def test_every_command_speaks_json(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
+    out, err, code = run(capsys, *args)
+    doc = json.loads(out)
+    assert (err, code, doc["schema_version"]) == ("", 0, 1)
+    assert {"inputs", "outputs", "assumptions", "sources", "warnings"} <= set(doc)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("floor", "qwen2.5-7b", "h100", "--ctx", "2048"),
+        ("floor", "qwen3-30b-a3b", "h100", "--ctx", "1k,128k", "--batch", "1,256", "--kv-dtype", "fp8"),
+        ("floor", "mixtral-8x7b", "mi300x", "--ctx", "4k", "--fusion", "eager"),
+        ("table", "--gpus", "all"),
+        ("gpus",),
+        ("models",),
+        ("formats",),
+        *((command, "--help") for command in COMMANDS),
+        ("--help",),
+    ],
+)
+def test_text_fits_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out, err, code = run(capsys, *args)
+    assert (err, code) == ("", 0)
+    assert out.strip()
+    assert max(map(len, out.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize(
+    "args", [("show", "h100"), ("show", "jetson-agx-orin-64gb@30w"), ("explain", "qwen2.5-7b", "h100", "--ctx", "2048", "--sources")]
+)
+def test_a_bibliography_breaks_nothing_but_addresses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str, args: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out, _, code = run(capsys, *args)
+    assert code == 0
+    for line in out.splitlines():
+        assert len(line) <= int(columns) or line.strip().startswith("http")
+    assert "https://" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_holds_a_worked_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    out, _, _ = run(capsys, command, "--help")
+    assert f"sol {command}" in out.partition("Example")[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("floor", "qwen2.5-7b", "5070", "--ctx", "1"), "no gpu '5070'"),
+        (("floor", "qwen2.5-7b", "h100-smx", "--ctx", "1"), "did you mean 'h100-sxm'"),
+        (("floor", "qwen2.5-7", "h100", "--ctx", "1"), "did you mean 'qwen2.5-7b'"),
+        (("floor", "qwen2.5-7b", "h100"), "--ctx"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "many"), "ctx 'many'"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "2 parsecs"), "parsecs"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "-5"), "ctx=-5"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "nan"), "ctx 'nan'"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "1e999"), "1e999"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "1", "--batch", "0"), "batch=0"),
+        (("floor", "qwen2.5-7b", "a100", "--ctx", "1", "--dtype", "fp8"), "no fp8 units"),
+        (("floor", "llama-3.1-70b", "h100", "--ctx", "1"), "does not fit"),
+        (("floor", "no/such/config.json", "h100", "--ctx", "1"), "no file"),
+        (("table", "--gpus", "h100,nope"), "no gpu 'nope'"),
+        (("show", "nothing-like-it"), "nothing-like-it"),
+        (("flor",), "did you mean 'floor'"),
+        (("floor", "--colour"), "--colour"),
+        (("floor", "qwen2.5-7b", "h100", "--ctx", "1", "--gpu-files", "/nowhere"), "/nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setenv("SOL_GPUS", "")  # so that --gpu-files is undone afterwards
+    out, err, code = run(capsys, *args)
+    assert (out, code) == ("", 2)
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("sol: ")
+
+
+def test_vllm_names_are_aliases(capsys: pytest.CaptureFixture[str]) -> None:
+    mine, _, _ = run(capsys, "floor", "qwen2.5-7b", "h100", "--ctx", "9", "--dtype", "fp8", "--kv-dtype", "fp8", "--json")
+    theirs, _, _ = run(capsys, "floor", "qwen2.5-7b", "h100", "--ctx", "9", "--quantization", "fp8", "--kv-cache-dtype", "fp8", "--json")
+    assert mine == theirs
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m sol gpus | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
+    assert done.stderr == ""
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    done = subprocess.run([sys.executable, "-m", "sol", "gpus"], capture_output=True, text=True, check=True)
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_devices_of_your_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SOL_GPUS", "")
+    (tmp_path / "mine.toml").write_text(
+        '[sources.s]\ntitle = "sheet"\nkind = "datasheet"\ndocument = "D-1"\n[my-npu]\nname = "N"\nvendor = "me"\nkind = "accelerator"\n'
+        'memory_bytes_per_s = { value = 2e11, printed = "200 GB/s", source = "s", evidence = "A" }\n'
+    )
+    out, _, code = run(capsys, "table", "--gpus", "my-npu", "--gpu-files", str(tmp_path))
+    assert code == 0
+    assert "my-npu" in out
