@@ -108,7 +108,7 @@ def render(renderable: Any, width: int | None = None) -> str:
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=width or _terminal_width(), color_system=None, highlight=False, emoji=False)
-    console.print(renderable)
+    console.print(renderable, crop=False)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, typed as IO[str]
     return "\n".join(line.rstrip() for line in text.splitlines())
 

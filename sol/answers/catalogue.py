@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sol.answers.citations import COLUMNS, cite_row, gpu_citations, source_place
+from sol.answers.citations import COLUMNS, Bibliography, cite_row, gpu_citations, source_place
 from sol.errors import UnknownName
 from sol.physics.cache import kv_bytes
 from sol.sources.database import built_in_model, format_ids, gpu_ids, load_format, load_gpu, model_ids
@@ -77,7 +77,7 @@ def formats() -> Table:
     return Table(columns=columns, rows=tuple(rows))
 
 
-def show(name: str) -> Table:
+def show(name: str) -> Bibliography:
     """One record, device, model or format, with every number's source. Raises `UnknownName`."""
     model = built_in_model(name)
     if model is not None:
@@ -85,7 +85,7 @@ def show(name: str) -> Table:
     if name.lower() in format_ids():
         f = load_format(name)
         row = cite_row("bits_per_weight", Cite(value=f.bits_per_weight, source=f.source), f"{f.bits_per_weight:g} bits")
-        return Table(
+        return Bibliography(
             columns=COLUMNS, rows=(row,), title=joined((f.id, f.name)), footer=(f"covers {', '.join(f.covers)}", f"computes in {f.compute}")
         )
     try:
@@ -94,7 +94,7 @@ def show(name: str) -> Table:
         raise UnknownName(f"{error}; nor is there a model or a format of that name") from None
 
 
-def _gpu_record(gpu: GPU) -> Table:
+def _gpu_record(gpu: GPU) -> Bibliography:
     table = gpu_citations(gpu)
     footer = [f"note: {gpu.note}"] if gpu.note else []
     footer += [f"{field}: {cite.note}" for field, cite in gpu.cites.items() if cite.note]
@@ -104,10 +104,10 @@ def _gpu_record(gpu: GPU) -> Table:
         footer.append(f"link {gpu.link.name}: {show_rate(gpu.link.per_direction_bytes_per_s, 'B/s')} in one direction")
     aliases = f"also {', '.join(gpu.aliases)}" if gpu.aliases else ""
     modes = f"power modes {', '.join(gpu.power_modes)}" if gpu.power_modes else ""
-    return Table(columns=table.columns, rows=table.rows, title=joined((gpu.id, gpu.name, aliases, modes)), footer=tuple(footer))
+    return Bibliography(columns=table.columns, rows=table.rows, title=joined((gpu.id, gpu.name, aliases, modes)), footer=tuple(footer))
 
 
-def _model_record(model: Model) -> Table:
+def _model_record(model: Model) -> Bibliography:
     cite = next(iter(model.cites.values()))
     rows: list[tuple[str | None, ...]] = [
         ("parameters", f"{model.parameters:,}", "D", "computed from the architecture", cite.source.title, source_place(cite.source))
@@ -122,4 +122,4 @@ def _model_record(model: Model) -> Table:
     for i, group in enumerate(model.groups):
         shape = f"{group.count} × {group.attention!r} {group.ffn!r}"
         rows.append((f"group {i}", shape, None, None, cite.source.title, source_place(cite.source)))
-    return Table(columns=COLUMNS, rows=tuple(rows), title=joined((model.id, model.hf_id or "", f"{model.parameters:,} parameters")))
+    return Bibliography(columns=COLUMNS, rows=tuple(rows), title=joined((model.id, model.hf_id or "", f"{model.parameters:,} parameters")))

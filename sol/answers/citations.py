@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sol.answers.question import Question
 from sol.specs.hardware import GPU
@@ -20,7 +21,33 @@ COLUMNS = (
 )
 
 
-def citations(q: Question) -> Table:
+class Bibliography(Table):
+    """Facts with their sources; as text, each fact points to a numbered source listed below the table."""
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text as RichText
+
+        numbers: dict[tuple[str, str | None], int] = {}
+        rows = []
+        for r in self.to_dicts():
+            number = numbers.setdefault((r["source"], r["where"]), len(numbers) + 1)
+            rows.append((r["fact"], r["value"], r["evidence"], r["printed"], f"[{number}]"))
+        parts: list[Any] = [RichText(self.title, style="bold"), ""] if self.title else []
+        parts += [Table(columns=(*COLUMNS[:4], Column("source", "source")), rows=tuple(rows)), ""]
+        for (title, where), n in numbers.items():
+            parts.append(Padding(RichText(f"[{n}] {title}"), (0, 0, 0, 2)))
+            if where and where.startswith("http"):  # on a line of its own and never broken, so that it can be clicked or copied
+                parts.append(RichText(f"      {where}", no_wrap=True, overflow="ignore"))
+            elif where:
+                parts.append(Padding(RichText(where), (0, 0, 0, 6)))
+        if self.footer:
+            parts += ["", *(Padding(RichText(line, style="dim"), (0, 0, 0, 2)) for line in self.footer)]
+        return Group(*parts)
+
+
+def citations(q: Question) -> Bibliography:
     """The bibliography of one question: the device's numbers it used, the formats, the architecture."""
     fields = ["memory_bytes_per_s", "memory_bytes" if "memory_bytes" in q.gpu.cites else "marketed_memory_bytes"]
     for compute in q.rates.peak or {}:
@@ -35,7 +62,7 @@ def citations(q: Question) -> Table:
     for fmt in dict.fromkeys((q.storage.weights, q.storage.base, q.storage.cache)):
         rows.append(cite_row(f"format {fmt.id}", Cite(value=fmt.bits_per_weight, source=fmt.source), f"{fmt.bits_per_weight:g} bits"))
     rows += [cite_row(f"{q.model.id} {k}", c, str(c.value)) for k, c in q.model.cites.items()]
-    return Table(columns=COLUMNS, rows=tuple(rows))
+    return Bibliography(columns=COLUMNS, rows=tuple(rows))
 
 
 def cite_row(fact: str, cite: Cite, value: str) -> tuple[str | None, ...]:
@@ -49,10 +76,10 @@ def source_place(source: Source) -> str | None:
     return source.url or source.document
 
 
-def gpu_citations(gpu: GPU) -> Table:
+def gpu_citations(gpu: GPU) -> Bibliography:
     """Every number of a device with its source."""
     rows = tuple(cite_row(field, cite, show_field(field, cite)) for field, cite in gpu.cites.items())
-    return Table(columns=COLUMNS, rows=rows)
+    return Bibliography(columns=COLUMNS, rows=rows)
 
 
 _SHOWN: tuple[tuple[str, Callable[[float], str]], ...] = (

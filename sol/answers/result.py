@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sol.answers.citations import citations
+from sol.answers.citations import Bibliography, citations
 from sol.answers.question import Question
 from sol.errors import InvalidInput
 from sol.tabular import Table, Text, joined
@@ -121,7 +121,7 @@ class Floor:
 
     # How it shows itself
 
-    def sources(self) -> Table:
+    def sources(self) -> Bibliography:
         """The bibliography: every number this result rests on, its printed words and where they stand."""
         return citations(self.question)
 

@@ -147,27 +147,3 @@ def floor_html(f: Floor) -> str:
     body = (breakdown(f) if f.is_point else points(f))._repr_html_()
     notes = "".join(f"<li>{html.escape(n)}</li>" for n in (*f.warnings, *f.assumptions))
     return f"<div><b>{html.escape(f.heading())}</b>{lines}{body}<details><summary>assumes</summary><ul>{notes}</ul></details></div>"
-
-
-def sources_rich(table: Table) -> Any:
-    """A bibliography as text: the facts in a table, each pointing to a numbered source below it."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text as RichText
-
-    numbers: dict[tuple[str, str | None], int] = {}
-    rows = []
-    for r in table.to_dicts():
-        number = numbers.setdefault((r["source"], r["where"]), len(numbers) + 1)
-        rows.append((r["fact"], r["value"], r["evidence"], r["printed"], f"[{number}]"))
-    columns = (*table.columns[:4], Column("source", "source"))
-    body = Table(columns=columns, rows=tuple(rows))
-    parts: list[Any] = [RichText(table.title, style="bold"), ""] if table.title else []
-    parts += [body, ""]
-    for (title, where), n in numbers.items():
-        parts.append(Padding(RichText(f"[{n}] {title}"), (0, 0, 0, 2)))
-        if where:  # on a line of its own and never broken, so that it can be clicked or copied
-            parts.append(RichText(f"      {where}", no_wrap=True, overflow="ignore"))
-    if table.footer:
-        parts += ["", *(Padding(RichText(line, style="dim"), (0, 0, 0, 2)) for line in table.footer)]
-    return Group(*parts)

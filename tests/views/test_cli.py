@@ -99,7 +99,11 @@ def test_a_bibliography_breaks_nothing_but_addresses(
     assert code == 0
     for line in out.splitlines():
         assert len(line) <= int(columns) or line.strip().startswith("http")
-    assert "https://" in out
+    cited, _, _ = run(capsys, *args, "--json")
+    doc = json.loads(cited)
+    for source in doc["outputs"] if args[0] == "show" else doc["sources"]:
+        if source["where"].startswith("http"):
+            assert source["where"] in out.split(), "an address must stay in one piece"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -93,7 +93,7 @@ def emit(renderable: Any) -> None:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        Console(highlight=False, emoji=False).print(renderable)
+        Console(highlight=False, emoji=False).print(renderable, crop=False)
     else:
         from sol.tabular import render
 

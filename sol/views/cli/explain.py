@@ -35,8 +35,6 @@ def explain(model: str, gpu: str, sources: bool, json_: bool, **asked: Any) -> N
             assumptions=doc["assumptions"], sources=doc["sources"], warnings=doc["warnings"],
         ))  # fmt: skip
     elif sources:
-        from sol.answers.show import sources_rich
-
-        emit(sources_rich(result.sources()))
+        emit(result.sources())
     else:
         click.echo(str(result.explain()))

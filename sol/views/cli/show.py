@@ -20,11 +20,10 @@ def show(name: str, json_: bool) -> None:
       sol show jetson-agx-orin-64gb@30w
     """
     from sol.answers.catalogue import show as record
-    from sol.answers.show import sources_rich
 
     if json_:
         from sol.answers.document import table_document
 
         emit_json(table_document("record", record(name), {"name": name}))
     else:
-        emit(sources_rich(record(name)))
+        emit(record(name))
