@@ -70,7 +70,7 @@ def embedding_streamed() -> None:
     from sol.physics import operators
 
     def row(model: Any, step: Any, tokens: Any, storage: Any, fusion: Any) -> Any:
-        read = model.embedding_elements * storage.of("embedding").bytes_per_weight
+        read = model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
         return operators._row("embedding", 1, storage.base.compute, weight_bytes=read, flops=0.0)
 
     _replace(operators, "_embedding", row)

@@ -65,16 +65,19 @@ def formats() -> Table:
     rows = []
     for format_id in format_ids():
         f = load_format(format_id)
-        rows.append((f.id, f.bits_per_weight, f.compute, f.cache, ", ".join(f.covers), f.name))
+        compute = f.compute if f.otherwise is None else f"{f.compute}, else {f.otherwise}"
+        covers = "every tensor" if f.covering("lm_head") else ", ".join(f.covers)
+        rows.append((f.id, f.bits_per_weight, compute, f.cache, covers, f.name))
     columns = (
         Column("id", "format", left=True),
-        Column("bits_per_weight", "bits", lambda v: f"{v:g}"),
+        Column("bits_per_weight", "bits", lambda v: f"{v:.4g}"),
         Column("compute", "computes in", left=True),
-        Column("cache", "kv cache", lambda v: "yes" if v else "no"),
-        Column("covers", "covers", left=True, wrap=True),
+        Column("cache", "kv", lambda v: "yes" if v else "no"),
+        Column("covers", "covers", left=True),
         Column("name", "what it is", left=True, wrap=True),
     )
-    return Table(columns=columns, rows=tuple(rows))
+    footer = ("what a format does not cover keeps the model's 16 bits; of a mix, the bits of its main part",)
+    return Table(columns=columns, rows=tuple(rows), footer=footer)
 
 
 def show(name: str) -> Bibliography:

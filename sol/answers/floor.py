@@ -19,6 +19,7 @@ from sol.errors import DoesNotFit
 from sol.physics.capacity import resident_bytes
 from sol.physics.operators import Operator, step_operators
 from sol.physics.roofline import Times, sweep, total
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.step import Step
@@ -26,7 +27,7 @@ from sol.specs.step import Step
 
 def floor(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
-    cached_tokens: Any = 0, logits: str | None = None, dtype: str | None = None, kv_dtype: str | None = None,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
     routing: str = "expected", fusion: str = "ideal",
 ) -> Floor:  # fmt: skip
     """The floor of one decode or prefill step: the time no implementation can beat.

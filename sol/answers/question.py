@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from sol.errors import InvalidInput, MissingSpec
+from sol.answers.storage import decided
+from sol.errors import InvalidInput
 from sol.physics.roofline import Rates
 from sol.sources.config_json import load_config
-from sol.sources.database import built_in_model, load_format, load_gpu, require_model
+from sol.sources.database import built_in_model, load_gpu, require_model
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -48,7 +48,7 @@ class Question:
 
 def ask(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
-    cached_tokens: Any = 0, logits: str | None = None, dtype: str | None = None, kv_dtype: str | None = None,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
     routing: str = "expected", fusion: str = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device.
@@ -73,7 +73,7 @@ def ask(
             over = cached >= c
             raise InvalidInput(f"cached_tokens={_first(cached, over)} is not below ctx={_first(c, over)}; at least one token must be new")
         step = Step(b, c - cached, cached, rows or "last")
-    storage, rates, assumptions, warnings = _decided(the_model, the_gpu, dtype, kv_dtype)
+    storage, rates, assumptions, warnings = decided(the_model, the_gpu, dtype, kv_dtype)
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
         all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)),
@@ -158,78 +158,6 @@ def _one_of(field: str, value: Any, allowed: Iterable[str]) -> Any:
     if value not in allowed:
         raise InvalidInput(f"{field}={value!r} is not one of {', '.join(allowed)}")
     return value
-
-
-@lru_cache(maxsize=1024)
-def _decided(model: Model, gpu: GPU, dtype: str | None, kv_dtype: str | None) -> tuple[Storage, Rates, tuple[str, ...], tuple[str, ...]]:
-    """Formats, rates, and what was assumed in choosing them; the same for every step of a model on a device."""
-    base, why_base = _base_format(model, gpu, dtype)
-    weights = base if dtype is None else load_format(dtype)
-    cache = base if kv_dtype is None else load_format(kv_dtype)
-    if not cache.cache:
-        raise InvalidInput(f"kv_dtype={kv_dtype} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
-    storage = Storage(weights, base, cache)
-    rates, warning = _rates(gpu, storage, dtype)
-    assumptions = [f"weights {weights.id} ({why_base if weights is base else 'as asked'})"]
-    left = [c for c in ("embedding", "lm_head", "norm", "router", "bias") if c not in weights.covers]
-    if left:
-        kept = [c for c in left if c != "router" or model.is_moe]
-        assumptions.append(f"{', '.join(kept)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included")
-    assumptions.append(f"kv cache {cache.id} ({'as asked' if kv_dtype is not None else '16-bit unless asked'})")
-    assumptions.append("cold cache: every byte comes from memory once a step")
-    assumptions.append("no skipped work: no speculation, shared prefixes, lossless compression or sparsity")
-    if gpu.memory_bytes is not None and gpu.capacity_basis != "driver":
-        assumptions.append(f"capacity as {gpu.capacity_basis}, not as a driver reports it")
-    if gpu.unified_memory:
-        assumptions.append("unified memory: the device has all of it, bandwidth and capacity")
-    return storage, rates, tuple(assumptions), (warning,) if warning else ()
-
-
-def _base_format(model: Model, gpu: GPU, dtype: str | None) -> tuple[NumberFormat, str]:
-    """The 16-bit format of everything the weight format does not cover, and why it was chosen."""
-    if dtype is not None and load_format(dtype).compute in ("bf16", "fp16"):
-        return load_format(dtype), "as asked"
-    if dtype is None and model.quantization:
-        raise MissingSpec(
-            f"{model.id} is quantised by {model.quantization}; say its weight format, for instance dtype='w4a16' or dtype='fp8'"
-        )
-    said = model.dtype if model.dtype is not None else "bf16"
-    if said not in ("bf16", "fp16"):
-        if dtype is None:
-            raise MissingSpec(f"{model.id} is stored as {said}, which has no format here; say dtype='bf16' or another (sol formats)")
-        said = "bf16"
-    why = "as its config says" if model.dtype == said else "no dtype in its config"
-    other = "fp16" if said == "bf16" else "bf16"
-    if said in gpu.lacks and other not in gpu.lacks:
-        return load_format(other), f"{gpu.id} has no {said}"
-    return load_format(said), why
-
-
-def _rates(gpu: GPU, storage: Storage, dtype: str | None) -> tuple[Rates, str]:
-    """Peaks and ceilings of the formats this storage computes in; memory only where the 16-bit peak is unsourced."""
-    base = storage.base.compute
-    if base in gpu.lacks and dtype is not None:
-        raise _missing_format(gpu, base, dtype)
-    needed = {base, storage.compute("linear"), storage.compute("experts")}
-    for compute in sorted(needed - {base}):
-        if gpu.peak(compute) is None:
-            raise _missing_format(gpu, compute, dtype or "")
-    if gpu.peak(base) is None:
-        return Rates(gpu.memory_bytes_per_s, None, None), f"memory only: no source gives {gpu.id} a {base} rate"
-    peak = {c: float(gpu.flops_per_s[c]) for c in needed}
-    ceiling = {c: gpu.ceiling(c) or peak[c] for c in needed}
-    cache = storage.cache.compute  # attention over a narrow cache may run at that format's rate: only the floor assumes so
-    narrow = gpu.ceiling(cache) if cache not in ("16-bit", base) else None
-    ceiling.setdefault(cache, max(narrow or 0.0, ceiling[base]))
-    return Rates(gpu.memory_bytes_per_s, peak, ceiling), ""
-
-
-def _missing_format(gpu: GPU, compute: str, asked: str) -> MissingSpec:
-    """The error for a format the device lacks, or has no sourced rate for: it names the ones it has."""
-    has = ", ".join(gpu.flops_per_s) or "no sourced rate at all"
-    reason = f"{gpu.id} has no {compute} units" if compute in gpu.lacks else f"no source gives {gpu.id} a {compute} rate"
-    stored = {"fp8": "; w8a16 stores 8 bits and computes in 16", "int8": "; w8a16 stores 8 bits and computes in 16"}
-    return MissingSpec(f"dtype {asked} needs {compute} compute, and {reason}; it has: {has}{stored.get(compute, '')}")
 
 
 def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:

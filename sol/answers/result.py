@@ -91,7 +91,7 @@ class Floor:
         rates = self.question.rates
         if rates.peak is None:
             return None
-        return rates.peak[self.question.storage.compute("linear")] / rates.memory_bytes_per_s
+        return rates.peak[self.question.storage.weights_compute] / rates.memory_bytes_per_s
 
     @property
     def is_point(self) -> bool:

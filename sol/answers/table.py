@@ -11,6 +11,7 @@ from sol.answers.question import ask, load_model, resolve_gpu
 from sol.answers.result import Floor
 from sol.errors import InvalidInput, MissingSpec
 from sol.sources.database import gpu_ids
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.tabular import Column, Table, joined
@@ -30,7 +31,7 @@ COLUMNS = (
 def table(
     model: str | Path | Model = "qwen2.5-7b", gpus: str | list[str | GPU] | tuple[str | GPU, ...] = "all", *, ctx: float = 2048,
     batch: float = 1, phase: str = "decode", new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None,
-    dtype: str | None = None, kv_dtype: str | None = None, routing: str = "expected", fusion: str = "ideal",
+    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: str = "expected", fusion: str = "ideal",
 ) -> Table:  # fmt: skip
     """The floor of one step on each of many devices, fastest first; what is missing or too large is a note in its row.
 

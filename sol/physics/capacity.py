@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from sol.physics.cache import kv_bytes
-from sol.physics.operators import Amount
+from sol.physics.operators import Amount, expert_bytes, qkv_bytes
 from sol.specs.model import Model, MoE
 from sol.specs.step import Array, Step, Storage
 
@@ -22,23 +22,21 @@ ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
 @lru_cache(maxsize=1024)
 def resident_weight_bytes(model: Model, storage: Storage) -> float:
     """Bytes of all stored parameters [B]: every expert, the input table, and the head unless it is tied."""
-    d = model.hidden
-    elements = {"embedding": model.embedding_elements, "norm": model.final_norm_elements}
-    elements["lm_head"] = 0 if model.tied_embeddings else model.lm_head_elements
-    for name in ("linear", "experts", "router", "bias"):
-        elements[name] = 0
+    d, per = model.hidden, storage.bytes_per_weight
+    head = model.lm_head_elements * per("lm_head", d)  # a tied table is stored as the head is
+    table = 0.0 if model.tied_embeddings else model.embedding_elements * per("embedding", d)
+    total = table + head + model.final_norm_elements * per("norm", 1)
     for group in model.groups:
-        att, ffn, n = group.attention, group.ffn, group.count
-        elements["linear"] += n * (att.qkv_weights(d) + att.o_weights(d))
-        elements["bias"] += n * sum(att.bias_elements(d))
-        elements["norm"] += n * group.norm_elements(d)
+        att, ffn = group.attention, group.ffn
+        biases = sum(att.bias_elements(d))
+        layer = qkv_bytes(att, d, storage) + att.o_weights(d) * per("o_proj", att.q_width) + group.norm_elements(d) * per("norm", 1)
         if isinstance(ffn, MoE):
-            elements["router"] += n * ffn.router_weights(d)
-            elements["experts"] += n * ffn.experts * ffn.expert_weights(d)
+            layer += ffn.router_weights(d) * per("router", d) + ffn.experts * expert_bytes(ffn, d, storage)
         else:
-            elements["linear"] += n * (ffn.up_weights(d) + ffn.down_weights(d))
-            elements["bias"] += n * sum(ffn.bias_elements(d))
-    return sum(count * storage.of(name).bytes_per_weight for name, count in elements.items())
+            layer += ffn.up_weights(d) * per("up_proj", d) + ffn.down_weights(d) * per("down_proj", ffn.ffn)
+            biases += sum(ffn.bias_elements(d))
+        total += group.count * (layer + biases * per("bias", 1))
+    return total
 
 
 def activation_bytes(model: Model, step: Step) -> Array:

@@ -7,6 +7,7 @@ embedding and softmax are charged their bytes; their few FLOPs are left out (nev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from sol.physics import fusion as fused
 from sol.physics.attention import cached_tokens_read, cached_tokens_written, causal_pairs
 from sol.physics.experts import distinct_experts
-from sol.specs.model import MLP, LayerGroup, Model, MoE
+from sol.specs.formats import TensorClass
+from sol.specs.model import MLP, Attention, LayerGroup, Model, MoE
 from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
 Amount = Array | float
@@ -75,7 +77,7 @@ def _row(
 def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     """Gathered rows of the input table; none when the head reads the same (tied) table whole."""
     head_reads_it = model.tied_embeddings and step.logits != "none"
-    row_bytes = model.hidden * storage.of("embedding").bytes_per_weight
+    row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
     gathered = 0.0 if head_reads_it else np.minimum(tokens, float(model.vocab)) * row_bytes
     shape = "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"
     return _row(
@@ -84,12 +86,35 @@ def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion
     )  # fmt: skip
 
 
-def _matrix(name: str, count: int, weights: int, biases: int, tokens: Array, storage: Storage, shape: str, cost: fused.Cost) -> Operator:
-    stored = weights * storage.of("linear").bytes_per_weight + biases * storage.of("bias").bytes_per_weight
+def _matrix(
+    name: str, count: int, stored: float, weights: int, biases: int, tokens: Array, storage: Storage, shape: str, cost: fused.Cost
+) -> Operator:
+    """A linear layer: `stored` bytes of `weights` elements per layer, and its biases."""
+    tensor = COMPUTED_AS.get(name, "o_proj")
+    stored_biases = biases * storage.bytes_per_weight("bias", 1)
     return _row(
-        name, count, storage.compute("linear"), weight_bytes=count * stored, flops=tokens * (2.0 * count * weights),
+        name, count, storage.compute(tensor), weight_bytes=count * (stored + stored_biases), flops=tokens * (2.0 * count * weights),
         shape=shape + (f" + {biases} biases" if biases else ""), cost=cost,
     )  # fmt: skip
+
+
+COMPUTED_AS: Mapping[str, TensorClass] = {"qkv_proj": "q_proj", "gate_up_proj": "up_proj", "up_proj": "up_proj", "down_proj": "down_proj"}
+"""The tensor class whose compute format a row runs in."""
+
+
+def qkv_bytes(att: Attention, hidden: int, storage: Storage) -> float:
+    """Stored bytes of one layer's query, key and value projections [B]."""
+    k = att.k_weights(hidden)
+    q = att.qkv_weights(hidden) - 2 * k
+    per = storage.bytes_per_weight
+    return q * per("q_proj", hidden) + k * per("k_proj", hidden) + k * per("v_proj", hidden)
+
+
+def expert_bytes(moe: MoE, hidden: int, storage: Storage) -> float:
+    """Stored bytes of one expert [B]."""
+    up = moe.expert_up_weights(hidden)
+    down = moe.expert_weights(hidden) - up
+    return up * storage.bytes_per_weight("experts_up", hidden) + down * storage.bytes_per_weight("experts_down", moe.expert_ffn)
 
 
 def _attention(model: Model, group: LayerGroup, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
@@ -97,7 +122,7 @@ def _attention(model: Model, group: LayerGroup, step: Step, tokens: Array, stora
     qkv_biases, o_biases = att.bias_elements(d)
     costs = fused.attention(fusion, att, d, step, tokens)
     qkv = _matrix(
-        "qkv_proj", group.count, att.qkv_weights(d), qkv_biases, tokens, storage,
+        "qkv_proj", group.count, qkv_bytes(att, d, storage), att.qkv_weights(d), qkv_biases, tokens, storage,
         f"d·(h·dk + k·(dk+dv)) = {d}·({att.heads}·{att.head_dim} + {att.kv_heads}·{2 * att.head_dim})", costs.qkv_proj,
     )  # fmt: skip
     token_bytes = att.kv_width * storage.cache.bytes_per_weight
@@ -110,8 +135,9 @@ def _attention(model: Model, group: LayerGroup, step: Step, tokens: Array, stora
         fast_compute=storage.cache.compute if storage.cache.compute != "16-bit" else base,
         shape=f"h·(dk+dv) = {att.heads}·{2 * att.head_dim}" + (f", window {att.window}" if att.window else ""),
     )  # fmt: skip
+    o_bytes = att.o_weights(d) * storage.bytes_per_weight("o_proj", att.q_width)
     o = _matrix(
-        "o_proj", group.count, att.o_weights(d), o_biases, tokens, storage,
+        "o_proj", group.count, o_bytes, att.o_weights(d), o_biases, tokens, storage,
         f"h·dv·d = {att.heads}·{att.head_dim}·{d}", costs.o_proj,
     )  # fmt: skip
     if fusion == "ideal":
@@ -126,8 +152,10 @@ def _mlp(model: Model, group: LayerGroup, mlp: MLP, tokens: Array, storage: Stor
     costs = fused.mlp(fusion, mlp, d, tokens)
     two = "2·" if mlp.gated else ""
     name = "gate_up_proj" if mlp.gated else "up_proj"
-    up = _matrix(name, n, mlp.up_weights(d), up_biases, tokens, storage, f"{two}d·f = {two}{d}·{mlp.ffn}", costs.up)
-    down = _matrix("down_proj", n, mlp.down_weights(d), down_biases, tokens, storage, f"f·d = {mlp.ffn}·{d}", costs.down)
+    up_bytes = mlp.up_weights(d) * storage.bytes_per_weight("up_proj", d)
+    down_bytes = mlp.down_weights(d) * storage.bytes_per_weight("down_proj", mlp.ffn)
+    up = _matrix(name, n, up_bytes, mlp.up_weights(d), up_biases, tokens, storage, f"{two}d·f = {two}{d}·{mlp.ffn}", costs.up)
+    down = _matrix("down_proj", n, down_bytes, mlp.down_weights(d), down_biases, tokens, storage, f"f·d = {mlp.ffn}·{d}", costs.down)
     if fusion == "ideal":
         return [up, down]
     activation = _row(
@@ -144,14 +172,14 @@ def _experts(
     costs = fused.experts(fusion, moe, d, tokens)
     router_weights = moe.router_weights(d)
     router = _row(
-        "router", n, storage.compute("router"), weight_bytes=n * (router_weights * storage.of("router").bytes_per_weight),
+        "router", n, storage.compute("router"), weight_bytes=n * (router_weights * storage.bytes_per_weight("router", d)),
         flops=tokens * (2.0 * n * router_weights), shape=f"d·E = {d}·{moe.experts}", cost=costs.router,
     )  # fmt: skip
     touched = distinct_experts(moe.experts, moe.experts_per_token, tokens, routing)
     one_expert = moe.expert_weights(d)
     experts = _row(
-        "experts", n, storage.compute("experts"),
-        weight_bytes=touched * (n * one_expert * storage.of("experts").bytes_per_weight),
+        "experts", n, storage.compute("experts_up"),
+        weight_bytes=touched * (n * expert_bytes(moe, d, storage)),
         flops=tokens * (2.0 * n * moe.experts_per_token * one_expert),
         shape=f"distinct experts of {moe.experts} · 3·d·f = 3·{d}·{moe.expert_ffn}", cost=costs.experts,
     )  # fmt: skip
@@ -161,14 +189,14 @@ def _experts(
 def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     elements = group.norm_elements(model.hidden)
     return _row(
-        "norms", group.count, storage.base.compute, weight_bytes=group.count * elements * storage.of("norm").bytes_per_weight,
+        "norms", group.count, storage.base.compute, weight_bytes=group.count * elements * storage.bytes_per_weight("norm", 1),
         flops=0.0, shape=f"{elements} elements", cost=fused.norms(fusion, group.attention, model.hidden, tokens),
     )  # fmt: skip
 
 
 def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     return _row(
-        "final_norm", 1, storage.base.compute, weight_bytes=model.final_norm_elements * storage.of("norm").bytes_per_weight,
+        "final_norm", 1, storage.base.compute, weight_bytes=model.final_norm_elements * storage.bytes_per_weight("norm", 1),
         flops=0.0, shape=f"d = {model.hidden}", cost=fused.final_norm(fusion, model.hidden, tokens),
     )  # fmt: skip
 
@@ -176,7 +204,7 @@ def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -
 def _lm_head(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     """The head reads its whole matrix once when any logits are wanted."""
     wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
-    read = 0.0 if step.logits == "none" else model.lm_head_elements * storage.of("lm_head").bytes_per_weight
+    read = 0.0 if step.logits == "none" else model.lm_head_elements * storage.bytes_per_weight("lm_head", model.hidden)
     return _row(
         "lm_head", 1, storage.compute("lm_head"), weight_bytes=read, flops=wanted * (2.0 * model.lm_head_elements),
         shape=f"V·d = {model.vocab}·{model.hidden}", cost=fused.lm_head(fusion, model.vocab, model.hidden, wanted),

@@ -190,6 +190,11 @@ def _shipped_format(format_id: str) -> NumberFormat:
     table, sources = file.load(format_id)
     where = f"{file.path.name}: [{format_id}]"
     source = validated(Source, sources.get(table.get("source", ""), {}), where)
+    if "fallback" in table:
+        table["fallback"] = load_format(table["fallback"])
+    if "mix" in table:  # one name, or a name for each kind of layer
+        mixed = {k: v if isinstance(v, dict) else {"default": v} for k, v in table["mix"].items()}
+        table["mix"] = {k: {kind: load_format(name) for kind, name in v.items()} for k, v in mixed.items()}
     return validated(NumberFormat, {**table, "id": format_id, "source": source}, where)
 
 

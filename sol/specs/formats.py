@@ -1,27 +1,76 @@
 """A number format: how a tensor is stored, which tensors it covers, and whose rate its GEMMs run at.
 
 Storage and compute are different things: 4-bit weights multiplied in 16 bits move a quarter of the
-bytes and gain nothing once compute-bound.
+bytes and gain nothing once compute-bound. A mix (GGUF's Q4_K_M) stores different tensors, and
+different layers of one tensor, in different formats.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, model_validator
 
-from sol.specs.record import Record, Source
+from sol.errors import InvalidInput
+from sol.specs.record import Record, Source, one_line
 
-TensorClass = Literal["linear", "experts", "router", "norm", "bias", "embedding", "lm_head"]
+TensorClass = Literal[
+    "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "experts_up", "experts_down",
+    "router", "norm", "bias", "embedding", "lm_head",
+]  # fmt: skip
+Covered = Literal["linear", "experts", TensorClass]
+FAMILY: Mapping[str, str] = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"), "linear"),
+    **dict.fromkeys(("experts_up", "experts_down"), "experts"),
+}
+"""The family that covers a tensor class where the class itself is not named."""
+
+
+class Choice(Record):
+    """Which format one tensor class of a mix takes, layer by layer.
+
+    `more_bits` in the first and last eighth of the layers and in every third between; `first_eighth`
+    in the first eighth; `eight_experts` in a model of exactly eight experts; `eighty_layers` replaces
+    the default in one of eighty layers.
+    """
+
+    default: Any
+    more_bits: Any = None
+    first_eighth: Any = None
+    eight_experts: Any = None
+    eighty_layers: Any = None
+
+    def layers_of(self, layers: int, experts: int) -> list[NumberFormat]:
+        """The format of each layer."""
+        if self.eight_experts is not None and experts == 8:
+            return [self.eight_experts] * layers
+        default = self.eighty_layers if self.eighty_layers is not None and layers == 80 else self.default
+        chosen = [default] * layers
+        for i in range(layers):
+            eighth = layers // 8
+            if self.first_eighth is not None and i < eighth:
+                chosen[i] = self.first_eighth
+            if self.more_bits is not None and (i < eighth or i >= 7 * layers // 8 or (i - eighth) % 3 == 2):
+                chosen[i] = self.more_bits
+        return chosen
 
 
 class NumberFormat(Record):
     """One storage format.
 
-    `bits` per element, plus `scale_bits` and `zero_bits` for every `group` elements. `covers` are the
-    tensor classes stored so; the others keep the model's 16-bit format. `compute` is the format whose
-    rate its matrix products run at ("16-bit": the model's own 16-bit format). `cache` says whether a
-    KV cache may be stored so.
+    `bits` per element, plus `scale_bits` and `zero_bits` for every `group` elements of a row. `covers`
+    are the tensor classes (or the families "linear" and "experts") stored so; the others keep the
+    model's 16-bit format. `compute` is the format whose rate its matrix products run at ("16-bit": the
+    model's own), `otherwise` the one where the device has no unit for it. `cache`: a KV cache may be
+    stored so. `fallback`: the format of rows that are not whole groups. `mix`: formats by tensor class.
+
+    One of your own, passed as `dtype`:
+
+    >>> NumberFormat(id="w5", name="5-bit weights", bits=5, group=64, scale_bits=16, covers=("linear",),
+    ...              compute="16-bit", source=Source(title="my kernel", kind="user")).bits_per_weight
+    5.25
     """
 
     id: str
@@ -31,15 +80,30 @@ class NumberFormat(Record):
     group: int | None = Field(default=None, gt=0)
     scale_bits: NonNegativeFloat = 0.0
     zero_bits: NonNegativeFloat = 0.0
-    covers: tuple[TensorClass, ...]
+    covers: tuple[Covered, ...] = ("linear", "experts")
     compute: str
+    otherwise: str | None = None
     cache: bool = False
+    fallback: Any = None
+    mix: Mapping[Covered, Choice] = Field(default_factory=dict)
     source: Source
     note: str = ""
 
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InvalidInput(f"format '{fields.get('id', '?')}': {one_line(error)}") from None
+
+    @model_validator(mode="after")
+    def _scales_have_groups(self) -> NumberFormat:
+        if (self.scale_bits or self.zero_bits) and self.group is None:
+            raise ValueError("scale_bits and zero_bits need the group they are for")
+        return self
+
     @property
     def bits_per_weight(self) -> float:
-        """Stored bits per element, scales and zeros included [bit]."""
+        """Stored bits per element, scales and zeros included [bit]; of a mix, those of its main part."""
         if self.group is None:
             return self.bits
         return self.bits + (self.scale_bits + self.zero_bits) / self.group
@@ -48,6 +112,26 @@ class NumberFormat(Record):
     def bytes_per_weight(self) -> float:
         """Stored bytes per element, scales and zeros included [B]."""
         return self.bits_per_weight / 8
+
+    def covering(self, tensor: str) -> bool:
+        """Whether a tensor class is stored in this format."""
+        return tensor in self.covers or FAMILY.get(tensor, "") in self.covers
+
+    def fitted(self, columns: int) -> NumberFormat:
+        """This format, or its fallback where a row of `columns` elements is not whole groups."""
+        whole = self.fallback is None or self.group is None or columns % self.group == 0
+        fallback: NumberFormat = self.fallback
+        return self if whole else fallback
+
+    @lru_cache(maxsize=4096)  # noqa: B019  # formats are few and live as long as the process
+    def bytes_of(self, tensor: str, columns: int, layers: int, experts: int) -> float:
+        """Stored bytes per element of a tensor class with rows of `columns`, on average over the layers [B]."""
+        choice = self.mix.get(tensor) or self.mix.get(FAMILY.get(tensor, ""))  # type: ignore[call-overload]  # plain strings
+        if choice is None:
+            return self.fitted(columns).bytes_per_weight
+        once = 1 if tensor in ("embedding", "lm_head") else layers
+        total: float = sum(f.fitted(columns).bytes_per_weight for f in choice.layers_of(layers, experts)[:once])
+        return total / once
 
     def __repr__(self) -> str:
         return f"<NumberFormat {self.id}: {self.bits_per_weight:g} bits per weight>"

@@ -52,6 +52,10 @@ class Attention(Record):
         """Elements of the per-head query and key norms."""
         return 2 * self.head_dim if self.qk_norm else 0
 
+    def k_weights(self, hidden: int) -> int:
+        """Elements of the key projection; the value projection has as many."""
+        return hidden * self.kv_heads * self.head_dim
+
     def qkv_weights(self, hidden: int) -> int:
         """Elements of the query, key and value projections, without biases."""
         return hidden * (self.q_width + self.kv_width)
@@ -101,6 +105,10 @@ class MoE(Record):
     def router_weights(self, hidden: int) -> int:
         """Elements of the router."""
         return hidden * self.experts
+
+    def expert_up_weights(self, hidden: int) -> int:
+        """Elements of one expert's gate and up."""
+        return 2 * hidden * self.expert_ffn
 
     def expert_weights(self, hidden: int) -> int:
         """Elements of one expert: gate, up and down."""

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sol.specs.formats import NumberFormat
+from sol.specs.formats import NumberFormat, TensorClass
 
 Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]
@@ -33,17 +33,25 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Storage:
-    """How the tensors are stored: the weights' format, the 16-bit format of the rest, the KV cache's."""
+    """How a model's tensors are stored: the weights' format, the 16-bit format of the rest, the KV cache's.
+
+    `weights_compute` is the format this device runs the weights' matrix products in. `layers` and
+    `experts` are the model's, for formats that differ by layer.
+    """
 
     weights: NumberFormat
     base: NumberFormat
     cache: NumberFormat
+    weights_compute: str
+    layers: int
+    experts: int
 
-    def of(self, tensor_class: str) -> NumberFormat:
-        """The format a tensor class is stored in."""
-        return self.weights if tensor_class in self.weights.covers else self.base
+    def bytes_per_weight(self, tensor: TensorClass, columns: int) -> float:
+        """Stored bytes per element of a tensor class with rows of `columns` elements [B]."""
+        if not self.weights.covering(tensor):
+            return self.base.bytes_per_weight
+        return self.weights.bytes_of(tensor, columns, self.layers, self.experts)
 
-    def compute(self, tensor_class: str) -> str:
+    def compute(self, tensor: TensorClass) -> str:
         """The format whose rate a tensor class's matrix products run at."""
-        compute = self.of(tensor_class).compute
-        return self.base.compute if compute == "16-bit" else compute
+        return self.weights_compute if self.weights.covering(tensor) else self.base.compute

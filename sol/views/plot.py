@@ -141,7 +141,7 @@ def plot_intensity(results: Floor | Sequence[Floor], ax: Axes | None = None) -> 
     ridges: dict[float, list[str]] = {}
     for f in sweeps:
         if f.ridge is not None:
-            ridges.setdefault(f.ridge, []).append(f"{f.question.gpu.id} {f.question.storage.compute('linear')}")
+            ridges.setdefault(f.ridge, []).append(f"{f.question.gpu.id} {f.question.storage.weights_compute}")
     start = min(float(f.question.step.batch.min()) for f in sweeps)
     for ridge, names in ridges.items():
         ax.axhline(ridge, color=INK, lw=1.0, ls="--")
