@@ -74,6 +74,7 @@ class Table:
 
     def __rich__(self) -> Any:
         from rich.console import Group
+        from rich.padding import Padding
         from rich.table import Table as RichTable
         from rich.text import Text as RichText
 
@@ -87,7 +88,7 @@ class Table:
             grid.add_row("", *(RichText(cell, style="bold") for cell in self._cells(self.total)))
         parts: list[Any] = [RichText(self.title, style="bold")] if self.title else []
         parts.append(grid)
-        parts.extend(RichText("  " + line, style="dim") for line in self.footer)
+        parts.extend(Padding(RichText(line, style="dim"), (0, 0, 0, 2)) for line in self.footer)
         return Group(*parts)
 
     def _cells(self, row: Sequence[Any]) -> list[str]:

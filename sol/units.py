@@ -54,7 +54,22 @@ def parse_printed(printed: str, unit: str = "") -> float:
     match = _PRINTED.search(printed)
     if match is None:
         return 0.0
-    return float(match.group(1).replace(",", "")) * _prefix(unit or match.group(2))
+    return float(match.group(1).replace(",", "")) * (_prefix(unit or match.group(2)) or 1.0)
+
+
+def parse_amount(text: str, field: str) -> float:
+    """An amount as people type it, in SI base units: 80GiB, 2TB/s, 100TFLOPS, 300W, 2e12.
+
+    Raises `InvalidInput` for a unit that is none of bytes, FLOP, operations, hertz or watts.
+
+    >>> parse_amount("80GiB", "memory"), parse_amount("2e12", "bandwidth")
+    (85899345920.0, 2000000000000.0)
+    """
+    value, unit = _split(text, field, "80GiB, 2TB/s, 100TFLOPS or 300W")
+    scale = _prefix(unit) if unit else 1.0
+    if scale is None:
+        raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; write it like 80GiB, 2TB/s, 100TFLOPS or 300W")
+    return value * scale
 
 
 _PRINTED = re.compile(r"(\d[\d,]*\.?\d*)[\s\u00a0-]*([A-Za-zµ/]*)")
@@ -62,7 +77,8 @@ _BASE_UNITS = ("flops", "flop", "ops", "op", "bytes", "byte", "b", "hz", "watts"
 _WORDS = {"kilo": "k", "mega": "m", "giga": "g", "tera": "t", "peta": "p"}
 
 
-def _prefix(unit: str) -> float:
+def _prefix(unit: str) -> float | None:
+    """The scale a unit carries; None where it is no unit of ours."""
     word = unit.lower().removesuffix("/sec").removesuffix("/s")
     for base in _BASE_UNITS:
         if word.endswith(base):
@@ -71,7 +87,7 @@ def _prefix(unit: str) -> float:
             scale = _BINARY.get(stem, _DECIMAL.get(stem))
             if scale is not None:
                 return scale
-    return 1.0
+    return None
 
 
 def _scaled(value: float, steps: tuple[tuple[float, str], ...]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sol.answers.citations import COLUMNS, Bibliography, cite_row, gpu_citations, source_place
+from sol.answers.where import matching
 from sol.errors import UnknownName
 from sol.physics.cache import kv_bytes
 from sol.sources.database import built_in_model, format_ids, gpu_ids, load_format, load_gpu, model_ids
@@ -13,11 +16,17 @@ from sol.tabular import Column, Table, joined
 from sol.units import show_gib, show_rate, significant
 
 
-def gpus() -> Table:
-    """Every device: capacity, bandwidth and the rates it has a source for."""
+def gpus(where: str | Sequence[str] = ()) -> Table:
+    """Every device: capacity, bandwidth and the rates it has a source for.
+
+    `where` keeps those that satisfy every condition, for instance "vendor=nvidia", "memory>=80GiB",
+    "bandwidth>2TB/s", "bf16>100TFLOPS", or a format alone: a rate for it has a source.
+
+    >>> gpus(["vendor=amd", "memory>200GiB"])["id"]
+    ['mi325x', 'mi355x']
+    """
     rows = []
-    for gpu_id in gpu_ids():
-        g = load_gpu(gpu_id)
+    for g in matching(map(load_gpu, gpu_ids()), [where] if isinstance(where, str) else where):
         rows.append((g.id, g.memory_bytes, g.memory_bytes_per_s, g.peak("bf16") or g.peak("fp16"), g.peak("fp8"), g.peak("int8"), g.tdp_w,
                      ", ".join((*g.aliases, *(f"@{m}" for m in g.power_modes)))))  # fmt: skip
     tera = lambda v: significant(v / 1e12)  # noqa: E731  # dense TFLOP/s, the unit of the columns

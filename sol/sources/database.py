@@ -16,9 +16,9 @@ from typing import Any
 from sol.errors import BadFile, UnknownName, suggest
 from sol.sources.config_json import read_config
 from sol.sources.tomlfiles import TomlRecords, data_root, read_toml
-from sol.specs.formats import NumberFormat
+from sol.specs.formats import FormatRecord, NumberFormat
 from sol.specs.hardware import GPU, DeviceRecord, Lacks, Link, LinkRecord
-from sol.specs.model import Model
+from sol.specs.model import Model, ModelRecord
 from sol.specs.record import Cite, Quantity, Source, validated
 
 GPUS_VARIABLE = "SOL_GPUS"
@@ -117,7 +117,7 @@ def _device(gpu_id: str, table: dict[str, Any], sources: dict[str, Any], mode: s
     basis = None if memory is None else (memory.basis or "marketed") if memory is record.memory_bytes else "marketed"
     return GPU(
         id=full_id, name=record.name, vendor=record.vendor, kind=record.kind, architecture=record.architecture,
-        year=record.year, aliases=record.aliases, unified_memory=record.unified_memory, note=record.note,
+        year=record.year, line=record.line or "", aliases=record.aliases, unified_memory=record.unified_memory, note=record.note,
         memory_bytes=_value(memory), capacity_basis=basis, marketed_memory_bytes=_value(record.marketed_memory_bytes),
         memory_bytes_per_s=record.memory_bytes_per_s.value, last_level_cache_bytes=_value(record.last_level_cache_bytes),
         sm_count=_value(record.sm_count), clock_hz=_value(record.clock_hz), tdp_w=_value(record.tdp_w),
@@ -189,13 +189,20 @@ def _shipped_format(format_id: str) -> NumberFormat:
     file, _ = _index("formats")[0][format_id]
     table, sources = file.load(format_id)
     where = f"{file.path.name}: [{format_id}]"
-    source = validated(Source, sources.get(table.get("source", ""), {}), where)
-    if "fallback" in table:
-        table["fallback"] = load_format(table["fallback"])
-    if "mix" in table:  # one name, or a name for each kind of layer
-        mixed = {k: v if isinstance(v, dict) else {"default": v} for k, v in table["mix"].items()}
-        table["mix"] = {k: {kind: load_format(name) for kind, name in v.items()} for k, v in mixed.items()}
-    return validated(NumberFormat, {**table, "id": format_id, "source": source}, where)
+    record = validated(FormatRecord, table, where)
+    fields = record.model_dump(exclude={"fallback", "mix", "source"})
+    mix = {  # one name, or a name for each kind of layer
+        tensor: {kind: load_format(name) for kind, name in (choice if isinstance(choice, dict) else {"default": choice}).items()}
+        for tensor, choice in record.mix.items()
+    }
+    fallback = None if record.fallback is None else load_format(record.fallback)
+    return NumberFormat(id=format_id, **fields, fallback=fallback, mix=mix, source=_source(record.source, sources, where))
+
+
+def _source(key: str, sources: dict[str, Any], where: str) -> Source:
+    if key not in sources:
+        raise BadFile(f"{where}: no source '{key}' in this file; add [sources.{key}]")
+    return validated(Source, sources[key], f"{where}: [sources.{key}]")
 
 
 def built_in_model(name: str) -> Model | None:
@@ -209,10 +216,9 @@ def _shipped_model(model_id: str) -> Model:
     file, _ = _index("models")[0][model_id]
     table, sources = file.load(model_id)
     where = f"{file.path.name}: [{model_id}]"
-    source = validated(Source, sources.get(table.get("source", ""), {}), where)
-    return read_config(
-        table["config"], where, model_id=model_id, hf_id=table.get("hf_id"), aliases=tuple(table.get("aliases", ())), source=source
-    )
+    record = validated(ModelRecord, table, where)
+    source = _source(record.source, sources, where)
+    return read_config(record.config, where, model_id=model_id, hf_id=record.hf_id, aliases=record.aliases, source=source)
 
 
 def require_model(name: str) -> Model:

@@ -21,6 +21,7 @@ TensorClass = Literal[
     "router", "norm", "bias", "embedding", "lm_head",
 ]  # fmt: skip
 Covered = Literal["linear", "experts", TensorClass]
+LayerKind = Literal["default", "more_bits", "first_eighth", "eight_experts", "eighty_layers"]
 FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"), "linear"),
     **dict.fromkeys(("experts_up", "experts_down"), "experts"),
@@ -135,3 +136,22 @@ class NumberFormat(Record):
 
     def __repr__(self) -> str:
         return f"<NumberFormat {self.id}: {self.bits_per_weight:g} bits per weight>"
+
+
+class FormatRecord(Record):
+    """A format as a TOML table of `hardware_db/formats/`: other formats by their ids, the source by its key."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    bits: PositiveFloat
+    group: int | None = Field(default=None, gt=0)
+    scale_bits: NonNegativeFloat = 0.0
+    zero_bits: NonNegativeFloat = 0.0
+    covers: tuple[Covered, ...]
+    compute: str
+    otherwise: str | None = None
+    cache: bool = False
+    fallback: str | None = None
+    mix: dict[Covered, str | dict[LayerKind, str]] = Field(default_factory=dict)
+    source: str
+    note: str = ""

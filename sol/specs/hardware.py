@@ -73,6 +73,7 @@ class GPU(Record):
     kind: Kind = "gpu"
     architecture: str = ""
     year: int | None = None
+    line: str = ""
     aliases: tuple[str, ...] = ()
     power_modes: tuple[str, ...] = ()
     note: str = ""
@@ -153,6 +154,7 @@ class DeviceRecord(Record):
     kind: Kind
     architecture: str = ""
     year: int | None = Field(default=None, ge=1990, le=2100)
+    line: DeviceId | None = None
     aliases: tuple[DeviceId, ...] = ()
     unified_memory: bool = False
     memory_bytes: Quantity | None = None

@@ -221,3 +221,12 @@ class Model(Record):
 
     def __repr__(self) -> str:
         return f"<Model {self.id}: {self.parameters:,} parameters, {self.layers} layers>"
+
+
+class ModelRecord(Record):
+    """A model as a TOML table of `hardware_db/models/`: facts under the keys of its published config.json."""
+
+    hf_id: str
+    aliases: tuple[str, ...] = ()
+    source: str
+    config: dict[str, Any]

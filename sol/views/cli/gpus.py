@@ -1,4 +1,4 @@
-"""`sol gpus`: what is in the database."""
+"""`sol gpus`: the devices in the database, all of them or those that satisfy conditions."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from sol.views.cli.common import as_json, emit, emit_json, gpu_files
 
 
 @click.command()
+@click.option("--where", multiple=True, metavar="CONDITION", help="Keep devices that satisfy this; may be given more than once.")
 @gpu_files
 @as_json
-def gpus(json_: bool) -> None:
+def gpus(where: tuple[str, ...], json_: bool) -> None:
     """The devices that are known: capacity, bandwidth, dense rates.
 
+    A condition is FIELD, FIELD=VALUE or FIELD>VALUE (also >= <= < !=) on vendor, kind, architecture,
+    line, memory, bandwidth, tdp, year, cache or a number format.
+
     \b
-    Example:
+    Examples:
       sol gpus
+      sol gpus --where vendor=nvidia --where "memory>=80GiB"
+      sol gpus --where fp4 --where "bandwidth>1TB/s"
     """
     from sol.answers.catalogue import gpus as listing
 
     if json_:
         from sol.answers.document import table_document
 
-        emit_json(table_document("gpus", listing(), {}))
+        emit_json(table_document("gpus", listing(where), {"where": list(where)}))
     else:
-        emit(listing())
+        emit(listing(where))
