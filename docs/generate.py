@@ -12,11 +12,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from sol import formats, gpus, load_gpu, models
+from sol import formats, gpus, links, load_gpu, models
 from sol.sources.database import gpu_ids
 from sol.sources.tomlfiles import data_root
 from sol.specs.formats import FormatRecord
 from sol.specs.hardware import DeviceRecord
+from sol.specs.links import LinkTypeRecord
 from sol.specs.model import ModelRecord
 from sol.specs.record import Source
 from sol.tabular import Table
@@ -48,9 +49,16 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "formats.md": page(
             "Number formats", "Stored bits include scales and zeros. A source: `sol show FORMAT`.", formats()
         ),
+        ROOT / "docs" / "links.md": page("Links", "One direction, one device. A source: `sol show LINK`.", links()),
         ROOT / "tests" / "fixtures" / "tripwires.json": json.dumps(tripwires(), indent=1) + "\n",
     }
-    for name, record in {"device": DeviceRecord, "format": FormatRecord, "model": ModelRecord, "source": Source}.items():
+    for name, record in {
+        "device": DeviceRecord,
+        "format": FormatRecord,
+        "link": LinkTypeRecord,
+        "model": ModelRecord,
+        "source": Source,
+    }.items():
         text = json.dumps(record.model_json_schema(), indent=1) + "\n"
         files[data_root() / "schema" / f"{name}.schema.json"] = text
     return files

@@ -2,7 +2,7 @@
 
     >>> from sol import floor
     >>> floor("qwen2.5-7b", "h100", ctx=2048)
-    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2048 · bf16: 4.256 ms, memory-bound>
+    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: 4.256 ms, memory-bound>
 
 Importing this package loads none of it; each name is found when it is first used.
 """
@@ -17,12 +17,16 @@ __version__ = "0.1.0"
 _HOME = {
     "floor": "sol.answers.floor",
     "table": "sol.answers.table",
+    "memory": "sol.answers.memory",
+    "kv_bytes_per_token": "sol.answers.memory",
     "gpus": "sol.answers.catalogue",
     "models": "sol.answers.catalogue",
     "formats": "sol.answers.catalogue",
+    "links": "sol.answers.catalogue",
     "show": "sol.answers.catalogue",
     "load_gpu": "sol.sources.database",
     "load_format": "sol.sources.database",
+    "load_link": "sol.sources.database",
     "load_model": "sol.answers.question",
     "plot_roofline": "sol.views.plot",
     "plot_intensity": "sol.views.plot",
@@ -30,13 +34,19 @@ _HOME = {
     "Table": "sol.tabular",
     "GPU": "sol.specs.hardware",
     "Model": "sol.specs.model",
+    "Attention": "sol.specs.model",
+    "MLP": "sol.specs.model",
+    "MoE": "sol.specs.model",
+    "LayerGroup": "sol.specs.model",
     "NumberFormat": "sol.specs.formats",
+    "LinkType": "sol.specs.links",
     "SolError": "sol.errors",
     "UnknownName": "sol.errors",
     "MissingSpec": "sol.errors",
     "InvalidInput": "sol.errors",
     "DoesNotFit": "sol.errors",
     "BadFile": "sol.errors",
+    "HubError": "sol.errors",
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of the names above, written once
 

@@ -5,7 +5,8 @@
     ├── MissingSpec      the device or record has no (sourced) value for what was asked
     ├── InvalidInput     a quantity or option that has no meaning
     ├── DoesNotFit       more memory is needed than there is
-    └── BadFile          a file is missing, broken, or says something we do not understand
+    ├── BadFile          a file is missing, broken, or says something we do not understand
+    └── HubError         the Hugging Face Hub does not give what was asked for
 
 Every message is one line, lower case: what was asked · what is true · what to do.
 """
@@ -14,9 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MESSAGE_CHARACTERS = 500
+
 
 class SolError(Exception):
-    """Base of every error a user can cause; its text is one line."""
+    """Base of every error a user can cause; its text is one line, however odd the input it quotes."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…")
 
 
 class UnknownName(SolError):
@@ -37,6 +44,10 @@ class DoesNotFit(SolError):
 
 class BadFile(SolError):
     """A file that is missing, unreadable, or of a kind that is not understood."""
+
+
+class HubError(SolError):
+    """The Hugging Face Hub refuses, lacks or cannot be asked for a file."""
 
 
 def suggest(name: str, known: Iterable[str], *, listing: str) -> str:

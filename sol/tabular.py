@@ -7,9 +7,12 @@ Python for JSON. It deliberately does no arithmetic: whoever fills it has comput
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+INDENT, GAP, NARROWEST = "  ", 2, 8
+"""Two columns before every line, two between columns, and the least that prose is squeezed to."""
 
 
 class Text(str):
@@ -25,13 +28,17 @@ class Text(str):
 
 
 class Column(NamedTuple):
-    """`key` names the values (with the unit, for JSON); `title` and `show` are for people; prose may `wrap`."""
+    """`key` names the values, with the unit, for JSON; `title` and `show` are for people.
+
+    Prose may `wrap`; what only programs want is `hidden`.
+    """
 
     key: str
     title: str
     show: Callable[[Any], str] = str
     left: bool = False
     wrap: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,7 @@ class Table:
 
     def to_text(self, width: int | None = None) -> str:
         """The table as text no wider than `width` columns (the terminal's, or 100)."""
-        return render(self.__rich__(), width)
+        return render(self, width)
 
     def __str__(self) -> str:
         return self.to_text()
@@ -72,32 +79,48 @@ class Table:
     def __repr__(self) -> str:
         return self.to_text()
 
-    def __rich__(self) -> Any:
-        from rich.console import Group
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The table for rich: prose wraps to fit; a number or a name is never cut, though the line grow too long."""
         from rich.padding import Padding
         from rich.table import Table as RichTable
         from rich.text import Text as RichText
 
-        grid = RichTable(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        grid.add_column("", width=0)  # two columns of indent, as every answer has
-        for column in self.columns:
-            grid.add_column(RichText(column.title), justify="left" if column.left else "right", overflow="fold", no_wrap=not column.wrap)
-        for row in self.rows:
-            grid.add_row("", *(RichText(cell) for cell in self._cells(row)))
-        if self.total is not None:
-            grid.add_row("", *(RichText(cell, style="bold") for cell in self._cells(self.total)))
-        parts: list[Any] = [RichText(self.title, style="bold")] if self.title else []
-        parts.append(grid)
-        parts.extend(Padding(RichText(line, style="dim"), (0, 0, 0, 2)) for line in self.footer)
-        return Group(*parts)
+        columns = self._shown()
+        lines = [self._cells(row) for row in (*self.rows, *([self.total] if self.total is not None else []))]
+        widths = [max(len(c.title), *(len(cells[i]) for cells in lines), 1) if lines else len(c.title) for i, c in enumerate(columns)]
+        room = options.max_width - len(INDENT) - sum(w + GAP for w, c in zip(widths, columns, strict=True) if not c.wrap)
+        wrapping = [i for i, c in enumerate(columns) if c.wrap]
+        for i in sorted(wrapping, key=lambda i: widths[i]):  # the narrow ones first, so that the wide ones share what is left
+            share = room // sum(1 for k in wrapping if widths[k] >= widths[i])
+            widths[i] = max(min(widths[i], share - GAP), min(widths[i], NARROWEST))
+            room -= widths[i] + GAP
+        grid = RichTable(box=None, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        for column, width in zip(columns, widths, strict=True):
+            grid.add_column(
+                RichText(column.title), justify="left" if column.left else "right", width=width, overflow="fold", no_wrap=not column.wrap
+            )
+        for cells in lines[: len(self.rows)]:
+            grid.add_row(*map(RichText, cells))
+        for cells in lines[len(self.rows) :]:
+            grid.add_row(*(RichText(cell, style="bold") for cell in cells))
+        if self.title:
+            yield RichText(self.title, style="bold")
+        needed = len(INDENT) + sum(w + GAP for w in widths)
+        wide = options.update(width=max(options.max_width, needed))
+        yield from console.render(Padding(grid, (0, 0, 0, len(INDENT)), expand=False), wide)
+        for line in self.footer:
+            yield Padding(RichText(line, style="dim"), (0, 0, 0, len(INDENT)))
+
+    def _shown(self) -> list[Column]:
+        return [c for c in self.columns if not c.hidden]
 
     def _cells(self, row: Sequence[Any]) -> list[str]:
-        return ["–" if v is None else c.show(v) for c, v in zip(self.columns, row, strict=True)]
+        return ["–" if v is None else c.show(v) for c, v in zip(self.columns, row, strict=True) if not c.hidden]
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        head = "".join(f"<th>{escape(c.title)}</th>" for c in self.columns)
+        head = "".join(f"<th>{escape(c.title)}</th>" for c in self._shown())
         rows = [*self.rows, *([self.total] if self.total is not None else [])]
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in self._cells(row)) + "</tr>" for row in rows)
         foot = "".join(f"<div><small>{escape(line)}</small></div>" for line in self.footer)

@@ -106,6 +106,11 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
+def show_count(value: float) -> str:
+    """A count as people write it: whole numbers with commas, averages as they are (2048 → "2,048")."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
 def show_seconds(value: float, digits: int = 3) -> str:
     """Seconds in the unit a reader expects: s, ms or µs."""
     for scale, unit in ((1.0, "s"), (1e-3, "ms")):

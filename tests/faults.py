@@ -16,18 +16,18 @@ def _replace(module: Any, name: str, value: Any) -> None:
 
 def gb_as_gib() -> None:
     """Bandwidth in GB/s read as GiB/s."""
-    from sol.answers import question
+    from sol.answers import storage
 
-    right = question._rates
-    _replace(question, "_rates", lambda *a: _with(right(*a), lambda r: {"memory_bytes_per_s": r.memory_bytes_per_s * 2**30 / 1e9}))
+    right = storage._rates
+    _replace(storage, "_rates", lambda *a: _with(right(*a), lambda r: {"memory_bytes_per_s": r.memory_bytes_per_s * 2**30 / 1e9}))
 
 
 def sparse_peak() -> None:
     """The headline rate with sparsity taken as dense."""
-    from sol.answers import question
+    from sol.answers import storage
 
-    right = question._rates
-    _replace(question, "_rates", lambda *a: _with(right(*a), _doubled))
+    right = storage._rates
+    _replace(storage, "_rates", lambda *a: _with(right(*a), _doubled))
 
 
 def _doubled(rates: Any) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def _doubled(rates: Any) -> dict[str, Any]:
 def _with(answer: Any, change: Callable[[Any], dict[str, Any]]) -> Any:
     from dataclasses import replace
 
-    rates, warning = answer
-    return replace(rates, **change(rates)), warning
+    rates, lines = answer
+    return replace(rates, **change(rates)), lines
 
 
 def top_k_at_any_batch() -> None:
@@ -71,7 +71,7 @@ def embedding_streamed() -> None:
 
     def row(model: Any, step: Any, tokens: Any, storage: Any, fusion: Any) -> Any:
         read = model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
-        return operators._row("embedding", 1, storage.base.compute, weight_bytes=read, flops=0.0)
+        return operators._row("embedding", 1, "rest", weight_bytes=read, flops=0.0)
 
     _replace(operators, "_embedding", row)
 
@@ -81,6 +81,32 @@ def query_heads_for_kv() -> None:
     from sol.specs.model import Attention
 
     _replace(Attention, "kv_width", property(lambda self: self.heads * 2 * self.head_dim))
+
+
+def router_for_nothing() -> None:
+    """The router's FLOPs forgotten."""
+    from sol.specs.model import MoE
+
+    _replace(MoE, "router_weights", lambda self, hidden: 0)
+
+
+def activations_for_nothing() -> None:
+    """Activations left out of what must fit."""
+    from sol.physics import capacity
+
+    _replace(capacity, "activation_bytes_per_token", lambda model: 0.0)
+
+
+def narrow_cache_computed_wide() -> None:
+    """Attention over an fp8 cache bounded by the 16-bit rate."""
+    from sol.answers import storage
+
+    right = storage._rates
+    _replace(
+        storage,
+        "_rates",
+        lambda *a: _with(right(*a), lambda r: {"ceiling": {**r.ceiling, "attention": r.peak["attention"]}} if r.peak else {}),
+    )
 
 
 FAULTS: dict[str, Callable[[], None]] = {
@@ -93,5 +119,8 @@ FAULTS: dict[str, Callable[[], None]] = {
         full_square_attention,
         embedding_streamed,
         query_heads_for_kv,
+        router_for_nothing,
+        activations_for_nothing,
+        narrow_cache_computed_wide,
     )
 }

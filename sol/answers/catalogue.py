@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sol.answers.citations import COLUMNS, Bibliography, cite_row, gpu_citations, source_place
+from sol.answers.citations import COLUMNS, Bibliography, cite_row, cited
 from sol.answers.where import matching
-from sol.errors import UnknownName
+from sol.errors import InvalidInput, UnknownName
 from sol.physics.cache import kv_bytes
-from sol.sources.database import built_in_model, format_ids, gpu_ids, load_format, load_gpu, model_ids
+from sol.sources.database import (
+    built_in_model,
+    format_ids,
+    gpu_ids,
+    is_format,
+    is_link,
+    link_ids,
+    load_format,
+    load_gpu,
+    load_link,
+    model_ids,
+)
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
+from sol.specs.links import LinkType
 from sol.specs.model import Model
 from sol.specs.record import Cite
 from sol.tabular import Column, Table, joined
@@ -38,7 +51,7 @@ def gpus(where: str | Sequence[str] = ()) -> Table:
         Column("flops_per_s_fp8", "fp8", tera),
         Column("flops_per_s_int8", "int8", tera),
         Column("tdp_w", "W", lambda v: f"{v:.0f}"),
-        Column("aliases", "also called; @power modes", left=True, wrap=True),
+        Column("aliases", "aliases, @modes", left=True, wrap=True),
     )
     footer = ("rates in dense TFLOP/s with fp32 accumulation; – means no source was found or the part lacks it: sol show DEVICE",)
     return Table(columns=columns, rows=tuple(rows), footer=footer)
@@ -56,13 +69,13 @@ def models() -> Table:
         first = kv_bytes(m, np.array([1.0]), base).item()
         rows.append((m.id, m.parameters, m.active_parameters, m.layers, first, m.max_ctx, m.hf_id))
     columns = (
-        Column("id", "model", left=True),
+        Column("id", "model", left=True, wrap=True),
         Column("parameters", "parameters", lambda v: f"{v:,}"),
         Column("active_parameters", "active", lambda v: f"{v / 1e9:.2f} B"),
         Column("layers", "layers"),
-        Column("kv_bytes_per_token", "kv B/token", lambda v: f"{v:,.0f}"),
+        Column("kv_bytes_per_token", "kv B/tok", lambda v: f"{v:,.0f}"),
         Column("max_ctx", "max ctx", lambda v: f"{v:,}"),
-        Column("hf_id", "Hugging Face id", left=True),
+        Column("hf_id", "Hugging Face id", left=True, hidden=True),
     )
     return Table(
         columns=columns, rows=tuple(rows), footer=("parameters computed from the architecture; kv per token of a short context at 16 bits",)
@@ -89,49 +102,81 @@ def formats() -> Table:
     return Table(columns=columns, rows=tuple(rows), footer=footer)
 
 
+def links() -> Table:
+    """Every kind of link: one direction per device, what it joins, whether its switch adds."""
+    rows = []
+    for link_id in link_ids():
+        k = load_link(link_id)
+        rows.append((k.id, k.kind, k.per_direction_bytes_per_s, k.pair_bytes_per_s, k.domain, k.switched, k.reduces_in_network, k.name))
+    yes = {True: "yes", False: "no"}
+    columns = (
+        Column("id", "link", left=True),
+        Column("kind", "kind", left=True),
+        Column("per_direction_bytes_per_s", "GB/s", lambda v: f"{v / 1e9:.4g}"),
+        Column("pair_bytes_per_s", "pair", lambda v: f"{v / 1e9:.4g}"),
+        Column("domain", "joins", lambda v: f"{v:g}"),
+        Column("switched", "switch", lambda v: yes[v]),
+        Column("reduces_in_network", "adds", lambda v: yes[v]),
+        Column("name", "what it is", left=True, wrap=True),
+    )
+    footer = ("one direction, one device; pair: between one pair where that is less; adds: the switch reduces",)
+    return Table(columns=columns, rows=tuple(rows), footer=footer)
+
+
 def show(name: str) -> Bibliography:
-    """One record, device, model or format, with every number's source. Raises `UnknownName`."""
+    """One record, device, model, format or link, with every number's source. Raises `UnknownName`."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{name!r} is not a name; sol gpus, models, formats and links list them")
     model = built_in_model(name)
     if model is not None:
         return _model_record(model)
-    if name.lower() in format_ids():
-        f = load_format(name)
-        row = cite_row("bits_per_weight", Cite(value=f.bits_per_weight, source=f.source), f"{f.bits_per_weight:g} bits")
-        return Bibliography(
-            columns=COLUMNS, rows=(row,), title=joined((f.id, f.name)), footer=(f"covers {', '.join(f.covers)}", f"computes in {f.compute}")
-        )
+    if is_format(name):
+        return _format_record(load_format(name))
+    if is_link(name):
+        return _link_record(load_link(name))
     try:
         return _gpu_record(load_gpu(name))
     except UnknownName as error:
-        raise UnknownName(f"{error}; nor is there a model or a format of that name") from None
+        raise UnknownName(f"{error}; nor is there a model, a format or a link of that name") from None
 
 
 def _gpu_record(gpu: GPU) -> Bibliography:
-    table = gpu_citations(gpu)
     footer = [f"note: {gpu.note}"] if gpu.note else []
     footer += [f"{field}: {cite.note}" for field, cite in gpu.cites.items() if cite.note]
     if gpu.capacity_basis:
-        footer.append(f"capacity is {gpu.capacity_basis}-reported: {show_gib(gpu.memory_bytes or 0.0)} GiB")
+        footer.append(f"capacity ({gpu.capacity_basis}): {show_gib(gpu.memory_bytes or 0.0)} GiB")
     if gpu.link:
         footer.append(f"link {gpu.link.name}: {show_rate(gpu.link.per_direction_bytes_per_s, 'B/s')} in one direction")
     aliases = f"also {', '.join(gpu.aliases)}" if gpu.aliases else ""
     modes = f"power modes {', '.join(gpu.power_modes)}" if gpu.power_modes else ""
-    return Bibliography(columns=table.columns, rows=table.rows, title=joined((gpu.id, gpu.name, aliases, modes)), footer=tuple(footer))
+    return Bibliography(columns=COLUMNS, rows=cited(gpu), title=joined((gpu.id, gpu.name, aliases, modes)), footer=tuple(footer))
+
+
+def _link_record(link: LinkType) -> Bibliography:
+    footer = [f"note: {link.note}"] if link.note else []
+    footer += [f"{field}: {cite.note}" for field, cite in link.cites.items() if cite.note]
+    return Bibliography(columns=COLUMNS, rows=cited(link), title=joined((link.id, link.name, link.kind)), footer=tuple(footer))
+
+
+def _format_record(f: NumberFormat) -> Bibliography:
+    facts = {"bits_per_weight": f.bits_per_weight, "bits": f.bits, "group": f.group, "scale_bits": f.scale_bits, "zero_bits": f.zero_bits}
+    rows = tuple(cite_row(fact, Cite(value=value, source=f.source)) for fact, value in facts.items() if value)
+    footer = [f"covers {', '.join(f.covers)}", f"computes in {f.compute}" + (f", else {f.otherwise}" if f.otherwise else "")]
+    footer += [f"{tensor}: {choice}" for tensor, choice in f.mix.items()]
+    footer += [f"note: {f.note}"] if f.note else []
+    return Bibliography(columns=COLUMNS, rows=rows, title=joined((f.id, f.name)), footer=tuple(footer))
 
 
 def _model_record(model: Model) -> Bibliography:
-    cite = next(iter(model.cites.values()))
-    rows: list[tuple[str | None, ...]] = [
-        ("parameters", f"{model.parameters:,}", "D", "computed from the architecture", cite.source.title, source_place(cite.source))
-    ]
-    for key, value in (
-        ("layers", model.layers),
-        ("hidden", model.hidden),
-        ("vocab", model.vocab),
-        ("tied_embeddings", model.tied_embeddings),
-    ):
-        rows.append((key, str(value), None, None, cite.source.title, source_place(cite.source)))
+    source = next(iter(model.cites.values())).source
+    facts: dict[str, float | str] = {
+        "parameters": model.parameters, "active_parameters": model.active_parameters, "streamed_parameters": model.streamed_parameters,
+        "layers": model.layers, "hidden": model.hidden, "vocab": model.vocab, "tied_embeddings": str(model.tied_embeddings),
+    }  # fmt: skip
+    rows = [cite_row(fact, Cite(value=value, source=source)) for fact, value in facts.items()]
     for i, group in enumerate(model.groups):
-        shape = f"{group.count} × {group.attention!r} {group.ffn!r}"
-        rows.append((f"group {i}", shape, None, None, cite.source.title, source_place(cite.source)))
-    return Bibliography(columns=COLUMNS, rows=tuple(rows), title=joined((model.id, model.hf_id or "", f"{model.parameters:,} parameters")))
+        parts = {"count": group.count, **group.attention.model_dump(exclude_none=True), **group.ffn.model_dump(exclude_none=True)}
+        prefix = f"group {i} " if len(model.groups) > 1 else ""
+        rows += [cite_row(prefix + key, Cite(value=str(v) if isinstance(v, bool) else v, source=source)) for key, v in parts.items()]
+    footer = ("counts of parameters are computed from the architecture; the rest are its published facts",)
+    return Bibliography(columns=COLUMNS, rows=tuple(rows), title=joined((model.id, model.hf_id or "")), footer=footer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from sol.tabular import Table
 
 if TYPE_CHECKING:
+    from sol.answers.memory import Memory
     from sol.answers.result import Floor
 
 SCHEMA_VERSION = 1
@@ -62,3 +64,34 @@ def table_document(kind: str, table: Table, inputs: dict[str, Any]) -> dict[str,
         kind, inputs=inputs, outputs=table.to_dicts(),
         assumptions=table.meta.get("assumptions", ()), sources=table.meta.get("sources", ()), warnings=table.meta.get("warnings", ()),
     )  # fmt: skip
+
+
+MEMORY_OUTPUTS = (
+    "weight_bytes", "kv_bytes", "kv_bytes_as_mha", "activation_bytes", "resident_bytes", "capacity_bytes", "capacity_basis", "fits",
+    "headroom_bytes", "max_batch", "max_ctx", "min_devices",
+)  # fmt: skip
+
+
+def memory_document(m: Memory) -> dict[str, Any]:
+    """A memory answer as plain JSON values; an unlimited context is null."""
+    inputs: dict[str, Any] = {"model": m.model.id, "gpu": None if m.gpu is None else m.gpu.id}
+    inputs |= {name: _listed(getattr(m, name), m.is_point) for name in ("ctx", "batch", "step_tokens")}
+    inputs |= {"dtype": m.storage.weights.id, "kv_dtype": m.storage.cache.id}
+    outputs = {name: _listed(getattr(m, name), m.is_point) for name in MEMORY_OUTPUTS}
+    cites = list(m.model.cites.values())
+    fields = ("memory_bytes", "marketed_memory_bytes")
+    cites += [m.gpu.cites[f] for f in fields if m.gpu is not None and f in m.gpu.cites][:1]
+    sources = [{"source": c.source.title, "where": c.source.url or c.source.document, "printed": c.printed} for c in cites]
+    return document("memory", inputs=inputs, outputs=outputs, assumptions=m.assumptions, sources=sources)
+
+
+def _listed(value: Any, point: bool) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[0].item() if point else value.tolist()
+    return _finite(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

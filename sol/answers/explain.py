@@ -8,7 +8,7 @@ from sol.errors import InvalidInput
 from sol.physics.operators import Operator, step_operators
 from sol.physics.roofline import price
 from sol.tabular import Text
-from sol.units import show_bytes, show_flops, show_rate, show_seconds
+from sol.units import show_bytes, show_count, show_flops, show_rate, show_seconds
 
 if TYPE_CHECKING:
     from sol.answers.result import Floor
@@ -26,10 +26,11 @@ def explain(f: Floor) -> Text:
         "",
         "floor  = max( Σ bytes / bandwidth , Σ flops / ceiling )",
         "serial = Σ max( bytes / bandwidth , flops / peak ), operator by operator",
+        "a matrix of w weights costs 2·T·w flops; attention 2·h·(dk+dv) flops a query-key pair",
         "",
-        f"T = batch·new tokens = {b:g}·{n:g} = {b * n:g}; {past:g} tokens cached per sequence",
+        f"T = batch·new tokens = {show_count(b)}·{show_count(n)} = {show_count(b * n)}; {show_count(past)} tokens cached per sequence",
         f"bandwidth {show_rate(rates.memory_bytes_per_s, 'B/s')}"
-        + "".join(f"; {c} peak {show_rate(p, 'FLOP/s')}" for c, p in (rates.peak or {}).items())
+        + "".join(f"; {c} peak {show_rate(p, 'FLOP/s')}" for c, p in _peaks(f).items())
         + _ceilings(f),
         *(f"{w}" for w in f.warnings),
         "",
@@ -52,12 +53,17 @@ def explain(f: Floor) -> Text:
     return Text("\n".join(lines))
 
 
+def _peaks(f: Floor) -> dict[str, float]:
+    rates = f.question.rates
+    return {rates.formats[role]: p for role, p in (rates.peak or {}).items()}
+
+
 def _ceilings(f: Floor) -> str:
     rates = f.question.rates
     if rates.peak is None or rates.ceiling is None:
         return ""
-    above = {c: v for c, v in rates.ceiling.items() if v > rates.peak.get(c, v)}
-    return "".join(f"; {c} ceiling {show_rate(v, 'FLOP/s')}" for c, v in above.items())
+    above = {role: v for role, v in rates.ceiling.items() if v > rates.peak[role]}
+    return "".join(f"; ceiling of {role} {show_rate(v, 'FLOP/s')}" for role, v in above.items())
 
 
 def _row(op: Operator, f: Floor) -> list[str]:
@@ -68,20 +74,21 @@ def _row(op: Operator, f: Floor) -> list[str]:
     bandwidth = show_rate(q.rates.memory_bytes_per_s, "B/s")
     lines = [f"{op.name}" + (f"  ×{op.layers} layers" if op.layers > 1 else "")]
     lines.append(f"  shape    {op.shape}")
+    if op.detail:
+        lines.append("  counts   " + " · ".join(f"{name} {_number(value):,.6g}" for name, value in op.detail))
     if weight:
         lines.append(f"  weights  {show_bytes(weight)}  ({weight:,.0f} B)")
     if kv:
-        past, new = q.step.past_tokens.item(), q.step.new_tokens.item()
-        lines.append(f"  kv       {show_bytes(kv)}: {past:g} cached tokens read, {new:g} written, per sequence")
+        lines.append(f"  kv       {show_bytes(kv)}  ({kv:,.0f} B) in {q.storage.cache.id}")
     if spilled:
         lines.append(f"  spilled  {show_bytes(spilled)} of activations through memory, {op.kernels} kernels (serial only)")
     if flops:
-        lines.append(f"  flops    {show_flops(flops)}FLOP in {op.compute}")
+        lines.append(f"  flops    {show_flops(flops)}FLOP  ({flops:,.0f}) in {q.rates.formats[op.role]}")
     moved = f"{show_bytes(weight + kv + spilled)} / {bandwidth}"
     if q.rates.peak is None or not flops:
         lines.append(f"  time     {moved} = {show_seconds(_number(times.serial_s), 4)}")
     else:
-        at_peak = f"{show_flops(flops)}FLOP / {show_rate(q.rates.peak[op.compute], 'FLOP/s')}"
+        at_peak = f"{show_flops(flops)}FLOP / {show_rate(q.rates.peak[op.role], 'FLOP/s')}"
         lines.append(f"  time     max({moved}, {at_peak}) = {show_seconds(_number(times.serial_s), 4)}")
     return [*lines, ""]
 

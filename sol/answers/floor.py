@@ -60,7 +60,7 @@ def floor(
     Ignores launches, host time, achievable bandwidth: those belong to an estimate.
 
     >>> floor("qwen2.5-7b", "h100", ctx=2048)
-    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2048 · bf16: 4.256 ms, memory-bound>
+    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: 4.256 ms, memory-bound>
     """
     question = ask(
         model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
@@ -82,7 +82,7 @@ def answer(q: Question) -> Floor:
     resident = weights + kv + activations
     capacity = q.gpu.memory_bytes
     tokens = q.step.batch * q.step.new_tokens
-    is_bound = ~(tokens > 1.0) if q.model.is_moe and q.routing != "min" else np.array([True])
+    routed = ~(tokens > 1.0) if q.model.is_moe and q.routing != "min" else np.array([True])
     if q.scalar:
         one = rows(q.step)
         times = total(one, q.rates)
@@ -93,6 +93,8 @@ def answer(q: Question) -> Floor:
         table = lambda: operator_table(rows(q.step), times, q.rates)  # noqa: E731  # as above, computed again on demand
         shape = np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape)
         show = lambda value: _spread(value, shape)  # noqa: E731
+    moved = times.moved_weight_bytes + times.moved_kv_bytes
+    is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
     return Floor(
         question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s),

@@ -6,8 +6,11 @@ assumed on the way is written down as it is decided.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +25,7 @@ from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
+from sol.units import show_count
 
 LARGEST = 1e15
 """No batch or context comes near; up to here every whole number is exact and no product overflows."""
@@ -77,7 +81,7 @@ def ask(
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
         all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)),
-        (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion)), warnings,
+        (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion)), (*warnings, *_beyond(the_model, c)),
     )  # fmt: skip
 
 
@@ -98,12 +102,19 @@ def load_model(model: str | Path | Model) -> Model:
         known = built_in_model(model)
         if known is not None:
             return known
-        if model.endswith(".json") or model.startswith((".", "/", "~")) or (model.strip() and Path(model).exists()):
-            return load_config(Path(model).expanduser())
+        if model.endswith(".json") or model.startswith((".", "/", "~")) or _exists(model):
+            return load_config(Path(os.path.expanduser(model)))
         return require_model(model)
     if isinstance(model, Path):
-        return load_config(model.expanduser())
+        return load_config(model)
     raise InvalidInput(f"model {model!r} is neither a name, a path nor a Model; sol models lists the names")
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(name.strip()) and Path(name).exists()
+    except (OSError, ValueError):  # a name no file can have
+        return False
 
 
 def numbers(field: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> Array:
@@ -115,10 +126,15 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
         if abs(value) <= LARGEST and (above is None or value > above) and (at_least is None or value >= at_least):
             return np.array([float(value)])
         raise _out_of_range(field, value, above)
-    if isinstance(value, str | bytes | bool | None | dict | set):
+    if isinstance(value, str | bytes | bytearray | bool | None | dict | set):
         raise InvalidInput(f"{field}={value!r} is not a number")
     try:
-        array = np.array(value, dtype=np.float64, ndmin=1)
+        given = np.asarray(value)
+        if given.dtype.kind == "O" and not all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in given.flat):
+            raise TypeError
+        if given.dtype.kind not in "iufO" or np.ma.isMaskedArray(value):  # no text, truth values, dates, complex or masked ones
+            raise TypeError
+        array = np.array(given, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError, OverflowError):
         raise InvalidInput(f"{field}={value!r} is not a number or an array of numbers") from None
     if array.size == 0:
@@ -155,9 +171,16 @@ def _broadcast(**arrays: Array) -> None:
 
 
 def _one_of(field: str, value: Any, allowed: Iterable[str]) -> Any:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise InvalidInput(f"{field}={value!r} is not one of {', '.join(allowed)}")
     return value
+
+
+def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
+    longest = float(ctx.max())
+    if model.max_ctx is None or longest <= model.max_ctx:
+        return ()
+    return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions {model.id} was made for",)
 
 
 def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from sol.answers.citations import Bibliography, citations
 from sol.answers.question import Question
 from sol.errors import InvalidInput
 from sol.tabular import Table, Text, joined
-from sol.units import show_seconds
+from sol.units import show_count, show_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +28,8 @@ class Floor:
     `memory_s`, `compute_s` Σ bytes/bandwidth and Σ flops/ceiling [s] (`compute_s` is None where no
     source gives the device a 16-bit rate); `moved_weight_bytes`, `moved_kv_bytes` [B]; `flops` [FLOP];
     `resident_bytes` what must fit [B]; `fits` (None where the capacity is unknown); `is_bound` whether
-    every assumption is at its optimistic end (uniform expert routing is not); `devices` how many.
+    every assumption is at its optimistic end (uniform expert routing is not, nor a cold cache that could
+    hold all the step reads); `devices` how many.
     """
 
     question: Question
@@ -91,7 +92,7 @@ class Floor:
         rates = self.question.rates
         if rates.peak is None:
             return None
-        return rates.peak[self.question.storage.weights_compute] / rates.memory_bytes_per_s
+        return rates.peak["weights"] / rates.memory_bytes_per_s
 
     @property
     def is_point(self) -> bool:
@@ -117,6 +118,12 @@ class Floor:
         """One point of a sweep as a result of its own: `floor(grid)[i, j]` equals `floor(point)`."""
         if self.is_point:
             raise InvalidInput("this floor is one point already; index a sweep")
+        try:
+            chosen = np.empty(np.shape(self.latency_s), dtype=bool)[index]
+        except (IndexError, TypeError):
+            chosen = None
+        if chosen is None or np.ndim(chosen):
+            raise InvalidInput(f"index {index!r} does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
         return self._at(index)
 
     # How it shows itself
@@ -170,7 +177,7 @@ class Floor:
 
 def _span(values: NDArray[np.float64]) -> str:
     low, high = float(values.min()), float(values.max())
-    return f"{low:g}" if low == high else f"{low:g}…{high:g}"
+    return show_count(low) if low == high else f"{show_count(low)}…{show_count(high)}"
 
 
 def _frozen(value: Any) -> Any:

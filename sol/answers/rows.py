@@ -18,7 +18,7 @@ def operator_table(rows: Sequence[Operator], times: Times, rates: Rates) -> Tabl
     lines = []
     for op in rows:
         t = price(op, rates)
-        bound = np.where(np.asarray(t.memory_s) >= np.asarray(t.compute_s), "memory", "compute")
+        bound = np.where(np.asarray(t.moved_s) >= np.asarray(t.peak_s), "memory", "compute")
         lines.append(
             (op.name, op.layers, _plain(t.serial_s), _plain(np.asarray(t.serial_s) / np.asarray(times.serial_s)),
              _plain(op.weight_bytes), _plain(op.kv_bytes), _plain(op.activation_bytes), _plain(op.flops), op.kernels,

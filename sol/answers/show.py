@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.tabular import Column, Table, render
-from sol.units import show_bytes, show_flops, show_gib, show_seconds, significant
+from sol.units import show_bytes, show_count, show_flops, show_gib, show_seconds, significant
 
 if TYPE_CHECKING:
     from sol.answers.result import Floor
@@ -41,9 +41,10 @@ def floor_rich(f: Floor) -> Any:
 
 def headline(f: Floor) -> list[str]:
     """The floor, what moves, and whether it fits."""
-    per = "token" if f.question.phase == "decode" and f.question.step.new_tokens[0] == 1 else "step"
-    ridge = "" if f.ridge is None else f", {_ratio(f.intensity)} FLOP/B against a ridge of {_ratio(f.ridge)}"
-    rate = "tok/s" if f.question.phase == "decode" else "prompt tok/s"
+    verifying = f.question.phase == "decode" and f.question.step.new_tokens[0] != 1
+    per = "token" if f.question.phase == "decode" and not verifying else "step"
+    ridge = "" if f.ridge is None else f", {_ratio(f.intensity)} FLOP/B against a ridge of {_ridges(f)}"
+    rate = "prompt tok/s" if f.question.phase == "prefill" else "tok/s verified, drafts included" if verifying else "tok/s"
     lines = [
         f"floor    {show_seconds(f.latency_s, 4)}/{per}   {significant(f.tokens_per_s)} {rate}   {f.bound}-bound{ridge}",
         f"serial   {show_seconds(f.serial_s, 4)}   the same operators one after the other",
@@ -54,8 +55,22 @@ def headline(f: Floor) -> list[str]:
         f"KV  {show_bytes(f.moved_kv_bytes)}  {100 * f.moved_kv_bytes / moved:.1f} %     {fits(f)}"
     )
     if not f.is_bound:
-        lines.append("not a strict bound: skewed routing may touch fewer experts (routing=min is the bound)")
+        cache = f.question.gpu.last_level_cache_bytes
+        held = cache is not None and f.moved_bytes <= cache
+        why = f"a warm cache of {show_bytes(cache)} could hold all it reads" if held and cache else "skewed routing may touch fewer experts"
+        lines.append(f"not a strict bound: {why}" + ("" if held else " (routing min is the bound)"))
     return lines
+
+
+def _ridges(f: Floor) -> str:
+    """The ridge of the peak, and that of the ceiling where the floor uses a faster one."""
+    rates = f.question.rates
+    assert rates.peak is not None
+    assert rates.ceiling is not None
+    text = _ratio(rates.peak["weights"] / rates.memory_bytes_per_s)
+    if rates.ceiling["weights"] > rates.peak["weights"]:
+        text += f" ({_ratio(rates.ceiling['weights'] / rates.memory_bytes_per_s)} at its ceiling)"
+    return text
 
 
 def fits(f: Floor) -> str:
@@ -125,7 +140,7 @@ def points(f: Floor) -> Table:
     )  # fmt: skip
     more = () if shown == latency.size else (f"… {latency.size - shown:,} more points; every array of the result holds them all",)
     columns = (
-        *(Column(name, name.removesuffix("_tokens"), lambda v: f"{v:g}") for name, _ in varying),
+        *(Column(name, name.removesuffix("_tokens"), show_count) for name, _ in varying),
         Column("latency_s", "floor", lambda v: show_seconds(v, 4)),
         Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
         Column("tokens_per_s", "tok/s", significant),

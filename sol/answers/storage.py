@@ -14,44 +14,46 @@ from sol.sources.database import load_format
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model, MoE
-from sol.specs.step import Storage
+from sol.specs.step import Role, Storage
 
 Format = str | NumberFormat
 Decision = tuple[Storage, Rates, tuple[str, ...], tuple[str, ...]]
 
 
-@lru_cache(maxsize=1024)
 def decided(model: Model, gpu: GPU, dtype: Format | None, kv_dtype: Format | None) -> Decision:
     """Storage, rates, assumptions and warnings: the same for every step of a model on a device.
 
     Raises `UnknownName` for a format, `MissingSpec` for one the device lacks, `InvalidInput` for a
     cache format that is none.
     """
-    asked = None if dtype is None else resolve_format(dtype)
+    return _decided(model, gpu, None if dtype is None else resolve_format(dtype), None if kv_dtype is None else resolve_format(kv_dtype))
+
+
+@lru_cache(maxsize=1024)
+def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: NumberFormat | None) -> Decision:
     base, why_base = _base_format(model, gpu, asked)
     weights = base if asked is None else asked
-    cache = base if kv_dtype is None else resolve_format(kv_dtype)
+    cache = base if asked_cache is None else asked_cache
     if not cache.cache:
         raise InvalidInput(f"kv_dtype={cache.id} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
-    compute, why_compute, sourced = _weights_compute(gpu, weights, base)
+    if not (weights.covering("o_proj") or weights.covering("experts_up")):
+        raise InvalidInput(f"dtype={weights.id} stores only {', '.join(weights.covers)}; choose a weight format (sol formats)")
+    rates, why_compute = _rates(gpu, weights, base, cache)
     experts = max((g.ffn.experts for g in model.groups if isinstance(g.ffn, MoE)), default=0)
-    storage = Storage(weights, base, cache, compute, model.layers, experts)
+    storage = Storage(weights, base, cache, model.layers, experts)
     assumptions = [f"weights {weights.id} ({why_base if weights is base else 'as asked'})", *why_compute]
     left = [c for c in ("embedding", "lm_head", "norm", "router", "bias") if not weights.covering(c) and (c != "router" or model.is_moe)]
     if left:
         assumptions.append(f"{', '.join(left)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included")
-    assumptions.append(f"kv cache {cache.id} ({'as asked' if kv_dtype is not None else '16-bit unless asked'})")
+    assumptions.append(f"kv cache {cache.id} ({'as asked' if asked_cache is not None else '16-bit unless asked'})")
     assumptions.append("cold cache: every byte comes from memory once a step")
     assumptions.append("no skipped work: no speculation, shared prefixes, lossless compression or sparsity")
     if gpu.memory_bytes is not None and gpu.capacity_basis != "driver":
         assumptions.append(f"capacity as {gpu.capacity_basis}, not as a driver reports it")
     if gpu.unified_memory:
         assumptions.append("unified memory: the device has all of it, bandwidth and capacity")
-    unsourced = next((c for c in (base.compute, compute) if gpu.peak(c) is None), None if sourced else weights.compute)
-    if unsourced is not None:
-        warning = f"memory only: no source gives {gpu.id} a {unsourced} rate"
-        return storage, Rates(gpu.memory_bytes_per_s, None, None), tuple(assumptions), (warning,)
-    return storage, _rates(gpu, storage), tuple(assumptions), ()
+    warnings = () if rates.peak is not None else (f"memory only: no source gives {gpu.id} a {rates.formats['weights']} rate",)
+    return storage, rates, tuple(assumptions), warnings
 
 
 def resolve_format(dtype: Format) -> NumberFormat:
@@ -65,7 +67,7 @@ def resolve_format(dtype: Format) -> NumberFormat:
 
 def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[NumberFormat, str]:
     """The 16-bit format of everything the weight format does not cover, and why it was chosen."""
-    if asked is not None and asked.compute in ("bf16", "fp16"):
+    if asked is not None and asked.id in SIXTEEN:
         if asked.compute in gpu.lacks:
             raise _missing(gpu, asked.compute, asked.id)
         return asked, "as asked"
@@ -74,7 +76,7 @@ def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[Nu
             f"{model.id} is quantised by {model.quantization}; say its weight format, for instance dtype='w4a16' or dtype='fp8'"
         )
     said = model.dtype if model.dtype is not None else "bf16"
-    if said not in ("bf16", "fp16"):
+    if said not in SIXTEEN:
         if asked is None:
             raise MissingSpec(f"{model.id} is stored as {said}, which has no format here; say dtype='bf16' or another (sol formats)")
         said = "bf16"
@@ -82,32 +84,43 @@ def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[Nu
     other = "fp16" if said == "bf16" else "bf16"
     if said in gpu.lacks and other not in gpu.lacks:
         return load_format(other), f"{gpu.id} has no {said}"
+    if gpu.peak(said) is None and gpu.peak(other) is not None:
+        return load_format(other), f"no source gives {gpu.id} a {said} rate"
     return load_format(said), why
 
 
-def _weights_compute(gpu: GPU, weights: NumberFormat, base: NumberFormat) -> tuple[str, list[str], bool]:
-    """The format the weights' matrix products run in on this device, what to say of it, and whether its rate is known."""
-    if weights.compute in ("16-bit", base.compute):
-        return base.compute, [], True
-    if gpu.peak(weights.compute) is not None:
-        return weights.compute, [], True
-    if weights.otherwise is None:
-        raise _missing(gpu, weights.compute, weights.id)
-    if weights.compute in gpu.lacks:
-        return base.compute, [f"{gpu.id} has no {weights.compute} units: computed in {base.id}"], True
-    return base.compute, [], False
+SIXTEEN = ("bf16", "fp16")
 
 
-def _rates(gpu: GPU, storage: Storage) -> Rates:
-    """Peaks and ceilings of the formats this storage computes in."""
-    base = storage.base.compute
-    needed = {base, storage.weights_compute}
-    peak = {c: float(gpu.flops_per_s[c]) for c in sorted(needed, key=lambda c: c != base)}
-    ceiling = {c: gpu.ceiling(c) or peak[c] for c in peak}
-    cache = storage.cache.compute  # attention over a narrow cache may run at that format's rate: only the floor assumes so
-    narrow = gpu.ceiling(cache) if cache not in ("16-bit", base) else None
-    ceiling.setdefault(cache, max(narrow or 0.0, ceiling[base]))
-    return Rates(gpu.memory_bytes_per_s, peak, ceiling)
+def _rates(gpu: GPU, weights: NumberFormat, base: NumberFormat, cache: NumberFormat) -> tuple[Rates, list[str]]:
+    """For each role the compute format, peak and ceiling; without peaks where one has no source.
+
+    A format computed "in 16 bits" may run in either 16-bit format, and one with an `otherwise` in that
+    instead: the ceiling takes the fastest of them, so that the floor stays a bound.
+    """
+    sixteen = max((gpu.ceiling(c) or 0.0 for c in SIXTEEN), default=0.0)
+    compute, lines = weights.compute, []
+    if compute == "16-bit":
+        compute = base.compute
+    elif weights.otherwise is not None and (compute in gpu.lacks or (gpu.peak(compute) or 0.0) < (gpu.peak(base.compute) or 0.0)):
+        if gpu.peak(compute) is not None or compute in gpu.lacks:
+            why = f"no {compute} units" if compute in gpu.lacks else f"slower {compute} units"
+            lines.append(f"{gpu.id} has {why}: computed in {base.id}")
+            compute = base.compute
+    elif gpu.peak(compute) is None and weights.otherwise is None and compute != base.compute:
+        raise _missing(gpu, compute, weights.id)
+    formats: dict[Role, str] = {"weights": compute, "rest": base.compute, "attention": base.compute}
+    peaks = {role: gpu.peak(c) for role, c in formats.items()}
+    if any(p is None for p in peaks.values()):
+        unsourced: dict[Role, str] = {**formats, "weights": next(c for role, c in formats.items() if peaks[role] is None)}
+        return Rates(gpu.memory_bytes_per_s, unsourced), lines
+    peak = {role: float(p) for role, p in peaks.items() if p is not None}
+    ceiling = {role: gpu.ceiling(c) or peak[role] for role, c in formats.items()}
+    if weights.compute == "16-bit" or weights.otherwise is not None:
+        ceiling = {role: max(c, sixteen) for role, c in ceiling.items()}
+    # Attention over a narrow cache may run at that format's rate: only the floor assumes so.
+    ceiling["attention"] = max(ceiling["attention"], gpu.ceiling(cache.compute) or 0.0)
+    return Rates(gpu.memory_bytes_per_s, formats, peak, ceiling), lines
 
 
 def _missing(gpu: GPU, compute: str, asked: str) -> MissingSpec:

@@ -15,7 +15,7 @@ from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.tabular import Column, Table, joined
-from sol.units import show_bytes, significant
+from sol.units import show_bytes, show_count, significant
 
 COLUMNS = (
     Column("device", "device", left=True),
@@ -67,14 +67,15 @@ def table(
     loads = {(f.moved_bytes, f.resident_bytes) for f in floors}
     same = f"{show_bytes(first.moved_bytes)} moved per step" if len(loads) == 1 else ""
     held = f"{show_bytes(first.resident_bytes)} resident" if len(loads) == 1 else ""
-    title = joined((the_model.id, phase, f"batch {batch:g}", f"ctx {ctx:g}", "/".join(formats), same, held))
+    title = joined((the_model.id, phase, f"batch {show_count(batch)}", f"ctx {show_count(ctx)}", "/".join(formats), same, held))
     common = [a for a in first.assumptions if all(a in f.assumptions for f in floors)]
     cited = list(dict.fromkeys(row for f in floors for row in f.sources().rows))
     keys = [c.key for c in floors[0].sources().columns]
-    return Table(
-        columns=COLUMNS, rows=tuple(rows), title=title, footer=("a source for every number: sol show DEVICE",),
-        meta={"assumptions": common, "sources": [dict(zip(keys, row, strict=True)) for row in cited]},
-    )  # fmt: skip
+    meta = {
+        "assumptions": common, "sources": [dict(zip(keys, row, strict=True)) for row in cited],
+        "warnings": [f"{row[0]}: {row[-1]}" for row in rows if row[-1]],
+    }  # fmt: skip
+    return Table(columns=COLUMNS, rows=tuple(rows), title=title, footer=("a source for every number: sol show DEVICE",), meta=meta)
 
 
 def _devices(gpus: Any) -> list[GPU]:
@@ -96,11 +97,11 @@ def _row(f: Floor) -> tuple[Any, ...]:
     needs = None if gpu.memory_bytes is None else math.ceil(f.resident_bytes / gpu.memory_bytes)
     notes = []
     if f.compute_s is None:
-        notes.append("memory only: no 16-bit rate")
+        notes.append(f"memory only: no {f.question.rates.formats['weights']} rate")
     if f.fits is False:
         notes.append(f"does not fit one: {show_bytes(gpu.memory_bytes or 0.0)}")
     if gpu.memory_bytes is None:
         notes.append("capacity not given")
     if f.question.storage.base.id != (f.question.model.dtype or "bf16") and "as asked" not in f.assumptions[0]:
-        notes.append(f"{f.question.storage.base.id}: no {f.question.model.dtype or 'bf16'}")
+        notes.append(f"{f.question.storage.base.id}: {'no' if 'bf16' in gpu.lacks else 'unsourced'} {f.question.model.dtype or 'bf16'}")
     return (gpu.id, f.latency_s, f.tokens_per_s, f.bound, gpu.memory_bytes_per_s, needs, "; ".join(notes))

@@ -39,20 +39,40 @@ def resident_weight_bytes(model: Model, storage: Storage) -> float:
     return total
 
 
-def activation_bytes(model: Model, step: Step) -> Array:
-    """Bytes of activations alive at once, and of the logits [B].
-
-    T·(2d + max(h·dk + k·(dk+dv), 2f, 2·top_k·f_e))·2 + R·V·4 with T the tokens of one chunk.
-    """
-    tokens = step.batch * step.new_tokens
-    chunk = np.minimum(tokens, np.maximum(step.batch, CHUNK_TOKENS))
+def activation_bytes_per_token(model: Model) -> float:
+    """Bytes of activations one token of a step keeps alive: (2d + max(h·dk + k·(dk+dv), 2f, 2·top_k·f_e))·2 [B]."""
     widest = 0
     for group in model.groups:
         ffn = group.ffn
         through = 2 * ffn.experts_per_token * ffn.expert_ffn if isinstance(ffn, MoE) else (2 if ffn.gated else 1) * ffn.ffn
         widest = max(widest, group.attention.q_width + group.attention.kv_width, through)
+    return (2 * model.hidden + widest) * ACT
+
+
+def logit_bytes_per_row(model: Model) -> float:
+    """Bytes of one row of logits in fp32 [B]."""
+    return model.vocab * LOGIT
+
+
+def activation_bytes(model: Model, step: Step) -> Array:
+    """Bytes of activations alive at once in one step, and of its logits [B].
+
+    T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
+    """
+    tokens = step.batch * step.new_tokens
+    chunk = np.minimum(tokens, np.maximum(step.batch, CHUNK_TOKENS))
     rows = {"last": step.batch, "all": chunk, "none": 0.0 * step.batch}[step.logits]
-    return chunk * ((2 * model.hidden + widest) * ACT) + rows * (model.vocab * LOGIT)
+    return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
+
+
+def max_batch(model: Model, storage: Storage, ctx: Array, capacity_bytes: float, step_tokens: float) -> Array:
+    """The most sequences of `ctx` tokens that fit [1]: weights, their caches, and a step of `step_tokens` tokens or one per sequence."""
+    free = capacity_bytes - resident_weight_bytes(model, storage)
+    per_token = activation_bytes_per_token(model)
+    each = kv_bytes(model, ctx, storage.cache) + logit_bytes_per_row(model)
+    few = np.floor((free - step_tokens * per_token) / each)
+    many = np.floor(free / (each + per_token))
+    return np.maximum(np.where(few <= step_tokens, few, np.maximum(many, np.floor(step_tokens))), 0.0)
 
 
 def resident_bytes(model: Model, step: Step, storage: Storage) -> tuple[float, Array, Array]:

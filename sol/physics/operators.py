@@ -7,7 +7,6 @@ embedding and softmax are charged their bytes; their few FLOPs are left out (nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,8 @@ import numpy as np
 from sol.physics import fusion as fused
 from sol.physics.attention import cached_tokens_read, cached_tokens_written, causal_pairs
 from sol.physics.experts import distinct_experts
-from sol.specs.formats import TensorClass
 from sol.specs.model import MLP, Attention, LayerGroup, Model, MoE
-from sol.specs.step import Array, Fusion, Routing, Step, Storage
+from sol.specs.step import Array, Fusion, Role, Routing, Step, Storage
 
 Amount = Array | float
 """An array over the sweep, or a plain float where a row does not depend on it."""
@@ -28,20 +26,20 @@ class Operator:
     """One row: bytes [B] by kind, FLOPs [FLOP] and the format whose rate they run at, for `layers` layers.
 
     `weight_bytes` and `kv_bytes` are compulsory; `activation_bytes` are zero unless a fusion style
-    makes the operator write its output to memory. `fast_compute` is the format whose ceiling bounds
-    it, where that may be faster than `compute`. `shape` tells the weights' shape for a reader.
+    makes the operator write its output to memory. `role` says at which of the step's rates it runs.
+    `shape` tells its shape for a reader, `detail` the counts behind its bytes and FLOPs.
     """
 
     name: str
     layers: int
-    compute: str
-    fast_compute: str
+    role: Role
     weight_bytes: Amount
     kv_bytes: Amount
     activation_bytes: Amount
     flops: Amount
     kernels: int
     shape: str
+    detail: tuple[tuple[str, Amount], ...] = ()
 
 
 def step_operators(model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion) -> list[Operator]:
@@ -65,13 +63,11 @@ def step_operators(model: Model, step: Step, storage: Storage, routing: Routing,
 
 
 def _row(
-    name: str, layers: int, compute: str, *, weight_bytes: Amount, flops: Amount, shape: str = "", kv_bytes: Amount = 0.0,
-    fast_compute: str | None = None, cost: fused.Cost = fused.FREE,
+    name: str, layers: int, role: Role, *, weight_bytes: Amount, flops: Amount, shape: str = "", kv_bytes: Amount = 0.0,
+    cost: fused.Cost = fused.FREE, detail: tuple[tuple[str, Amount], ...] = (),
 ) -> Operator:  # fmt: skip
-    return Operator(
-        name, layers, compute, fast_compute or compute, weight_bytes, kv_bytes,
-        layers * cost.activation_bytes, flops, layers * cost.kernels, shape,
-    )  # fmt: skip
+    spilled = layers * cost.activation_bytes
+    return Operator(name, layers, role, weight_bytes, kv_bytes, spilled, flops, layers * cost.kernels, shape, detail)
 
 
 def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
@@ -81,7 +77,7 @@ def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion
     gathered = 0.0 if head_reads_it else np.minimum(tokens, float(model.vocab)) * row_bytes
     shape = "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"
     return _row(
-        "embedding", 1, storage.base.compute, weight_bytes=gathered, flops=0.0, shape=shape,
+        "embedding", 1, "rest", weight_bytes=gathered, flops=0.0, shape=shape,
         cost=fused.embedding(fusion, model.hidden, tokens),
     )  # fmt: skip
 
@@ -90,16 +86,11 @@ def _matrix(
     name: str, count: int, stored: float, weights: int, biases: int, tokens: Array, storage: Storage, shape: str, cost: fused.Cost
 ) -> Operator:
     """A linear layer: `stored` bytes of `weights` elements per layer, and its biases."""
-    tensor = COMPUTED_AS.get(name, "o_proj")
     stored_biases = biases * storage.bytes_per_weight("bias", 1)
     return _row(
-        name, count, storage.compute(tensor), weight_bytes=count * (stored + stored_biases), flops=tokens * (2.0 * count * weights),
+        name, count, storage.role("o_proj"), weight_bytes=count * (stored + stored_biases), flops=tokens * (2.0 * count * weights),
         shape=shape + (f" + {biases} biases" if biases else ""), cost=cost,
     )  # fmt: skip
-
-
-COMPUTED_AS: Mapping[str, TensorClass] = {"qkv_proj": "q_proj", "gate_up_proj": "up_proj", "up_proj": "up_proj", "down_proj": "down_proj"}
-"""The tensor class whose compute format a row runs in."""
 
 
 def qkv_bytes(att: Attention, hidden: int, storage: Storage) -> float:
@@ -126,14 +117,13 @@ def _attention(model: Model, group: LayerGroup, step: Step, tokens: Array, stora
         f"d·(h·dk + k·(dk+dv)) = {d}·({att.heads}·{att.head_dim} + {att.kv_heads}·{2 * att.head_dim})", costs.qkv_proj,
     )  # fmt: skip
     token_bytes = att.kv_width * storage.cache.bytes_per_weight
-    held = cached_tokens_read(step.past_tokens, att.window) + cached_tokens_written(step.new_tokens, att.window)
+    read, written = cached_tokens_read(step.past_tokens, att.window), cached_tokens_written(step.new_tokens, att.window)
     pairs = causal_pairs(step.new_tokens, step.past_tokens, att.window)
-    base = storage.base.compute
     core = _row(
-        "attention", group.count, base, weight_bytes=0.0, kv_bytes=(step.batch * (group.count * token_bytes)) * held,
+        "attention", group.count, "attention", weight_bytes=0.0, kv_bytes=(step.batch * (group.count * token_bytes)) * (read + written),
         flops=(step.batch * (group.count * 4.0 * att.q_width)) * pairs, cost=costs.attention,
-        fast_compute=storage.cache.compute if storage.cache.compute != "16-bit" else base,
         shape=f"h·(dk+dv) = {att.heads}·{2 * att.head_dim}" + (f", window {att.window}" if att.window else ""),
+        detail=(("cached tokens read per sequence", read), ("written", written), ("query-key pairs per sequence", pairs)),
     )  # fmt: skip
     o_bytes = att.o_weights(d) * storage.bytes_per_weight("o_proj", att.q_width)
     o = _matrix(
@@ -142,7 +132,7 @@ def _attention(model: Model, group: LayerGroup, step: Step, tokens: Array, stora
     )  # fmt: skip
     if fusion == "ideal":
         return [qkv, core, o]
-    rope = _row("rope", group.count, base, weight_bytes=0.0, flops=0.0, cost=costs.rope, shape="rotary embedding, cache write")
+    rope = _row("rope", group.count, "rest", weight_bytes=0.0, flops=0.0, cost=costs.rope, shape="rotary embedding, cache write")
     return [qkv, rope, core, o]
 
 
@@ -159,7 +149,7 @@ def _mlp(model: Model, group: LayerGroup, mlp: MLP, tokens: Array, storage: Stor
     if fusion == "ideal":
         return [up, down]
     activation = _row(
-        "activation", n, storage.base.compute, weight_bytes=0.0, flops=0.0, cost=costs.activation,
+        "activation", n, "rest", weight_bytes=0.0, flops=0.0, cost=costs.activation,
         shape="silu(gate)·up" if mlp.gated else "elementwise",
     )  # fmt: skip
     return [up, activation, down]
@@ -172,16 +162,17 @@ def _experts(
     costs = fused.experts(fusion, moe, d, tokens)
     router_weights = moe.router_weights(d)
     router = _row(
-        "router", n, storage.compute("router"), weight_bytes=n * (router_weights * storage.bytes_per_weight("router", d)),
+        "router", n, storage.role("router"), weight_bytes=n * (router_weights * storage.bytes_per_weight("router", d)),
         flops=tokens * (2.0 * n * router_weights), shape=f"d·E = {d}·{moe.experts}", cost=costs.router,
     )  # fmt: skip
     touched = distinct_experts(moe.experts, moe.experts_per_token, tokens, routing)
     one_expert = moe.expert_weights(d)
     experts = _row(
-        "experts", n, storage.compute("experts_up"),
+        "experts", n, storage.role("experts_up"),
         weight_bytes=touched * (n * expert_bytes(moe, d, storage)),
         flops=tokens * (2.0 * n * moe.experts_per_token * one_expert),
         shape=f"distinct experts of {moe.experts} · 3·d·f = 3·{d}·{moe.expert_ffn}", cost=costs.experts,
+        detail=((f"distinct of {moe.experts} experts per layer", touched), ("experts per token", float(moe.experts_per_token))),
     )  # fmt: skip
     return [router, experts]
 
@@ -189,14 +180,14 @@ def _experts(
 def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     elements = group.norm_elements(model.hidden)
     return _row(
-        "norms", group.count, storage.base.compute, weight_bytes=group.count * elements * storage.bytes_per_weight("norm", 1),
+        "norms", group.count, "rest", weight_bytes=group.count * elements * storage.bytes_per_weight("norm", 1),
         flops=0.0, shape=f"{elements} elements", cost=fused.norms(fusion, group.attention, model.hidden, tokens),
     )  # fmt: skip
 
 
 def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     return _row(
-        "final_norm", 1, storage.base.compute, weight_bytes=model.final_norm_elements * storage.bytes_per_weight("norm", 1),
+        "final_norm", 1, "rest", weight_bytes=model.final_norm_elements * storage.bytes_per_weight("norm", 1),
         flops=0.0, shape=f"d = {model.hidden}", cost=fused.final_norm(fusion, model.hidden, tokens),
     )  # fmt: skip
 
@@ -206,6 +197,6 @@ def _lm_head(model: Model, step: Step, tokens: Array, storage: Storage, fusion: 
     wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
     read = 0.0 if step.logits == "none" else model.lm_head_elements * storage.bytes_per_weight("lm_head", model.hidden)
     return _row(
-        "lm_head", 1, storage.compute("lm_head"), weight_bytes=read, flops=wanted * (2.0 * model.lm_head_elements),
+        "lm_head", 1, storage.role("lm_head"), weight_bytes=read, flops=wanted * (2.0 * model.lm_head_elements),
         shape=f"V·d = {model.vocab}·{model.hidden}", cost=fused.lm_head(fusion, model.vocab, model.hidden, wanted),
     )  # fmt: skip

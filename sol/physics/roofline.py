@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from sol.physics.operators import Amount, Operator
-from sol.specs.step import Array, Step
+from sol.specs.step import Array, Role, Step
 
 BLOCK_POINTS = 16_384
 """Points evaluated at a time: about a dozen live arrays of this length fit in a core's L2."""
@@ -24,11 +24,15 @@ BLOCK_POINTS = 16_384
 
 @dataclass(frozen=True, eq=False)
 class Rates:
-    """Bandwidth [B/s], dense peaks and ceilings [FLOP/s by compute format]; no rates: memory only."""
+    """Bandwidth [B/s], and for each role the compute format, its dense peak and its ceiling [FLOP/s]; no peak: memory only.
+
+    A ceiling is never below its peak, so that the floor is never above the serial floor.
+    """
 
     memory_bytes_per_s: float
-    peak: Mapping[str, float] | None
-    ceiling: Mapping[str, float] | None
+    formats: Mapping[Role, str]
+    peak: Mapping[Role, float] | None = None
+    ceiling: Mapping[Role, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +50,12 @@ class Times:
 
 @dataclass(frozen=True, eq=False)
 class OperatorTimes:
-    """One row priced: compulsory bytes and FLOPs at the rates, and the larger of the two with its activations."""
+    """One row priced [s]: compulsory bytes, FLOPs at the ceiling; all its bytes, FLOPs at the peak, and the larger of these two."""
 
     memory_s: Amount
     compute_s: Amount
+    moved_s: Amount
+    peak_s: Amount
     serial_s: Amount
 
 
@@ -58,11 +64,11 @@ def price(op: Operator, rates: Rates) -> OperatorTimes:
     memory_s = (op.weight_bytes + op.kv_bytes) / rates.memory_bytes_per_s
     moved_s = memory_s + op.activation_bytes / rates.memory_bytes_per_s if op.kernels else memory_s
     if rates.peak is None or rates.ceiling is None:
-        return OperatorTimes(memory_s, 0.0, moved_s)
-    peak, ceiling = rates.peak[op.compute], rates.ceiling[op.fast_compute]
+        return OperatorTimes(memory_s, 0.0, moved_s, 0.0, moved_s)
+    peak, ceiling = rates.peak[op.role], rates.ceiling[op.role]
     peak_s = op.flops / peak
     compute_s = peak_s if ceiling == peak else op.flops / ceiling
-    return OperatorTimes(memory_s, compute_s, np.maximum(moved_s, peak_s))
+    return OperatorTimes(memory_s, compute_s, moved_s, peak_s, np.maximum(moved_s, peak_s))
 
 
 def total(rows: Sequence[Operator], rates: Rates) -> Times:

@@ -21,12 +21,12 @@ MAX_COUNT = 2**40  # no field of any model comes near; larger is a typing error 
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     # What a kind of model always has, where its config does not say so.
-    "llama": {"moe": False},
-    "mistral": {"moe": False},
+    "llama": {"moe": False, "mha_unless_said": True},  # an absent num_key_value_heads means one per query head
+    "mistral": {"moe": False, "needs": ("sliding_window",)},  # absent, the class would assume 4,096; null is full attention
     "mixtral": {"moe": True},
     "qwen2": {"moe": False, "qkv_bias": True},
-    "qwen3": {"moe": False, "qk_norm": True},
-    "qwen3_moe": {"moe": True, "qk_norm": True},
+    "qwen3": {"moe": False, "qk_norm": True, "needs": ("head_dim",)},  # absent, the class would assume 128
+    "qwen3_moe": {"moe": True, "qk_norm": True, "needs": ("head_dim",)},
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     # Meaning: the keys that carry it, first found wins.
@@ -131,7 +131,7 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, int):
                 raise self.fail(f"{key}={value!r} is not a whole number")
             if not 0 < value <= MAX_COUNT:
-                raise self.fail(f"{key}={value} is not a size a model can have")
+                raise self.fail(f"{key}={_short(value)} is not a size a model can have")
             return value
         raise self.fail(f"{' or '.join(KEYS[meaning])} is missing, and no default is assumed")
 
@@ -147,16 +147,19 @@ class _Reader:
         kind = self.config.get("model_type")
         if kind is None:
             raise self.fail("model_type is missing, so the kind of model is unknown")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise self.fail(f"model_type={kind!r} is not understood; understood: {', '.join(KINDS)}")
-        for key in FOREIGN:
+        for key in KINDS[kind].get("needs", ()):
+            if key not in self.config:
+                raise self.fail(f"{key} is missing, and no default is assumed for a {kind} model")
+        for key in (*FOREIGN, *(() if KINDS[kind]["moe"] else KEYS["experts"])):
             if self.config.get(key):
                 raise self.fail(f"{key}={_short(self.config[key])} is a mechanism a {kind} model does not have; it is not understood")
         return str(kind)
 
     def attention(self, traits: Mapping[str, Any]) -> Attention:
         heads, hidden = self.count("heads"), self.count("hidden")
-        kv_heads = self.count("kv_heads") if self.has("kv_heads") else heads
+        kv_heads = heads if traits.get("mha_unless_said") and not self.has("kv_heads") else self.count("kv_heads")
         if heads % kv_heads:
             raise self.fail(f"num_attention_heads={heads} is not a multiple of num_key_value_heads={kv_heads}")
         if not self.has("head_dim") and hidden % heads:
@@ -173,8 +176,8 @@ class _Reader:
         if layers > 100_000:
             raise self.fail(f"num_hidden_layers={layers} is not a size a model can have")
         window = self.config.get("sliding_window")
-        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window <= 0):
-            raise self.fail(f"sliding_window={window!r} is not a number of tokens")
+        if window is not None and (isinstance(window, bool) or not isinstance(window, int) or not 0 < window <= MAX_COUNT):
+            raise self.fail(f"sliding_window={_short(window)} is not a number of tokens")
         types = self.config.get("layer_types")
         if types is not None:
             if not isinstance(types, list) or len(types) != layers:
@@ -185,7 +188,7 @@ class _Reader:
             return [window] * layers
         if not self.flag("use_sliding_window", False) or window is None:
             return [None] * layers
-        full = self.config.get("max_window_layers", 0)  # the first of these layers attend to everything
+        full = self.config.get("max_window_layers")  # this many layers at the front attend to everything
         if isinstance(full, bool) or not isinstance(full, int) or full < 0:
             raise self.fail(f"max_window_layers={full!r} is not a number of layers")
         return [window if i >= full else None for i in range(layers)]
@@ -220,7 +223,7 @@ class _Reader:
 
     def dtype(self) -> str | None:
         said = self.config.get("dtype") or self.config.get("torch_dtype")
-        return None if said is None else DTYPES.get(str(said), str(said))
+        return None if said is None else DTYPES.get(str(said), _short(said).strip("'"))
 
     def quantization(self) -> str | None:
         quant = self.config.get("quantization_config")
@@ -230,5 +233,7 @@ class _Reader:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number beyond 1e30"  # Python refuses to print the largest
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "…"

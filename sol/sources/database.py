@@ -8,12 +8,13 @@ passed in. A user's record may not take a shipped name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sol.errors import BadFile, UnknownName, suggest
+from sol.errors import BadFile, InvalidInput, UnknownName, suggest
 from sol.sources.config_json import read_config
 from sol.sources.tomlfiles import TomlRecords, data_root, read_toml
 from sol.specs.formats import FormatRecord, NumberFormat
@@ -21,11 +22,16 @@ from sol.specs.hardware import GPU, DeviceRecord, Lacks, Link, LinkRecord
 from sol.specs.model import Model, ModelRecord
 from sol.specs.record import Cite, Quantity, Source, validated
 
+if TYPE_CHECKING:
+    from sol.specs.links import LinkType
+
 GPUS_VARIABLE = "SOL_GPUS"
 
 
 def fold(name: str) -> str:
-    """A name as it is compared: lower case, blanks and underscores as hyphens."""
+    """A name as it is compared: lower case, blanks and underscores as hyphens. Raises `InvalidInput` for what is no text."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"{name!r} is not a name")
     return name.strip().lower().replace("_", "-").replace(" ", "-")
 
 
@@ -45,7 +51,7 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
 
 def gpu_ids() -> list[str]:
     """Every device id, shipped ones first, then the user's."""
-    return [*_index("gpus")[0], *_user_devices(None)]
+    return [*_index("gpus")[0], *dict.fromkeys(user_id for user_id, *_ in _user_devices(None).values())]
 
 
 def model_ids() -> list[str]:
@@ -74,9 +80,9 @@ def load_gpu(name: str, *, folder: str | Path | None = None) -> GPU:
     if gpu_id is not None:
         return _shipped_gpu(gpu_id, mode)
     devices = _user_devices(folder)
-    for user_id, (path, table, sources) in devices.items():
-        if base in (fold(user_id), *(fold(a) for a in table.get("aliases", ()))):
-            return _device(user_id, table, sources, mode, str(path))
+    if base in devices:
+        user_id, path, table, sources = devices[base]
+        return _device(user_id, table, sources, mode, str(path))
     known = [*_index("gpus")[1], *devices]
     raise UnknownName(f"no gpu '{name}'; {suggest(base, known, listing='sol gpus')}")
 
@@ -93,6 +99,8 @@ def device_record(gpu_id: str, table: dict[str, Any], sources: dict[str, Any], w
     record = validated(DeviceRecord, table, f"{where}: [{gpu_id}]")
     checked = {key: validated(Source, value, f"{where}: [sources.{key}]") for key, value in sources.items()}
     quoted: list[tuple[str, Quantity | Lacks]] = [*record.quantities().items()]
+    for mode in record.power_modes:
+        quoted += [(f"{mode} {field}", q) for field, q in record.in_mode(mode).quantities().items()]
     if record.lacks is not None:
         quoted.append(("lacks", record.lacks))
     for field, item in quoted:
@@ -105,10 +113,11 @@ def _device(gpu_id: str, table: dict[str, Any], sources: dict[str, Any], mode: s
     record, checked = device_record(gpu_id, table, sources, where)
     full_id = gpu_id
     if mode:
+        mode = next((m for m in record.power_modes if fold(m) == mode), mode)
         if mode not in record.power_modes:
             modes = ", ".join(f"{gpu_id}@{m}" for m in record.power_modes) or "none"
             raise UnknownName(f"no power mode '{mode}' of {gpu_id}; it has: {modes}")
-        record, full_id = record.in_mode(mode), f"{gpu_id}@{mode}"
+        record, full_id = record.in_mode(mode), f"{gpu_id}@{fold(mode)}"
     cites = {field: _cite(q, checked) for field, q in record.quantities().items()}
     if record.lacks is not None:
         lacks = record.lacks
@@ -158,8 +167,9 @@ def _user_files(folder: str | Path | None) -> Iterator[Path]:
         raise BadFile(f"{asked} '{place}' does not exist; name a TOML file or a folder of them")
 
 
-def _user_devices(folder: str | Path | None) -> dict[str, tuple[Path, dict[str, Any], dict[str, Any]]]:
-    devices: dict[str, tuple[Path, dict[str, Any], dict[str, Any]]] = {}
+def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[str, Any], dict[str, Any]]]:
+    """Every folded name of a user's devices → (id, file, table, sources)."""
+    devices: dict[str, tuple[str, Path, dict[str, Any], dict[str, Any]]] = {}
     shipped = _index("gpus")[1]
     for path in _user_files(folder):
         data = read_toml(path)
@@ -167,12 +177,56 @@ def _user_devices(folder: str | Path | None) -> dict[str, tuple[Path, dict[str, 
         for gpu_id, table in data.items():
             if not isinstance(table, dict) or not isinstance(sources, dict):
                 raise BadFile(f"{path}: '{gpu_id}' is not a table; write [my-device] and its fields below")
-            device_record(gpu_id, table, sources, str(path))
-            for name in (gpu_id, *table.get("aliases", ())):
-                if fold(name) in shipped or name in devices:
+            if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", gpu_id) or gpu_id == "all":
+                raise BadFile(f"{path}: [{gpu_id}] is no id; use lower-case letters, digits and single hyphens")
+            record, _ = device_record(gpu_id, table, sources, str(path))
+            for name in dict.fromkeys(map(fold, (gpu_id, *record.aliases))):
+                if name in shipped or name in devices:
                     raise BadFile(f"{path}: [{gpu_id}] the name '{name}' is taken; choose another id or alias")
-            devices[gpu_id] = (path, table, sources)
+                devices[name] = (gpu_id, path, table, sources)
     return devices
+
+
+def link_ids() -> list[str]:
+    """Every kind of link."""
+    return list(_index("links")[0])
+
+
+def load_link(name: str) -> LinkType:
+    """The kind of link with this id or alias. Raises `UnknownName`."""
+    names = _index("links")[1]
+    link_id = names.get(fold(name))
+    if link_id is None:
+        raise UnknownName(f"no link '{name}'; {suggest(fold(name), names, listing='sol links')}")
+    return _shipped_link(link_id)
+
+
+@lru_cache(maxsize=128)
+def _shipped_link(link_id: str) -> LinkType:
+    from sol.specs.links import LinkType, LinkTypeRecord  # here, so that a question about one device does not build them
+
+    file, _ = _index("links")[0][link_id]
+    table, sources = file.load(link_id)
+    where = f"{file.path.name}: [{link_id}]"
+    record = validated(LinkTypeRecord, table, where)
+    found = record.quantities()
+    cites = {field: _cite(q, {q.source: _source(q.source, sources, where)}) for field, q in found.items()}
+    numbers = {field: q.value for field, q in found.items() if "." not in field}
+    return LinkType(
+        id=link_id, name=record.name, kind=record.kind, aliases=record.aliases, switched=record.switched,
+        reduces_in_network=record.reduces_in_network, alpha_s={k: q.value for k, q in record.alpha_s.items()}, note=record.note,
+        cites=cites, **numbers,
+    )  # fmt: skip
+
+
+def is_format(name: str) -> bool:
+    """Whether a number format has this id or alias."""
+    return fold(name) in _index("formats")[1]
+
+
+def is_link(name: str) -> bool:
+    """Whether a kind of link has this id or alias."""
+    return fold(name) in _index("links")[1]
 
 
 def load_format(name: str) -> NumberFormat:
@@ -218,7 +272,8 @@ def _shipped_model(model_id: str) -> Model:
     where = f"{file.path.name}: [{model_id}]"
     record = validated(ModelRecord, table, where)
     source = _source(record.source, sources, where)
-    return read_config(record.config, where, model_id=model_id, hf_id=record.hf_id, aliases=record.aliases, source=source)
+    config = {"sliding_window": None, **record.config}  # TOML has no null: a key left out of a shipped record was null, or absent
+    return read_config(config, where, model_id=model_id, hf_id=record.hf_id, aliases=record.aliases, source=source)
 
 
 def require_model(name: str) -> Model:

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from sol.errors import InvalidInput
-from sol.specs.record import Record, Source, one_line
+from sol.specs.record import HandMade, Record, Source
 
 TensorClass = Literal[
     "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "experts_up", "experts_down",
@@ -43,6 +42,14 @@ class Choice(Record):
     eight_experts: Any = None
     eighty_layers: Any = None
 
+    def __repr__(self) -> str:
+        named = {k: getattr(self, k) for k in ("default", "more_bits", "first_eighth", "eight_experts", "eighty_layers")}
+        return ", ".join(f"{f.id}" + ("" if k == "default" else f" ({k.replace('_', ' ')})") for k, f in named.items() if f is not None)
+
+    def formats(self) -> tuple[Any, ...]:
+        """Every format it may choose."""
+        return (self.default, self.more_bits, self.first_eighth, self.eight_experts, self.eighty_layers)
+
     def layers_of(self, layers: int, experts: int) -> list[NumberFormat]:
         """The format of each layer."""
         if self.eight_experts is not None and experts == 8:
@@ -58,7 +65,7 @@ class Choice(Record):
         return chosen
 
 
-class NumberFormat(Record):
+class NumberFormat(HandMade):
     """One storage format.
 
     `bits` per element, plus `scale_bits` and `zero_bits` for every `group` elements of a row. `covers`
@@ -70,7 +77,7 @@ class NumberFormat(Record):
     One of your own, passed as `dtype`:
 
     >>> NumberFormat(id="w5", name="5-bit weights", bits=5, group=64, scale_bits=16, covers=("linear",),
-    ...              compute="16-bit", source=Source(title="my kernel", kind="user")).bits_per_weight
+    ...              compute="16-bit", source="my kernel").bits_per_weight
     5.25
     """
 
@@ -90,14 +97,14 @@ class NumberFormat(Record):
     source: Source
     note: str = ""
 
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise InvalidInput(f"format '{fields.get('id', '?')}': {one_line(error)}") from None
+    def __init__(self, *, source: Source | str | None = None, **fields: Any) -> None:
+        super().__init__(source=Source(title=source, kind="user") if isinstance(source, str) and source.strip() else source, **fields)
 
     @model_validator(mode="after")
-    def _scales_have_groups(self) -> NumberFormat:
+    def _hangs_together(self) -> NumberFormat:
+        for part in (self.fallback, *(f for choice in self.mix.values() for f in choice.formats())):
+            if part is not None and not isinstance(part, NumberFormat):
+                raise ValueError(f"fallback and mix hold NumberFormat records, not {part!r}")
         if (self.scale_bits or self.zero_bits) and self.group is None:
             raise ValueError("scale_bits and zero_bits need the group they are for")
         return self

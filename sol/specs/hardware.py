@@ -10,23 +10,33 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from sol.errors import InvalidInput
 from sol.specs.formula import arithmetic
-from sol.specs.record import Cite, Evidence, Quantity, Record, Source, one_line
+from sol.specs.record import Cite, Cites, Evidence, HandMade, Quantity, Record, Source
 
-Rates = Annotated[Mapping[str, PositiveFloat], AfterValidator(lambda d: MappingProxyType(dict(d)))]
-Cites = Mapping[str, Any]
-"""Field → `Cite`; filled from checked records, so not checked again."""
 ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
+Rate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
+Amount = Annotated[float, Field(gt=1e-3, lt=1e21, strict=True)]
+"""A positive number in a sane range; whole numbers count as numbers, text and truth values do not."""
+
+
+def _known(rates: Mapping[str, float]) -> Mapping[str, float]:
+    for compute in rates:
+        if compute not in get_args(ComputeFormat):
+            raise ValueError(f"'{compute}' is no compute format; known: {', '.join(get_args(ComputeFormat))}")
+    return MappingProxyType(dict(rates))
+
+
+Rates = Annotated[Mapping[str, Rate], AfterValidator(_known)]
 Kind = Literal["gpu", "soc", "cpu", "accelerator"]
 DeviceId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
-class Link(Record):
+class Link(HandMade):
     """A link of one device, in one direction, and how many devices it joins at that speed."""
 
     name: str
@@ -34,7 +44,7 @@ class Link(Record):
     domain: int | None = None
 
 
-class GPU(Record):
+class GPU(HandMade):
     """A device (a GPU, an accelerator, a system on a chip or a CPU socket).
 
     Make one by hand with six fields; `source` says where its numbers were read:
@@ -53,19 +63,19 @@ class GPU(Record):
     Raises `InvalidInput` for a number that is missing, not positive or not finite.
     """
 
-    id: str
+    id: Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*(@[a-z0-9-]+)?$")]
     name: str
-    memory_bytes_per_s: PositiveFloat
-    memory_bytes: PositiveFloat | None = None
+    memory_bytes_per_s: Amount
+    memory_bytes: Amount | None = None
     capacity_basis: Literal["driver", "marketed", "stated"] | None = None
-    marketed_memory_bytes: PositiveFloat | None = None
+    marketed_memory_bytes: Amount | None = None
     flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
     ceiling_flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
     lacks: frozenset[str] = frozenset()
-    last_level_cache_bytes: PositiveFloat | None = None
-    sm_count: PositiveFloat | None = None
-    clock_hz: PositiveFloat | None = None
-    tdp_w: PositiveFloat | None = None
+    last_level_cache_bytes: Amount | None = None
+    sm_count: Amount | None = None
+    clock_hz: Amount | None = None
+    tdp_w: Amount | None = None
     unified_memory: bool = False
     link: Link | None = None
     pcie: Link | None = None
@@ -80,17 +90,33 @@ class GPU(Record):
     cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:
-        cites = fields.get("cites")
-        if not cites:
-            if not source:
-                raise InvalidInput(f"gpu '{fields.get('id', '?')}' has numbers without a source; say source='where you read them'")
-            fields["cites"] = _cite_all(fields, Source(title=source, kind="user"))
-            if fields.get("memory_bytes") is not None:
-                fields.setdefault("capacity_basis", "stated")
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise InvalidInput(f"gpu '{fields.get('id', '?')}': {one_line(error)}") from None
+        if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
+            raise InvalidInput(f"gpu {fields.get('id')!r} has numbers without a source; say source='where you read them'")
+        if not fields.get("cites") and fields.get("memory_bytes") is not None:
+            fields.setdefault("capacity_basis", "stated")
+        super().__init__(**fields)
+        if not self.cites:
+            object.__setattr__(self, "cites", MappingProxyType(self._cite_all(Source(title=str(source), kind="user"))))
+
+    @model_validator(mode="after")
+    def _lacks_what_it_lacks(self) -> GPU:
+        both = self.lacks & set(self.flops_per_s)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} cannot be lacking and have a rate")
+        return self
+
+    def _cite_all(self, source: Source) -> dict[str, Cite]:
+        """The same source for every number of a record made by hand."""
+        cites: dict[str, Cite] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, float):
+                cites[name] = Cite(value=value, source=source)
+            elif name in ("flops_per_s", "ceiling_flops_per_s"):
+                cites.update({f"{name}.{c}": Cite(value=rate, source=source) for c, rate in value.items()})
+            elif isinstance(value, Link):
+                cites[f"{name}.per_direction_bytes_per_s"] = Cite(value=value.per_direction_bytes_per_s, source=source)
+        return cites
 
     def peak(self, compute: str) -> float | None:
         """Dense datasheet rate of a compute format [FLOP/s], or None where none is sourced."""
@@ -103,18 +129,6 @@ class GPU(Record):
 
     def __repr__(self) -> str:
         return f"<GPU {self.id}: {self.name}>"
-
-
-def _cite_all(fields: Mapping[str, Any], source: Source) -> dict[str, Cite]:
-    cites: dict[str, Cite] = {}
-    for key, value in fields.items():
-        if isinstance(value, bool):
-            continue
-        if isinstance(value, int | float):
-            cites[key] = Cite(value=value, source=source)
-        elif isinstance(value, Mapping):
-            cites.update({f"{key}.{k}": Cite(value=v, source=source) for k, v in value.items()})
-    return cites
 
 
 class LinkRecord(Record):

@@ -7,26 +7,27 @@ a model's name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from sol.errors import InvalidInput
-from sol.specs.record import Record, one_line
+from sol.specs.record import Cites, HandMade, Record
+
+Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
+"""A width or a count; no model comes near the limit."""
 
 
-class Attention(Record):
+class Attention(HandMade):
     """Softmax attention: MHA (kv_heads = heads), GQA and MQA (kv_heads = 1) are one formula.
 
     `window` is the sliding window [tokens, self included]; None attends to everything before.
     """
 
-    heads: PositiveInt
-    kv_heads: PositiveInt
-    head_dim: PositiveInt
-    window: PositiveInt | None = None
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    window: Size | None = None
     qkv_bias: bool = False
     o_bias: bool = False
     qk_norm: bool = False
@@ -69,10 +70,10 @@ class Attention(Record):
         return (self.q_width + self.kv_width if self.qkv_bias else 0, hidden if self.o_bias else 0)
 
 
-class MLP(Record):
+class MLP(HandMade):
     """A dense feed-forward block; gated (SwiGLU) ones have three matrices, plain ones two."""
 
-    ffn: PositiveInt
+    ffn: Size
     gated: bool = True
     bias: bool = False
 
@@ -89,12 +90,12 @@ class MLP(Record):
         return ((2 if self.gated else 1) * self.ffn, hidden) if self.bias else (0, 0)
 
 
-class MoE(Record):
+class MoE(HandMade):
     """Routed experts, each a gated feed-forward block of width `expert_ffn`."""
 
-    experts: PositiveInt
-    experts_per_token: PositiveInt
-    expert_ffn: PositiveInt
+    experts: Size
+    experts_per_token: Size
+    expert_ffn: Size
 
     @model_validator(mode="after")
     def _enough(self) -> MoE:
@@ -115,10 +116,10 @@ class MoE(Record):
         return 3 * hidden * self.expert_ffn
 
 
-class LayerGroup(Record):
+class LayerGroup(HandMade):
     """`count` layers alike: a mixer, a feed-forward block and two norms of `hidden` elements each."""
 
-    count: PositiveInt
+    count: Size
     attention: Attention
     ffn: MLP | MoE
 
@@ -136,7 +137,7 @@ class LayerGroup(Record):
         return total + self.ffn.up_weights(hidden) + self.ffn.down_weights(hidden) + sum(self.ffn.bias_elements(hidden))
 
 
-class Model(Record):
+class Model(HandMade):
     """A decoder-only language model as data.
 
     `groups` are the layers from first to last, alike ones together. `dtype` is the 16-bit format the
@@ -145,22 +146,16 @@ class Model(Record):
     """
 
     id: str
-    hidden: PositiveInt
-    vocab: PositiveInt
+    hidden: Size
+    vocab: Size
     groups: tuple[LayerGroup, ...] = Field(min_length=1)
     tied_embeddings: bool = False
     dtype: str | None = None
     quantization: str | None = None
-    max_ctx: PositiveInt | None = None
+    max_ctx: Size | None = None
     hf_id: str | None = None
     aliases: tuple[str, ...] = ()
-    cites: Mapping[str, Any] = Field(default_factory=lambda: MappingProxyType({}))
-
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise InvalidInput(f"model '{fields.get('id', '?')}': {one_line(error)}") from None
+    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def layers(self) -> int:

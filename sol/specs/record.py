@@ -7,13 +7,15 @@ reported as one `SolError` line, never as a Pydantic traceback.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sol.errors import BadFile
+from sol.errors import BadFile, InvalidInput, SolError
 from sol.units import parse_printed
 
 T = TypeVar("T", bound=BaseModel)
@@ -29,6 +31,9 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def __hash__(self) -> int:  # spelled out: Pydantic replaces object's own with one over the fields
         return id(self)
 
@@ -36,10 +41,22 @@ class Record(BaseModel):
         return self is other
 
 
+class HandMade(Record):
+    """A record that people also make by hand: whatever is wrong with it is one `InvalidInput` line."""
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            name = type(self).__name__.removesuffix("Record").lower()
+            identity = fields.get("id")
+            raise InvalidInput(f"{name} {identity!r}: {one_line(error)}" if identity else f"{name}: {one_line(error)}") from None
+
+
 class Source(Record):
     """Where a number was read: a title, and a URL or a document id."""
 
-    title: str = Field(min_length=1)
+    title: str = Field(min_length=1, pattern=r"\S")
     kind: SourceKind
     url: str | None = None
     document: str | None = None
@@ -95,14 +112,25 @@ class Cite:
     note: str | None = None
 
 
+def _all_cites(value: Mapping[str, Any]) -> Mapping[str, Cite]:
+    if not all(isinstance(cite, Cite) for cite in value.values()):
+        raise ValueError("cites are filled in from sources; say source= instead")
+    return MappingProxyType(dict(value))
+
+
+Cites = Annotated[Mapping[str, Any], AfterValidator(_all_cites)]
+"""Field → `Cite`, read-only."""
+
+
 def one_line(error: ValidationError) -> str:
     """The first complaint of a Pydantic error as `field: what is wrong (got value)`."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(p) for p in first["loc"]) or "record"
+    where = ".".join(str(p) for p in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     got = first.get("input")
     shown = "" if isinstance(got, dict | list) or first["type"] == "missing" else f" (got {got!r})"
-    return f"{where}: {message[:1].lower()}{message[1:]}{shown}"
+    said = f"{message[:1].lower()}{message[1:]}{shown}"
+    return f"{where}: {said}" if where else said
 
 
 def validated(kind: type[T], data: Any, where: str) -> T:
@@ -111,3 +139,5 @@ def validated(kind: type[T], data: Any, where: str) -> T:
         return kind.model_validate(data)
     except ValidationError as error:
         raise BadFile(f"{where}: {one_line(error)}") from None
+    except SolError as error:
+        raise BadFile(f"{where}: {error}") from None

@@ -19,6 +19,8 @@ Logits = Literal["last", "all", "none"]
 Routing = Literal["min", "expected", "max"]
 Fusion = Literal["ideal", "kernel", "eager"]
 Phase = Literal["decode", "prefill"]
+Role = Literal["weights", "rest", "attention"]
+"""Which of a step's rates an operator runs at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +37,12 @@ class Step:
 class Storage:
     """How a model's tensors are stored: the weights' format, the 16-bit format of the rest, the KV cache's.
 
-    `weights_compute` is the format this device runs the weights' matrix products in. `layers` and
-    `experts` are the model's, for formats that differ by layer.
+    `layers` and `experts` are the model's, for formats that differ by layer.
     """
 
     weights: NumberFormat
     base: NumberFormat
     cache: NumberFormat
-    weights_compute: str
     layers: int
     experts: int
 
@@ -52,6 +52,6 @@ class Storage:
             return self.base.bytes_per_weight
         return self.weights.bytes_of(tensor, columns, self.layers, self.experts)
 
-    def compute(self, tensor: TensorClass) -> str:
-        """The format whose rate a tensor class's matrix products run at."""
-        return self.weights_compute if self.weights.covering(tensor) else self.base.compute
+    def role(self, tensor: TensorClass) -> Role:
+        """Whose rate a tensor class's matrix products run at: the weights' compute format, or that of the rest."""
+        return "weights" if self.weights.covering(tensor) else "rest"

@@ -94,10 +94,11 @@ def _roofs(result: Floor) -> dict[str, float]:
     rates = result.question.rates
     assert rates.peak is not None
     assert rates.ceiling is not None
-    roofs = dict(sorted(rates.peak.items(), key=lambda item: item[1]))
-    for compute, ceiling in rates.ceiling.items():
-        if compute in rates.peak and ceiling > rates.peak[compute]:
-            roofs[f"{compute} ceiling"] = ceiling
+    named = {rates.formats[role]: peak for role, peak in rates.peak.items()}
+    roofs = dict(sorted(named.items(), key=lambda item: item[1]))
+    for role, ceiling in rates.ceiling.items():
+        if ceiling > max(roofs.values()):
+            roofs[f"{rates.formats[role]} ceiling"] = ceiling
     return roofs
 
 
@@ -141,7 +142,7 @@ def plot_intensity(results: Floor | Sequence[Floor], ax: Axes | None = None) -> 
     ridges: dict[float, list[str]] = {}
     for f in sweeps:
         if f.ridge is not None:
-            ridges.setdefault(f.ridge, []).append(f"{f.question.gpu.id} {f.question.storage.weights_compute}")
+            ridges.setdefault(f.ridge, []).append(f"{f.question.gpu.id} {f.question.rates.formats['weights']}")
     start = min(float(f.question.step.batch.min()) for f in sweeps)
     for ridge, names in ridges.items():
         ax.axhline(ridge, color=INK, lw=1.0, ls="--")

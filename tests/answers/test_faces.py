@@ -11,7 +11,7 @@ from sol import GPU, InvalidInput, MissingSpec, floor, formats, gpus, models, sh
 
 def test_repr_is_one_identifying_line() -> None:
     f = floor("qwen2.5-7b", "h100", ctx=2048)
-    assert repr(f) == "<Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2048 · bf16: 4.256 ms, memory-bound>"
+    assert repr(f) == "<Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: 4.256 ms, memory-bound>"
     assert "3 points" in repr(floor("qwen2.5-7b", "h100", ctx=[1, 2, 3]))
 
 
@@ -35,10 +35,17 @@ def test_explain_holds_the_numbers_and_the_formula() -> None:
         "max( Σ bytes / bandwidth",
         "2·3584·18944",
         "14.3 GB / 3.35 TB/s = 4.256 ms",
-        "2048 cached tokens read, 1 written",
+        "cached tokens read per sequence 2,048 · written 1 · query-key pairs per sequence 2,049",
         "bf16 peak 989",
     ):
         assert piece in text
+
+
+def test_explain_counts_what_a_window_and_a_router_let_through() -> None:
+    windowed = str(floor("mistral-7b", "h100", ctx=32768).explain())
+    assert "cached tokens read per sequence 4,095 · written 1" in windowed
+    routed = str(floor("qwen3-30b-a3b", "h200", ctx=10, batch=16).explain())
+    assert f"distinct of 128 experts per layer {128 * (1 - (120 / 128) ** 16):,.6g}" in routed
 
 
 def test_sources_name_every_device_number_used() -> None:
@@ -48,7 +55,7 @@ def test_sources_name_every_device_number_used() -> None:
         "rtx-4090 memory_bytes_per_s",
         "rtx-4090 flops_per_s.fp16",
         "rtx-4090 ceiling_flops_per_s.fp16",
-        "format fp16",
+        "format fp16 bits_per_weight",
         "qwen2.5-7b architecture",
     ):
         assert facts[fact]["source"]

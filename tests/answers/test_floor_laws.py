@@ -14,10 +14,11 @@ from sol.sources.database import model_ids
 pytestmark = pytest.mark.law
 
 MODELS = st.sampled_from(model_ids())
-GPUS = st.sampled_from(["b200", "h100", "mi300x", "rtx-4090", "orin@15w", "epyc-9654"])
+GPUS = st.sampled_from(["b200", "b300", "h100", "mi300x", "rtx-4090", "v100", "orin@15w", "epyc-9654", "apple-m1-max"])
 BATCH = st.one_of(st.integers(1, 512).map(float), st.floats(0.1, 512))
 CTX = st.integers(0, 200_000).map(float)
-DTYPES = st.sampled_from(["bf16", "fp16", "w8a16", "w4a16"])
+DTYPES = st.sampled_from([None, "fp16", "w8a16", "w4a16", "nf4", "mxfp4", "nvfp4", "q8_0", "q4_k_m"])
+CACHES = st.sampled_from([None, "fp8", "int8"])
 FUSIONS = st.sampled_from(["ideal", "kernel", "eager"])
 ROUTINGS = st.sampled_from(["min", "expected", "max"])
 
@@ -27,10 +28,10 @@ def at(model: str, gpu: str | GPU, **asked: object):
     return floor(model, gpu, **{**asked, "batch": [asked.get("batch", 1.0)]})[0]
 
 
-@given(MODELS, GPUS, BATCH, CTX, DTYPES, FUSIONS, ROUTINGS)
-@settings(max_examples=150)
-def test_floor_never_exceeds_the_serial_floor(model, gpu, batch, ctx, dtype, fusion, routing) -> None:
-    f = at(model, gpu, ctx=ctx, batch=batch, dtype=dtype, fusion=fusion, routing=routing)
+@given(MODELS, GPUS, BATCH, CTX, st.sampled_from([1.0, 512.0]), DTYPES, CACHES, FUSIONS, ROUTINGS)
+@settings(max_examples=400)
+def test_floor_never_exceeds_the_serial_floor(model, gpu, batch, ctx, new_tokens, dtype, kv_dtype, fusion, routing) -> None:
+    f = at(model, gpu, ctx=ctx, batch=batch, new_tokens=new_tokens, dtype=dtype, kv_dtype=kv_dtype, fusion=fusion, routing=routing)
     assert 0 < f.latency_s <= f.serial_s
     assert f.latency_s == max(f.memory_s, f.compute_s or 0.0)
 
@@ -46,6 +47,22 @@ def test_rows_sum_to_totals_exactly(model, gpu, batch, ctx, dtype, fusion) -> No
             total += value
         assert total == getattr(f, key)
     assert sum(rows["share"]) == pytest.approx(1.0)
+
+
+def test_attention_over_an_int8_cache_is_not_slowed_by_weak_int8_units() -> None:
+    # B300 cuts int8 to 154 TOPS; weights in Q8_0 and a cache in int8 may still be multiplied in 16 bits
+    asked = {"ctx": 8192, "batch": 8, "new_tokens": 512}
+    slow = floor("qwen2.5-7b", "b300-sxm", dtype="q8_0", kv_dtype="int8", **asked)
+    assert slow.latency_s <= slow.serial_s
+    assert slow.compute_s <= floor("qwen2.5-7b", "b300-sxm", **asked).compute_s
+
+
+@given(MODELS, GPUS, BATCH, CTX, DTYPES)
+@settings(max_examples=60)
+def test_weight_only_formats_never_compute_slower_than_16_bits(model, gpu, batch, ctx, dtype) -> None:
+    plain, narrow = (at(model, gpu, ctx=ctx, batch=batch, new_tokens=64.0, dtype=d) for d in ("fp16", dtype))
+    if plain.compute_s is not None and narrow.compute_s is not None and dtype not in (None, "fp16"):
+        assert narrow.compute_s <= plain.compute_s * (1 + 1e-12)
 
 
 @given(MODELS, GPUS, BATCH, CTX, DTYPES)

@@ -124,6 +124,63 @@ def test_attention_intensity_is_the_group_size() -> None:
     assert attention["flops"] / attention["moved_kv_bytes"] == pytest.approx(64 / 8, rel=1e-4)  # h/k at 16 bits
 
 
+def rows_of(*args: object, **asked: object) -> dict[str, dict]:
+    return {r["operator"]: r for r in floor(*args, **asked).operators.to_dicts()}  # type: ignore[arg-type]
+
+
+def test_experts_and_router_flops_by_hand() -> None:
+    # Qwen3-30B-A3B: 48 layers, 2,048 wide, 8 of 128 experts of 768; router 2·d·E, experts 2·8·3·d·f a token
+    rows = rows_of("qwen3-30b-a3b", "h200", ctx=1000, phase="prefill")
+    assert rows["router"]["flops"] == 1000 * 48 * 2 * 2048 * 128
+    assert rows["experts"]["flops"] == 1000 * 48 * 2 * 8 * 3 * 2048 * 768
+    assert rows["lm_head"]["flops"] == 2 * 2048 * 151_936
+
+
+def test_fp8_runs_the_covered_matrices_twice_as_fast_and_leaves_attention_and_head() -> None:
+    wide, narrow = (rows_of("llama-3.1-8b", "h100", ctx=4096, phase="prefill", logits="all", dtype=d) for d in ("bf16", "fp8"))
+    for name in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"):
+        assert wide[name]["serial_s"] == pytest.approx(wide[name]["flops"] / 989.4e12)
+        assert narrow[name]["serial_s"] == pytest.approx(narrow[name]["flops"] / 1978.9e12)
+    for name in ("attention", "lm_head"):
+        assert narrow[name]["serial_s"] == wide[name]["serial_s"]
+    cached = floor("llama-3.1-8b", "h100", ctx=4096, phase="prefill", dtype="fp8", kv_dtype="fp8")
+    plain = floor("llama-3.1-8b", "h100", ctx=4096, phase="prefill", dtype="fp8")
+    saved = wide["attention"]["flops"] * (1 / 989.4e12 - 1 / 1978.9e12)  # an fp8 cache lets the floor, not the serial one, assume fp8
+    assert plain.compute_s - cached.compute_s == pytest.approx(saved, rel=1e-9)
+
+
+def test_activations_through_memory_by_hand() -> None:
+    # Llama-2-7B, one token: d 4096, h·dk 4096, k·(dk+dv) 8192, f 11008, V 32000, 32 layers, 2 B each
+    rows = rows_of("llama-2-7b", "h100", ctx=100, fusion="kernel")
+    layer = {
+        "qkv_proj": 4096 + 4096 + 8192, "rope": 2 * 4096 + 8192, "attention": 2 * 4096 + 8192, "o_proj": 4096 + 4096,
+        "gate_up_proj": 4096 + 2 * 11008, "activation": 3 * 11008, "down_proj": 11008 + 4096, "norms": 8 * 4096,
+    }  # fmt: skip
+    for name, elements in layer.items():
+        assert rows[name]["activation_bytes"] == 32 * 2 * elements, name
+    assert rows["lm_head"]["activation_bytes"] == 2 * (4096 + 32000)
+    assert sum(r["kernels"] for r in rows.values()) == 9 * 32 + 3
+
+
+def test_eager_scores_and_norms_by_hand() -> None:
+    # one token after 100: scores h·1·101 of 24 B, four passes over q; MHA repeats no cache; the cache is read and written anew
+    rows = rows_of("llama-2-7b", "h100", ctx=100, fusion="eager")
+    assert rows["attention"]["activation_bytes"] == 32 * (32 * 101 * 24 + 4 * 4096 * 2)
+    assert rows["rope"]["activation_bytes"] == 32 * (2 * 8192 * 101 * 2 + (4096 + 4096) * 10 * 2)
+    assert rows["norms"]["activation_bytes"] == 32 * (2 * 4096 * 36 + 2 * 4096 * 6)
+    grouped = rows_of("llama-3.1-8b", "h100", ctx=100, fusion="eager")  # eight KV heads repeated to 32: written and read
+    assert grouped["attention"]["activation_bytes"] == 32 * (32 * 101 * 24 + 4 * 4096 * 2 + 4 * 4096 * 2 * 101)
+
+
+def test_what_binds_a_row_is_what_makes_its_time() -> None:
+    rows = rows_of("mistral-7b", "rtx-4090", ctx=1, batch=200, dtype="fp16")
+    gate_up = rows["gate_up_proj"]
+    assert gate_up["serial_s"] == pytest.approx(gate_up["flops"] / 165.2e12)
+    assert gate_up["bound"] == "compute"
+    spilled = rows_of("llama-3.1-8b", "h100", ctx=4096, phase="prefill", fusion="eager")["attention"]
+    assert spilled["bound"] == "memory"
+
+
 def test_eager_kernels_per_layer_as_counted_in_transformers() -> None:
     # 48 non-view operations a layer with eager attention (64 with q/k norms), and 23 outside the layers
     for name, per_layer in (("llama-3.1-8b", 48), ("qwen2.5-7b", 48), ("qwen3-8b", 64)):

@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from sol import GPU, DoesNotFit, InvalidInput, MissingSpec, SolError, UnknownName, floor
+from sol import GPU, BadFile, DoesNotFit, InvalidInput, MissingSpec, SolError, UnknownName, floor
 
 GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
 
@@ -39,6 +39,21 @@ GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
         ({"batch": 10**400}, InvalidInput, "batch="),
         ({"batch": -(10**9000)}, InvalidInput, "batch="),
         ({"batch": 1j}, InvalidInput, "batch="),
+        ({"batch": ["8"]}, InvalidInput, "batch="),
+        ({"batch": [True]}, InvalidInput, "batch="),
+        ({"batch": np.bool_(True)}, InvalidInput, "batch="),
+        ({"batch": np.array([8 + 3j])}, InvalidInput, "batch="),
+        ({"batch": np.datetime64("2020-01-01")}, InvalidInput, "batch="),
+        ({"batch": bytearray(b"12")}, InvalidInput, "batch="),
+        ({"batch": np.ma.masked_array([1.0, 2.0], mask=[0, 1])}, InvalidInput, "batch="),
+        ({"batch": np.array([object()])}, InvalidInput, "batch="),
+        ({"model": "x" * 5000}, UnknownName, "no built-in model"),
+        ({"model": "a\nb"}, UnknownName, "no built-in model"),
+        ({"gpu": "a\nb"}, UnknownName, "no gpu"),
+        ({"dtype": []}, InvalidInput, "neither a name"),
+        ({"dtype": "f32"}, InvalidInput, "stores only norm"),
+        ({"phase": np.array(["decode", "prefill"])}, InvalidInput, "phase="),
+        ({"model": "~nosuchuser/config.json"}, BadFile, "no file"),
         ({"ctx": -1}, InvalidInput, "ctx=-1"),
         ({"ctx": 0, "phase": "prefill"}, InvalidInput, "ctx=0"),
         ({"ctx": 10, "phase": "prefill", "cached_tokens": 10}, InvalidInput, "cached_tokens=10 is not below ctx=10"),
@@ -111,6 +126,32 @@ def test_an_unsourced_peak_gives_a_memory_only_floor_that_says_so() -> None:
     assert f.latency_s == f.memory_s == f.serial_s
 
 
+def test_a_sourced_fp16_stands_in_for_an_unsourced_bf16() -> None:
+    f = floor("qwen2.5-7b", "apple-m1-max", ctx=2048)
+    assert f.question.storage.weights.id == "fp16"
+    assert f.compute_s is not None
+    assert any("no source gives apple-m1-max a bf16 rate" in a for a in f.assumptions)
+
+
+def test_a_cache_that_could_hold_the_model_makes_no_bound() -> None:
+    f = floor("qwen2.5-0.5b", "epyc-9654", ctx=10, dtype="q4_0")  # 348 MB read, 403 MB of L3
+    assert not f.is_bound
+    assert "a warm cache" in f.to_text(100)
+    assert floor("qwen2.5-7b", "epyc-9654", ctx=10).is_bound
+
+
+def test_a_context_beyond_the_models_own_is_a_warning() -> None:
+    assert "4,096 positions" in floor("llama-2-7b", "mi300x", ctx=100_000).warnings[0]
+    assert floor("llama-2-7b", "mi300x", ctx=4096).warnings == ()
+
+
+def test_rates_per_user_and_per_gpu() -> None:
+    f = floor("qwen2.5-7b", "h100", ctx=100, batch=8, new_tokens=3)
+    assert f.tokens_per_s == pytest.approx(24 / f.latency_s)
+    assert f.tokens_per_s_per_user == pytest.approx(3 / f.latency_s)
+    assert f.tokens_per_s_per_gpu == f.tokens_per_s
+
+
 def test_assumptions_name_the_formats_and_where_they_came_from() -> None:
     text = " ".join(floor("qwen3-30b-a3b", "h100", ctx=1, dtype="fp8", batch=4).assumptions)
     for word in ("weights fp8 (as asked)", "lm_head", "kv cache bf16", "cold cache", "routing expected", "speculation"):
@@ -124,5 +165,8 @@ def test_one_point_of_a_sweep() -> None:
     assert point.latency_s == floor("qwen3-30b-a3b", "h100", ctx=128, batch=8).latency_s
     with pytest.raises(InvalidInput, match="one point already"):
         point[0]
+    for index in (0, slice(0, 1), ..., (0, 0, 0), "a", (9, 9)):
+        with pytest.raises(InvalidInput, match="does not choose one point"):
+            sweep[index]
     with pytest.raises(InvalidInput, match="index the sweep"):
         sweep.explain()

@@ -165,6 +165,17 @@ def test_a_user_file_adds_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (('document = "NPU-DS-3"', ""), ["mine.toml", "url or a document"]),
         (("[my-npu]\n", "[h100-sxm]\n"), ["mine.toml", "taken"]),
         (("200e9", "nan"), ["mine.toml", "value"]),
+        (("[my-npu]", "[all]"), ["mine.toml", "[all]", "no id"]),
+        (("[my-npu]", '["my@npu"]'), ["mine.toml", "no id"]),
+        (('["npu"]', '["npu"]\n[my_npu]'), ["mine.toml"]),
+        (
+            (
+                'source = "sheet", evidence = "A" }\n',
+                'source = "sheet", evidence = "A" }\n[my-npu.power_modes.low]\n'
+                'clock_hz = { value = 1e9, printed = "1GHz", source = "zz", evidence = "A" }\n',
+            ),
+            ["low clock_hz", "'zz'"],
+        ),
     ],
 )
 def test_a_broken_user_file_is_one_line_with_file_and_key(tmp_path: Path, change: tuple[str, str], words: list[str]) -> None:
@@ -183,6 +194,26 @@ def test_a_file_that_holds_no_devices(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(SolError) as error:
         load_gpu("my-npu", folder=tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_two_devices_may_not_share_a_name(tmp_path: Path) -> None:
+    second = MINE.partition("[my-npu]")[2]
+    (tmp_path / "mine.toml").write_text(f"{MINE}\n[other-npu]{second}")
+    with pytest.raises(BadFile, match="'npu' is taken"):
+        load_gpu("my-npu", folder=tmp_path)
+
+
+def test_modes_fold_like_names(tmp_path: Path) -> None:
+    mode = '\n[my-npu.power_modes.MAXN]\nclock_hz = { value = 1e9, printed = "1GHz", source = "sheet", evidence = "A" }\n'
+    (tmp_path / "mine.toml").write_text(MINE + mode)
+    assert load_gpu("my-npu@maxn", folder=tmp_path).clock_hz == 1e9
+
+
+@pytest.mark.parametrize("name", [None, 5, [], b"h100"])
+def test_what_is_no_name_is_refused(name: object) -> None:
+    for load in (load_gpu, load_format):
+        with pytest.raises(SolError):
+            load(name)  # type: ignore[arg-type]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

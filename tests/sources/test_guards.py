@@ -81,8 +81,8 @@ def test_no_measurement_exceeds_its_ceiling() -> None:
 # Dense bf16 peaks [TFLOP/s] as an independent training code has them: github.com/karpathy/nanochat, nanochat/common.py
 NANOCHAT = {
     "gb200": 2500, "b200-sxm": 2250, "h200-nvl": 836, "h200-sxm": 989, "h100-nvl": 835, "h100-pcie": 756, "h100-sxm": 989,
-    "a100-sxm-80gb": 312,     "a800-sxm": 312, "a40": 149.7, "a30": 165, "l40s": 362, "l4": 121, "mi355x": 2500, "mi325x": 1307.4, "mi300x": 1307.4, "mi250x": 383,
-    "rtx-5090": 209.5, "rtx-4090": 165.2, "rtx-3090": 71,
+    "a100-sxm-80gb": 312, "a800-sxm": 312, "a40": 149.7, "a30": 165, "l40s": 362, "l4": 121, "mi355x": 2500, "mi325x": 1307.4,
+    "mi300x": 1307.4, "mi250x": 383, "rtx-5090": 209.5, "rtx-4090": 165.2, "rtx-3090": 71,
 }  # fmt: skip
 
 

@@ -60,15 +60,15 @@ def test_rows_that_are_not_whole_groups_take_the_fallback() -> None:
 def test_gguf_computes_in_int8_where_there_is_a_rate_and_says_what_it_does_elsewhere() -> None:
     prefill = {"ctx": 4096, "phase": "prefill"}
     f = floor("llama-3.1-8b", "h100", dtype="q4_k_m", **prefill)
-    assert f.question.storage.weights_compute == "int8"
+    assert f.question.rates.formats["weights"] == "int8"
     assert f.latency_s < floor("llama-3.1-8b", "h100", dtype="w4a16", **prefill).latency_s
     mac = floor("llama-3.1-8b", "apple-m2-ultra", dtype="q4_k_m", ctx=1)
     assert mac.compute_s is None  # neither int8 nor bf16 has a sourced rate: memory only, still a bound
     hopper = floor("llama-3.1-8b", "h100", dtype="nvfp4", **prefill)
-    assert hopper.question.storage.weights_compute == "bf16"
+    assert hopper.question.rates.formats["weights"] == "bf16"
     assert any("no fp4 units" in a for a in hopper.assumptions)
     blackwell = floor("llama-3.1-8b", "b200", dtype="nvfp4", **prefill)
-    assert blackwell.question.storage.weights_compute == "fp4"
+    assert blackwell.question.rates.formats["weights"] == "fp4"
 
 
 def test_a_format_of_your_own() -> None:
@@ -78,7 +78,16 @@ def test_a_format_of_your_own() -> None:
     narrow = 6_525_288_448 + 544_997_376  # linear weights and the head
     small = 7_070_619_136 - narrow
     assert f.moved_weight_bytes == pytest.approx(narrow * 3.25 / 8 + small * 2 + 7168, rel=1e-12)
-    for bad in ({"bits": 0}, {"bits": "x"}, {"group": None}, {"covers": ("everything",)}, {"colour": 1}):
+    for bad in (
+        {"fallback": "q8_0"},
+        {"mix": {"linear": {"default": "q8_0"}}},
+        {"source": None},
+        {"bits": 0},
+        {"bits": "x"},
+        {"group": None},
+        {"covers": ("everything",)},
+        {"colour": 1},
+    ):
         with pytest.raises((InvalidInput, BadFile)) as error:
             NumberFormat(**{"id": "w3", "name": "n", "bits": 3, "group": 64, "scale_bits": 16, "compute": "16-bit",
                             "source": Source(title="t", kind="user"), **bad})  # fmt: skip

@@ -33,6 +33,25 @@ def test_a_bad_bandwidth_is_one_line(bad: object) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"flops_per_s": {"bfloat16": 1e14}}, {"flops_per_s": {"bf16": True}}, {"memory_bytes_per_s": True}, {"memory_bytes_per_s": "80e9"},
+        {"memory_bytes": 1e-320}, {"id": ""}, {"id": "a\nb"}, {"cites": {"a": 1}}, {"source": " "}, {"source": 5},
+        {"lacks": frozenset({"bf16"})}, {"memory_bytes_per_s": 1e40},
+    ],
+)  # fmt: skip
+def test_what_is_no_device_is_one_line(bad: dict) -> None:
+    with pytest.raises(InvalidInput) as error:
+        GPU(**{"id": "my-npu", "name": "My NPU", "source": "x", **NUMBERS, **bad})
+    assert "\n" not in str(error.value)
+
+
+def test_every_number_of_a_hand_made_device_is_cited() -> None:
+    mine = GPU(id="my-npu", name="My NPU", source="x", tdp_w=100, **NUMBERS)
+    assert set(mine.cites) == {"memory_bytes", "memory_bytes_per_s", "flops_per_s.bf16", "tdp_w"}
+
+
 def test_records_are_read_only() -> None:
     mine = GPU(id="my-npu", name="My NPU", source="x", **NUMBERS)
     with pytest.raises(Exception, match="frozen"):

@@ -72,10 +72,22 @@ def test_a_model_by_hand_counts_its_parts() -> None:
         ({"vocab": 1.5}, "vocab"),
         ({"groups": ()}, "groups"),
         ({"colour": "red"}, "colour"),
+        ({"hidden": 10**400}, "hidden"),
+        ({"cites": {"a": 1}}, "cites"),
     ],
 )
 def test_a_bad_model_is_one_line(fields: dict, word: str) -> None:
     group = LayerGroup(count=1, attention=Attention(heads=1, kv_heads=1, head_dim=8), ffn=MLP(ffn=8))
     with pytest.raises(InvalidInput, match=word) as error:
         Model(**{"id": "bad", "hidden": 8, "vocab": 10, "groups": (group,), **fields})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Attention(heads=3, kv_heads=2, head_dim=8), lambda: MLP(ffn=0), lambda: MoE(experts=2, experts_per_token=3, expert_ffn=1)],
+)
+def test_a_bad_part_is_one_line(make) -> None:
+    with pytest.raises(InvalidInput) as error:
+        make()
     assert "\n" not in str(error.value)

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sol import floor, table
+from sol import floor, formats, gpus, links, models, table
+from sol.tabular import Table
 from sol.views.cli import COMMANDS, main
 
 
@@ -50,6 +52,9 @@ def test_table_json_is_the_python_table(capsys: pytest.CaptureFixture[str]) -> N
         ("gpus", "--json"),
         ("models", "--json"),
         ("formats", "--json"),
+        ("links", "--json"),
+        ("memory", "mistral-7b", "l4", "--ctx", "1k,8k", "--json"),
+        ("memory", "mistral-7b", "--ctx", "1k", "--json"),
         ("show", "h100", "--json"),
         ("show", "qwen2.5-7b", "--json"),
         ("explain", "qwen3-8b", "l4", "--ctx", "100", "--json"),
@@ -73,6 +78,9 @@ def test_every_command_speaks_json(capsys: pytest.CaptureFixture[str], args: tup
         ("gpus",),
         ("models",),
         ("formats",),
+        ("links",),
+        ("memory", "llama-3.1-70b", "h100", "--ctx", "8k,128k", "--batch", "1,32"),
+        ("memory", "mistral-7b", "4090", "--ctx", "32k"),
         *((command, "--help") for command in COMMANDS),
         ("--help",),
     ],
@@ -104,6 +112,20 @@ def test_a_bibliography_breaks_nothing_but_addresses(
     for source in doc["outputs"] if args[0] == "show" else doc["sources"]:
         if source["where"].startswith("http"):
             assert source["where"] in out.split(), "an address must stay in one piece"
+
+
+LISTINGS = [models, gpus, formats, links, table, lambda: floor("mixtral-8x7b", "mi300x", ctx=4096, fusion="eager").operators]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("make", LISTINGS)
+def test_no_cell_is_ever_cut(make: Callable[[], Table], width: int) -> None:
+    shown = make()
+    text = "".join(shown.to_text(width).split())
+    for row in shown.rows:
+        for column, value in zip(shown.columns, row, strict=True):
+            if not column.hidden and not column.wrap and value is not None:
+                assert "".join(column.show(value).split()) in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -156,6 +178,33 @@ def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m sol gpus | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
     assert done.stderr == ""
+
+
+def test_bare_sol_is_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    out, err, code = run(capsys)
+    assert "sol floor qwen2.5-7b h100" in out
+    assert (err, code) == ("", 0)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_without_our_characters_still_gets_the_answer(encoding: str) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    for args in (("explain", "qwen2.5-7b", "h100", "--ctx", "9"), ("table", "--gpus", "h100")):
+        done = subprocess.run([sys.executable, "-m", "sol", *args], capture_output=True, check=True, env=env)
+        assert b"h100-sxm" in done.stdout
+
+
+def test_a_full_disk_is_one_line() -> None:
+    done = subprocess.run(f"{sys.executable} -m sol gpus > /dev/full", shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_show_knows_every_alias(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, title in (("gptq", "w4a16"), ("float16", "fp16"), ("q4-k-m", "q4_k_m"), ("4090", "rtx-4090"), ("nvlink4", "nvlink4")):
+        out, _, code = run(capsys, "show", name)
+        assert code == 0
+        assert out.startswith(title)
 
 
 def test_a_pipe_gets_plain_text() -> None:

@@ -5,6 +5,7 @@ stdout carries the answer and nothing else; a user's mistake is one line on stde
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -16,10 +17,12 @@ from sol.errors import SolError
 COMMANDS = {
     "floor": "How fast one step can be on one device: a bound, with its breakdown.",
     "table": "The same step on many devices, fastest first.",
+    "memory": "Whether it fits, how long a context, how many users.",
     "explain": "The floor with its work shown, row by row, and its sources.",
     "gpus": "The devices that are known.",
     "models": "The models that are built in.",
     "formats": "The number formats of weights and caches.",
+    "links": "The links between devices and between boxes.",
     "show": "One record with the source of every number.",
 }
 
@@ -61,8 +64,13 @@ def sol() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a user's mistake becomes one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks × or … shows ? instead
+    given = sys.argv[1:] if args is None else args
     try:
-        sol.main(args=args, prog_name="sol", standalone_mode=False)
+        sol.main(args=given or ["--help"], prog_name="sol", standalone_mode=False)
+        sys.stdout.flush()
     except SolError as error:
         _fail(str(error))
     except click.exceptions.Abort:
@@ -74,6 +82,8 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:
+        _fail(f"the answer could not be written: {error.strerror or error}")
 
 
 def _fail(line: str) -> None:

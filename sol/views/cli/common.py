@@ -32,6 +32,10 @@ class Count(click.ParamType[Any]):
 COUNT = Count()
 
 
+def _auto(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value == "auto" else value
+
+
 def step_options(command: Command) -> Command:
     """The options that describe a step, the same for every command that prices one."""
     for option in reversed(
@@ -44,7 +48,9 @@ def step_options(command: Command) -> Command:
             click.option("--cached-tokens", type=COUNT, default=0.0, help="Tokens of the prompt that are already in the cache (prefill)."),
             click.option("--logits", default=None, help="last, all or none; by default all in decode, last in prefill."),
             click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says."),
-            click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits."),
+            click.option(
+                "--kv-dtype", "--kv-cache-dtype", callback=_auto, default=None, help="Format of the KV cache; by default (auto) 16 bits."
+            ),
             click.option("--routing", default="expected", show_default=True, help="Distinct experts: min (the bound), expected or max."),
             click.option(
                 "--fusion", default="ideal", show_default=True, help="ideal, kernel or eager: changes the serial floor and the rows."

@@ -1,0 +1,26 @@
+"""`sol links`: what is in the database."""
+
+from __future__ import annotations
+
+import click
+
+from sol.views.cli.common import as_json, emit, emit_json
+
+
+@click.command()
+@as_json
+def links(json_: bool) -> None:
+    """The links between devices and between boxes: one direction, what they join, whether they add.
+
+    \b
+    Example:
+      sol links
+    """
+    from sol.answers.catalogue import links as listing
+
+    if json_:
+        from sol.answers.document import table_document
+
+        emit_json(table_document("links", listing(), {}))
+    else:
+        emit(listing())

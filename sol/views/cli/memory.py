@@ -1,0 +1,43 @@
+"""`sol memory MODEL [GPU] --ctx N`: does it fit, how long a context, how many users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, grid
+
+
+@click.command()
+@click.argument("model")
+@click.argument("gpu", required=False)
+@click.option("--ctx", "--max-model-len", type=COUNT, required=True, help="Tokens each sequence holds; 128k = 131,072.")
+@click.option("--batch", "--max-num-seqs", type=COUNT, default=1.0, show_default="1", help="Sequences held at once.")
+@click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
+@click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
+@click.option(
+    "--max-step-tokens",
+    "--max-num-batched-tokens",
+    type=COUNT,
+    default=None,
+    help="Tokens of the largest step; by default max(batch, 2048).",
+)
+@gpu_files
+@as_json
+def memory(model: str, gpu: str | None, json_: bool, **asked: Any) -> None:
+    """The bytes MODEL needs, and whether GPU holds them.
+
+    \b
+    Examples:
+      sol memory llama-3.1-8b rtx-4090 --ctx 32k
+      sol memory llama-3.1-70b h100 --ctx 8k,128k --batch 1,32 --dtype fp8
+      sol memory qwen3-30b-a3b --ctx 128k
+    """
+    from sol.answers.memory import memory as ask_memory
+
+    result = ask_memory(model, gpu, **grid(**asked))
+    if json_:
+        emit_json(result.to_dict())
+    else:
+        emit(result.table())
