@@ -41,7 +41,7 @@ def cold(code: str) -> float:
 
 
 BARE = "import numpy\nfrom pydantic import BaseModel\nclass A(BaseModel):\n    a: float\n"
-COMMAND = "import sys\nfrom sol.views.cli import main\nmain(['floor', 'qwen2.5-7b', 'h100', '--ctx', '2048', '--json'])\n"
+COMMAND = "import sys\nsys.argv = 'sol floor qwen2.5-7b h100 --ctx 2048 --json'.split()\nfrom sol.views.cli import run\nrun()\n"
 
 
 def main() -> None:

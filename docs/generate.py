@@ -15,11 +15,10 @@ from typing import Any
 from sol import formats, gpus, links, load_gpu, models
 from sol.sources.database import gpu_ids
 from sol.sources.tomlfiles import data_root
-from sol.specs.formats import FormatRecord
 from sol.specs.hardware import DeviceRecord
 from sol.specs.links import LinkTypeRecord
-from sol.specs.model import ModelRecord
 from sol.specs.record import Source
+from sol.specs.tables import FormatRecord, ModelRecord
 from sol.tabular import Table
 
 ROOT = Path(__file__).parent.parent

@@ -1,5 +1,5 @@
 """`python -m sol` is the command line."""
 
-from sol.views.cli import main
+from sol.views.cli import run
 
-main()
+run()

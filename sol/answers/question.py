@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
-from numbers import Real
+from numbers import Number
 from pathlib import Path
 from typing import Any, get_args
 
@@ -130,7 +129,7 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
         raise InvalidInput(f"{field}={value!r} is not a number")
     try:
         given = np.asarray(value)
-        if given.dtype.kind == "O" and not all(isinstance(v, Real | Decimal) and not isinstance(v, bool) for v in given.flat):
+        if given.dtype.kind == "O" and not all(isinstance(v, Number) and not isinstance(v, bool | complex) for v in given.flat):
             raise TypeError
         if given.dtype.kind not in "iufO" or np.ma.isMaskedArray(value):  # no text, truth values, dates, complex or masked ones
             raise TypeError

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from sol.errors import BadFile, InvalidInput, UnknownName, suggest
 from sol.sources.config_json import read_config
 from sol.sources.tomlfiles import TomlRecords, data_root, read_toml
-from sol.specs.formats import FormatRecord, NumberFormat
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU, DeviceRecord, Lacks, Link, LinkRecord
-from sol.specs.model import Model, ModelRecord
+from sol.specs.model import Model
 from sol.specs.record import Cite, Quantity, Source, validated
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
     names: dict[str, str] = {}
     for path in sorted((data_root() / folder).glob("*.toml")):
         file = TomlRecords(path)
-        for record_id in file.ids():
+        for record_id, aliases in file.names():
             records[record_id] = (file, record_id)
-            for name in (record_id, *file.aliases(record_id)):
+            for name in (record_id, *aliases):
                 names[fold(name)] = record_id
     return records, names
 
@@ -243,14 +243,13 @@ def _shipped_format(format_id: str) -> NumberFormat:
     file, _ = _index("formats")[0][format_id]
     table, sources = file.load(format_id)
     where = f"{file.path.name}: [{format_id}]"
-    record = validated(FormatRecord, table, where)
-    fields = record.model_dump(exclude={"fallback", "mix", "source"})
     mix = {  # one name, or a name for each kind of layer
         tensor: {kind: load_format(name) for kind, name in (choice if isinstance(choice, dict) else {"default": choice}).items()}
-        for tensor, choice in record.mix.items()
+        for tensor, choice in table.pop("mix", {}).items()
     }
-    fallback = None if record.fallback is None else load_format(record.fallback)
-    return NumberFormat(id=format_id, **fields, fallback=fallback, mix=mix, source=_source(record.source, sources, where))
+    fallback = load_format(table.pop("fallback")) if "fallback" in table else None
+    source = _source(table.pop("source", ""), sources, where)
+    return NumberFormat(id=format_id, **table, fallback=fallback, mix=mix, source=source)
 
 
 def _source(key: str, sources: dict[str, Any], where: str) -> Source:
@@ -270,10 +269,9 @@ def _shipped_model(model_id: str) -> Model:
     file, _ = _index("models")[0][model_id]
     table, sources = file.load(model_id)
     where = f"{file.path.name}: [{model_id}]"
-    record = validated(ModelRecord, table, where)
-    source = _source(record.source, sources, where)
-    config = {"sliding_window": None, **record.config}  # TOML has no null: a key left out of a shipped record was null, or absent
-    return read_config(config, where, model_id=model_id, hf_id=record.hf_id, aliases=record.aliases, source=source)
+    source = _source(table.get("source", ""), sources, where)
+    config = {"sliding_window": None, **table["config"]}  # TOML has no null: a key left out of a shipped record was null, or absent
+    return read_config(config, where, model_id=model_id, hf_id=table["hf_id"], aliases=tuple(table.get("aliases", ())), source=source)
 
 
 def require_model(name: str) -> Model:

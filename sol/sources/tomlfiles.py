@@ -17,7 +17,7 @@ from sol.errors import BadFile
 
 _HEADER = re.compile(r'^\[+\s*(?:"([^"\n]+)"|([\w-]+))(?:\s*\.\s*(?:"([^"\n]+)"|([\w-]+)))?', re.M)
 _SOURCE = re.compile(r'\bsource\s*=\s*"([^"]+)"')
-_ALIASES = re.compile(r"^aliases\s*=\s*\[(.*?)\]", re.M | re.S)
+_NAMES = re.compile(r'^\[(?:"([^"\n]+)"|([\w-]+))\]|^aliases\s*=\s*\[([^\]]*)\]', re.M)  # a record's own header, or its aliases
 _STRING = re.compile(r'"([^"]*)"')
 MAX_FILE_BYTES = 16 * 2**20
 
@@ -33,38 +33,46 @@ def data_root() -> Path:
 
 
 class TomlRecords:
-    """The records of one TOML file by id, each parsed when asked for."""
+    """The records of one TOML file by id; the text is cut up, and parsed, only when a record is asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        text = path.read_text(encoding="utf-8")
-        self._spans: dict[str, list[str]] = {}
-        self._sources: dict[str, str] = {}
-        matches = list(_HEADER.finditer(text))
-        for match, following in zip(matches, [*matches[1:], None], strict=True):
-            piece = text[match.start() : following.start() if following else len(text)]
-            first, second = match.group(1) or match.group(2), match.group(3) or match.group(4)
-            if first == "sources":
-                self._sources[second] = piece
-            else:
-                self._spans.setdefault(first, []).append(piece)
+        self._text = path.read_text(encoding="utf-8")
+        self._pieces: tuple[dict[str, list[str]], dict[str, str]] | None = None
 
-    def ids(self) -> list[str]:
-        """The ids of the file's records, in its order."""
-        return list(self._spans)
-
-    def aliases(self, record_id: str) -> list[str]:
-        """The aliases a record declares."""
-        match = _ALIASES.search(self._spans[record_id][0])
-        return _STRING.findall(match.group(1)) if match else []
+    def names(self) -> list[tuple[str, list[str]]]:
+        """Every record's id and aliases, in the file's order."""
+        found: list[tuple[str, list[str]]] = []
+        for match in _NAMES.finditer(self._text):
+            if match.group(3) is None:
+                found.append((match.group(1) or match.group(2), []))
+            elif found and not found[-1][1]:
+                found[-1][1].extend(_STRING.findall(match.group(3)))
+        return found
 
     def load(self, record_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The record's table and the tables of the sources it names."""
-        pieces = self._spans[record_id]
+        records, sources = self._cut()
+        pieces = records[record_id]
         named = sorted(set(_SOURCE.findall("".join(pieces))))
-        text = "".join([*pieces, *(self._sources[n] for n in named if n in self._sources)])
+        text = "".join([*pieces, *(sources[n] for n in named if n in sources)])
         data = tomllib.loads(text)
         return data[record_id], data.get("sources", {})
+
+    def _cut(self) -> tuple[dict[str, list[str]], dict[str, str]]:
+        if self._pieces is None:
+            records: dict[str, list[str]] = {}
+            sources: dict[str, str] = {}
+            matches = list(_HEADER.finditer(self._text))
+            for match, following in zip(matches, [*matches[1:], None], strict=True):
+                piece = self._text[match.start() : following.start() if following else len(self._text)]
+                first, second = match.group(1) or match.group(2), match.group(3) or match.group(4)
+                if first == "sources":
+                    sources[second] = piece
+                else:
+                    records.setdefault(first, []).append(piece)
+            self._pieces = records, sources
+        return self._pieces
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -143,22 +143,3 @@ class NumberFormat(HandMade):
 
     def __repr__(self) -> str:
         return f"<NumberFormat {self.id}: {self.bits_per_weight:g} bits per weight>"
-
-
-class FormatRecord(Record):
-    """A format as a TOML table of `hardware_db/formats/`: other formats by their ids, the source by its key."""
-
-    name: str
-    aliases: tuple[str, ...] = ()
-    bits: PositiveFloat
-    group: int | None = Field(default=None, gt=0)
-    scale_bits: NonNegativeFloat = 0.0
-    zero_bits: NonNegativeFloat = 0.0
-    covers: tuple[Covered, ...]
-    compute: str
-    otherwise: str | None = None
-    cache: bool = False
-    fallback: str | None = None
-    mix: dict[Covered, str | dict[LayerKind, str]] = Field(default_factory=dict)
-    source: str
-    note: str = ""

@@ -8,11 +8,11 @@ a model's name.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sol.specs.record import Cites, HandMade, Record
+from sol.specs.record import Cites, HandMade
 
 Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
 """A width or a count; no model comes near the limit."""
@@ -216,12 +216,3 @@ class Model(HandMade):
 
     def __repr__(self) -> str:
         return f"<Model {self.id}: {self.parameters:,} parameters, {self.layers} layers>"
-
-
-class ModelRecord(Record):
-    """A model as a TOML table of `hardware_db/models/`: facts under the keys of its published config.json."""
-
-    hf_id: str
-    aliases: tuple[str, ...] = ()
-    source: str
-    config: dict[str, Any]

@@ -34,13 +34,14 @@ def test_a_record_cut_out_of_its_file_is_the_record_of_the_whole_file(path: Path
     whole = tomllib.loads(path.read_text(encoding="utf-8"))
     sources = whole.pop("sources")
     file = TomlRecords(path)
-    assert file.ids() == list(whole)
+    names = dict(file.names())
+    assert list(names) == list(whole)
     used = set()
-    for record_id in file.ids():
+    for record_id, aliases in names.items():
         table, cited = file.load(record_id)
         assert table == whole[record_id]
         assert all(sources[k] == v for k, v in cited.items())
-        assert file.aliases(record_id) == whole[record_id].get("aliases", [])
+        assert aliases == whole[record_id].get("aliases", [])
         used |= set(cited)
     assert used == set(sources), "a source that no number names"
 
@@ -89,8 +90,8 @@ def test_no_name_stands_for_two_things_in_any_letter_case() -> None:
         names: dict[str, str] = {}
         for path in sorted((data_root() / folder).glob("*.toml")):
             file = TomlRecords(path)
-            for record_id in file.ids():
-                for name in (record_id, *file.aliases(record_id)):
+            for record_id, aliases in file.names():
+                for name in (record_id, *aliases):
                     assert names.setdefault(database.fold(name), record_id) == record_id, f"{name} is {names[database.fold(name)]} too"
 
 

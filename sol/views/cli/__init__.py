@@ -5,6 +5,7 @@ stdout carries the answer and nothing else; a user's mistake is one line on stde
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -60,6 +61,12 @@ def sol() -> None:
       sol table --gpus all
       sol show h100
     """
+
+
+def run() -> None:
+    """The console script: `main` in a process of its own, too short-lived for collecting garbage to pay."""
+    gc.disable()
+    main()
 
 
 def main(args: list[str] | None = None) -> None:
