@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from sol.answers.citations import COLUMNS, Bibliography, cite_row, cited
 from sol.answers.where import matching
 from sol.errors import InvalidInput, UnknownName
 from sol.physics.cache import kv_bytes
+from sol.sources.checkpoints import is_checkpoint, read_checkpoint
 from sol.sources.database import (
     built_in_model,
     format_ids,
@@ -123,10 +126,16 @@ def links() -> Table:
     return Table(columns=columns, rows=tuple(rows), footer=footer)
 
 
-def show(name: str) -> Bibliography:
-    """One record, device, model, format or link, with every number's source. Raises `UnknownName`."""
+def show(name: str) -> Table:
+    """One record with every number's source, or what a checkpoint on disk stores.
+
+    `name`: of a device, model, format or link (a `Bibliography`), or the path of a GGUF file, a safetensors
+    file or a folder of them (bytes [B] and elements of each part). Raises `UnknownName` and `BadFile`.
+    """
     if not isinstance(name, str):
         raise InvalidInput(f"{name!r} is not a name; sol gpus, models, formats and links list them")
+    if is_checkpoint(name):
+        return _checkpoint_record(name)
     model = built_in_model(name)
     if model is not None:
         return _model_record(model)
@@ -138,6 +147,26 @@ def show(name: str) -> Bibliography:
         return _gpu_record(load_gpu(name))
     except UnknownName as error:
         raise UnknownName(f"{error}; nor is there a model, a format or a link of that name") from None
+
+
+def _checkpoint_record(name: str) -> Table:
+    held = read_checkpoint(Path(os.path.expanduser(name)))
+    rows = []
+    for part, h in sorted(held.by_class.items(), key=lambda item: -item[1].bytes):
+        dtypes = ", ".join(d for d, _ in sorted(h.dtypes.items(), key=lambda item: -item[1]))
+        rows.append((part, h.bytes, h.bytes / held.bytes if held.bytes else 0.0, h.elements, dtypes))
+    columns = (
+        Column("part", "part", left=True),
+        Column("stored_bytes", "bytes", lambda v: f"{v:,}"),
+        Column("share", "share", lambda v: f"{100 * v:.1f} %"),
+        Column("elements", "elements", lambda v: f"{v:,}"),
+        Column("dtypes", "stored as", left=True, wrap=True),
+    )
+    footer = ["stored bytes and elements; of packed weights (GPTQ, AWQ, MXFP4) the elements are the containers"]
+    if held.unknown:
+        footer.append(f"unknown: {len(held.unknown)} tensors no part is known for, the first {held.unknown[0]}")
+    total = ("total", held.bytes, 1.0, held.elements, "")
+    return Table(columns=columns, rows=tuple(rows), title=name, footer=tuple(footer), total=total)
 
 
 def _gpu_record(gpu: GPU) -> Bibliography:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Number
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +17,9 @@ from typing import Any, get_args
 import numpy as np
 
 from sol.answers.storage import decided
-from sol.errors import InvalidInput
+from sol.errors import BadFile, InvalidInput
 from sol.physics.roofline import Rates
-from sol.sources.config_json import load_config
+from sol.sources.config_json import load_config, read_config
 from sol.sources.database import built_in_model, load_gpu, require_model
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -94,19 +95,37 @@ def resolve_gpu(gpu: str | GPU) -> GPU:
 
 
 def load_model(model: str | Path | Model) -> Model:
-    """A model from its id, its Hugging Face id, or the path of its config.json; a `Model` is itself."""
+    """A model from its id, the path of its config.json, or its Hugging Face id; a `Model` is itself.
+
+    A Hugging Face id that is not built in is looked up on the Hub (org/name, or org/name@revision), once a process.
+    Raises `UnknownName`, `BadFile` or `HubError`.
+    """
     if isinstance(model, Model):
         return model
     if isinstance(model, str):
         known = built_in_model(model)
         if known is not None:
             return known
+        if model.endswith((".gguf", ".safetensors")):
+            raise BadFile(f"{model!r} holds tensors, not yet read as a model; give its config.json (sol show lists what the file stores)")
         if model.endswith(".json") or model.startswith((".", "/", "~")) or _exists(model):
             return load_config(Path(os.path.expanduser(model)))
+        if model.count("/") == 1:
+            return _from_hub(model)
         return require_model(model)
     if isinstance(model, Path):
         return load_config(model)
     raise InvalidInput(f"model {model!r} is neither a name, a path nor a Model; sol models lists the names")
+
+
+@lru_cache(maxsize=64)
+def _from_hub(name: str) -> Model:
+    """The model a Hugging Face repository describes: `org/name`, or `org/name@revision`. Raises `HubError`."""
+    from sol.sources.huggingface import fetch_json, hub_source
+
+    found = fetch_json(name)
+    assert found is not None  # only an optional file may be absent
+    return read_config(found[0], f"config.json of {name}", model_id=name, hf_id=name, source=hub_source(name, "config.json"))
 
 
 def _exists(name: str) -> bool:

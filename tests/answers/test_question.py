@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from sol import GPU, BadFile, DoesNotFit, InvalidInput, MissingSpec, SolError, UnknownName, floor
+from sol import GPU, BadFile, DoesNotFit, HubError, InvalidInput, MissingSpec, SolError, UnknownName, floor
 
 GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
 
@@ -16,7 +16,8 @@ GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
     ("asked", "kind", "words"),
     [
         ({"model": "qwen-2.5-7b"}, UnknownName, "did you mean 'qwen2.5-7b'"),
-        ({"model": "Qwen/Qwen9-7B"}, UnknownName, "config.json"),
+        ({"model": "Qwen/Qwen9-7B"}, HubError, "config.json"),
+        ({"model": "./model.gguf"}, BadFile, "sol show"),
         ({"model": ""}, UnknownName, "no built-in model"),
         ({"model": 7}, InvalidInput, "neither a name"),
         ({"gpu": "h100-smx"}, UnknownName, "did you mean 'h100-sxm'"),

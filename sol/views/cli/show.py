@@ -12,12 +12,14 @@ from sol.views.cli.common import as_json, emit, emit_json, gpu_files
 @gpu_files
 @as_json
 def show(name: str, json_: bool) -> None:
-    """One device, model or format, with the source of every number.
+    """One device, model, format or link with its sources, or a checkpoint by parts.
 
     \b
     Examples:
       sol show h100
       sol show jetson-agx-orin-64gb@30w
+      sol show ./model.gguf
+      sol show ./my-model/          a folder of .safetensors
     """
     from sol.answers.catalogue import show as record
 
