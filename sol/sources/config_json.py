@@ -26,7 +26,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "mixtral": {"moe": True},
     "qwen2": {"moe": False, "qkv_bias": True},
     "qwen3": {"moe": False, "qk_norm": True, "needs": ("head_dim",)},  # absent, the class would assume 128
-    "qwen3_moe": {"moe": True, "qk_norm": True, "needs": ("head_dim",)},
+    "qwen3_moe": {"moe": True, "qk_norm": True},  # absent, head_dim is hidden / heads, as its class has it
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     # Meaning: the keys that carry it, first found wins.
