@@ -22,11 +22,16 @@ MAX_COUNT = 2**40  # no field of any model comes near; larger is a typing error 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     # What a kind of model always has, where its config does not say so.
     "llama": {"moe": False, "mha_unless_said": True},  # an absent num_key_value_heads means one per query head
-    "mistral": {"moe": False, "needs": ("sliding_window",)},  # absent, the class would assume 4,096; null is full attention
-    "mixtral": {"moe": True},
+    "mistral": {"moe": False, "windowed": True, "needs": ("sliding_window",)},  # absent, the class would assume 4,096; null is none
+    "mixtral": {"moe": True, "windowed": True},
     "qwen2": {"moe": False, "qkv_bias": True},
     "qwen3": {"moe": False, "qk_norm": True, "needs": ("head_dim",)},  # absent, the class would assume 128
     "qwen3_moe": {"moe": True, "qk_norm": True},  # absent, head_dim is hidden / heads, as its class has it
+    "phi3": {"moe": False, "windowed": True, "mha_unless_said": True},  # stored fused: the same matrices
+    "gemma": {"moe": False, "tied_unless_said": True, "needs": ("head_dim",)},  # absent, the class would assume 256
+    "granite": {"moe": False, "mha_unless_said": True},
+    "granitemoe": {"moe": True, "mha_unless_said": True},
+    "smollm3": {"moe": False, "tied_unless_said": True},
 }
 KEYS: Mapping[str, tuple[str, ...]] = {
     # Meaning: the keys that carry it, first found wins.
@@ -102,7 +107,8 @@ def read_config(
     try:
         return Model(
             id=model_id, hidden=reader.count("hidden"), vocab=reader.count("vocab"), groups=groups,
-            tied_embeddings=reader.flag("tie_word_embeddings", False), dtype=reader.dtype(), quantization=reader.quantization(),
+            tied_embeddings=reader.flag("tie_word_embeddings", KINDS[kind].get("tied_unless_said", False)),
+            dtype=reader.dtype(), quantization=reader.quantization(),
             max_ctx=reader.count("max_ctx") if reader.has("max_ctx") else None, hf_id=hf_id, aliases=aliases,
             cites={"architecture": Cite(value=kind, source=source)},
         )  # fmt: skip
@@ -129,7 +135,7 @@ class _Reader:
             if value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
-                raise self.fail(f"{key}={value!r} is not a whole number")
+                raise self.fail(f"{key}={_short(value)} is not a whole number")
             if not 0 < value <= MAX_COUNT:
                 raise self.fail(f"{key}={_short(value)} is not a size a model can have")
             return value
@@ -140,7 +146,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.fail(f"{key}={value!r} is neither true nor false")
+            raise self.fail(f"{key}={_short(value)} is neither true nor false")
         return value
 
     def kind(self) -> str:
@@ -148,7 +154,7 @@ class _Reader:
         if kind is None:
             raise self.fail("model_type is missing, so the kind of model is unknown")
         if not isinstance(kind, str) or kind not in KINDS:
-            raise self.fail(f"model_type={kind!r} is not understood; understood: {', '.join(KINDS)}")
+            raise self.fail(f"model_type={_short(kind)} is not understood; understood: {', '.join(KINDS)}")
         for key in KINDS[kind].get("needs", ()):
             if key not in self.config:
                 raise self.fail(f"{key} is missing, and no default is assumed for a {kind} model")
@@ -184,13 +190,15 @@ class _Reader:
                 given = len(types) if isinstance(types, list) else _short(types)
                 raise self.fail(f"layer_types has {given} entries for num_hidden_layers={layers}")
             return [self._typed_window(t, window) for t in types]
-        if kind in ("mistral", "mixtral"):
+        if KINDS[kind].get("windowed"):  # in every layer
             return [window] * layers
         if not self.flag("use_sliding_window", False) or window is None:
             return [None] * layers
+        if kind == "smollm3":
+            raise self.fail("use_sliding_window=True needs layer_types to say which layers have the window")
         full = self.config.get("max_window_layers")  # this many layers at the front attend to everything
         if isinstance(full, bool) or not isinstance(full, int) or full < 0:
-            raise self.fail(f"max_window_layers={full!r} is not a number of layers")
+            raise self.fail(f"max_window_layers={_short(full)} is not a number of layers")
         return [window if i >= full else None for i in range(layers)]
 
     def _typed_window(self, layer_type: Any, window: int | None) -> int | None:
@@ -198,7 +206,7 @@ class _Reader:
             return None
         if layer_type == "sliding_attention" and window is not None:
             return window
-        raise self.fail(f"layer_types names {layer_type!r}, which is not understood (sliding_window={window})")
+        raise self.fail(f"layer_types names {_short(layer_type)}, which is not understood (sliding_window={window})")
 
     def feed_forward(self, moe: bool) -> list[MLP | MoE]:
         """The feed-forward block of each layer."""
@@ -214,7 +222,7 @@ class _Reader:
         step = self.config.get("decoder_sparse_step") or 1
         only = self.config.get("mlp_only_layers") or []
         if isinstance(step, bool) or not isinstance(step, int) or step < 1:
-            raise self.fail(f"decoder_sparse_step={step!r} is not a number of layers")
+            raise self.fail(f"decoder_sparse_step={_short(step)} is not a number of layers")
         if not isinstance(only, list) or not all(isinstance(i, int) and 0 <= i < layers for i in only):
             raise self.fail(f"mlp_only_layers={_short(only)} does not list layers of this model")
         dense_at = {i for i in range(layers) if i in set(only) or (i + 1) % step}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sol import BadFile, MissingSpec, floor, load_model
+from sol.sources.config_json import FOREIGN, KEYS, KINDS, read_config
+from sol.specs.record import Source
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -91,6 +94,27 @@ def test_windows_are_where_the_config_puts_them(tmp_path: Path, change: dict, wi
     assert {g.attention.window: g.count for g in model.groups} == windows
 
 
+PUBLISHED = (
+    # The sizes its config.json gives, and the totals of parameters their safetensors files publish on the Hub.
+    ("phi3", "microsoft/Phi-3-mini-4k-instruct", 3_821_079_552, 3072, 32, 32, 32, 8192, 32064, {"sliding_window": 2047}),
+    ("gemma", "google/gemma-2b", 2_506_172_416, 2048, 18, 8, 1, 16384, 256000, {"head_dim": 256}),
+    ("smollm3", "HuggingFaceTB/SmolLM3-3B", 3_075_098_624, 2048, 36, 16, 4, 11008, 128256, {}),
+)
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row[1])
+def test_published_totals(tmp_path: Path, row: tuple) -> None:
+    kind, _, expected, hidden, layers, heads, kv_heads, ffn, vocab, more = row
+    config = {
+        "model_type": kind, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "intermediate_size": ffn, "vocab_size": vocab, "torch_dtype": "bfloat16", **more,
+    }  # fmt: skip
+    model = load_model(written(tmp_path, config))
+    assert model.parameters == expected
+    assert {g.attention.window for g in model.groups} == {more.get("sliding_window")}
+
+
 def test_a_folder_or_a_file_and_the_name_it_gets(tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     folder.mkdir()
@@ -112,6 +136,9 @@ def test_a_path_answers_like_the_built_in_model(tmp_path: Path) -> None:
     [
         ({"model_type": "t5"}, "model_type='t5' is not understood"),
         ({"model_type": "absent"}, "model_type is missing"),
+        ({"model_type": "gemma"}, "head_dim is missing"),
+        ({"model_type": "smollm3", "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 1}, "needs layer_types"),
+        ({"model_type": "granite", "num_local_experts": 4}, "num_local_experts=4 is a mechanism"),
         ({"hidden_size": "absent"}, "hidden_size is missing"),
         ({"hidden_size": -64}, "hidden_size=-64"),
         ({"hidden_size": 64.5}, "hidden_size=64.5"),
@@ -176,3 +203,39 @@ def test_an_unknown_dtype_asks_for_one(tmp_path: Path) -> None:
     with pytest.raises(MissingSpec, match="float32"):
         floor(path, "h100", ctx=1)
     assert floor(path, "h100", ctx=1, dtype="bf16").moved_bytes > 0
+
+
+def test_whatever_a_config_says_it_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    """Thousands of configs with fields missing, of the wrong type, extreme or foreign; never another exception."""
+    draw = random.Random(20261)
+    odd = [None, True, False, 0, -1, 1, 3, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, "", "7", "\u2028", [], [1], [None] * 2, {}, {"a": {}}]
+    odd += [["full_attention", "sliding_attention"], [["x"]], "bfloat16", "a" * 5000, {"quant_method": 3}]
+    base = {**LLAMA, "head_dim": 16, "sliding_window": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+    keys = sorted({
+        *(k for names in KEYS.values() for k in names), *base, *FOREIGN, "layer_types", "use_sliding_window", "max_window_layers",
+        "decoder_sparse_step", "mlp_only_layers", "attention_bias", "mlp_bias", "tie_word_embeddings", "quantization_config", "dtype",
+    })  # fmt: skip
+    read = 0
+    for _ in range(4000):
+        config = {**base, "model_type": draw.choice(sorted(KINDS))}
+        if not KINDS[config["model_type"]]["moe"]:
+            del config["num_experts"], config["num_experts_per_tok"]
+        for key in draw.sample(keys, draw.randrange(4)):
+            config.pop(key, None)
+            if draw.random() < 0.8:
+                config[key] = draw.choice(odd)
+        said = None
+        try:
+            model = read_config(config, "x", model_id="x", source=Source(title="x", kind="user"))
+        except BadFile as error:
+            said = str(error)
+        if said is None:
+            read += 1
+            assert model.parameters >= model.active_parameters > 0
+            f = floor(model, "h100", dtype="bf16", ctx=[64])  # a sweep: what does not fit has an answer too
+            assert 0 < f.latency_s[0] <= f.serial_s[0] < float("inf")
+        else:
+            assert said.startswith("x: ")
+            assert said.isprintable()
+            assert len(said) < 250
+    assert 400 < read < 3600  # both outcomes are exercised
