@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sol.answers.question import load_model, numbers, resolve_gpu
-from sol.answers.storage import decided, resolve_format
+from sol.answers.storage import decided, resolve_format, stored_format
 from sol.errors import InvalidInput
 from sol.physics import capacity as capacities
 from sol.physics.cache import kv_bytes, max_ctx
@@ -112,7 +112,7 @@ def memory(
     """
     the_model = load_model(model)
     the_gpu = None if gpu is None else resolve_gpu(gpu)
-    storage, _, assumptions, _ = decided(the_model, the_gpu or ANYWHERE, _stored(dtype), kv_dtype)
+    storage, _, assumptions, _ = decided(the_model, the_gpu or ANYWHERE, _stored(stored_format(the_model, dtype)), kv_dtype)
     c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
     try:
         shape = np.broadcast_shapes(c.shape, b.shape)

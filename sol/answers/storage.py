@@ -26,7 +26,13 @@ def decided(model: Model, gpu: GPU, dtype: Format | None, kv_dtype: Format | Non
     Raises `UnknownName` for a format, `MissingSpec` for one the device lacks, `InvalidInput` for a
     cache format that is none.
     """
+    dtype = stored_format(model, dtype)
     return _decided(model, gpu, None if dtype is None else resolve_format(dtype), None if kv_dtype is None else resolve_format(kv_dtype))
+
+
+def stored_format(model: Model, dtype: Format | None) -> Format | None:
+    """The weight format asked for, or else the one the checkpoint's config describes."""
+    return model.weight_format if dtype is None else dtype
 
 
 @lru_cache(maxsize=1024)
@@ -41,7 +47,9 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     rates, why_compute = _rates(gpu, weights, base, cache)
     experts = max((g.ffn.experts for g in model.groups if isinstance(g.ffn, MoE)), default=0)
     storage = Storage(weights, base, cache, model.layers, experts)
-    assumptions = [f"weights {weights.id} ({why_base if weights is base else 'as asked'})", *why_compute]
+    said = model.weight_format is not None and weights.id == model.weight_format.id
+    why = why_base if weights is base else "as its config says" if said else "as asked"
+    assumptions = [f"weights {weights.id} ({why})", *why_compute]
     left = [c for c in ("embedding", "lm_head", "norm", "router", "bias") if not weights.covering(c) and (c != "router" or model.is_moe)]
     if left:
         assumptions.append(f"{', '.join(left)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included")

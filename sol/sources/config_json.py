@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sol.errors import BadFile, SolError
+from sol.sources.quantization import weight_format
 from sol.specs.model import MLP, Attention, LayerGroup, Model, MoE
 from sol.specs.record import Cite, Source
 
@@ -109,6 +110,7 @@ def read_config(
             id=model_id, hidden=reader.count("hidden"), vocab=reader.count("vocab"), groups=groups,
             tied_embeddings=reader.flag("tie_word_embeddings", KINDS[kind].get("tied_unless_said", False)),
             dtype=reader.dtype(), quantization=reader.quantization(),
+            weight_format=weight_format(config.get("quantization_config"), KINDS[kind]["moe"], source),
             max_ctx=reader.count("max_ctx") if reader.has("max_ctx") else None, hf_id=hf_id, aliases=aliases,
             cites={"architecture": Cite(value=kind, source=source)},
         )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from sol.specs.formats import NumberFormat
 from sol.specs.record import Cites, HandMade
 
 Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
@@ -142,7 +143,7 @@ class Model(HandMade):
 
     `groups` are the layers from first to last, alike ones together. `dtype` is the 16-bit format the
     checkpoint says it is stored in, `dtype_source` where that stands; `quantization` the method of a
-    quantised checkpoint, if its config names one.
+    quantised checkpoint, if its config names one, and `weight_format` what that stores, if it is understood.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Model(HandMade):
     tied_embeddings: bool = False
     dtype: str | None = None
     quantization: str | None = None
+    weight_format: NumberFormat | None = None
     max_ctx: Size | None = None
     hf_id: str | None = None
     aliases: tuple[str, ...] = ()

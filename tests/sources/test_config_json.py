@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sol import BadFile, MissingSpec, floor, load_model
+from sol import BadFile, MissingSpec, floor, load_model, memory
 from sol.sources.config_json import FOREIGN, KEYS, KINDS, read_config
 from sol.specs.record import Source
 
@@ -196,6 +196,69 @@ def test_a_quantised_checkpoint_asks_for_its_format(tmp_path: Path) -> None:
     with pytest.raises(MissingSpec, match="quantised by awq"):
         floor(path, "h100", ctx=1)
     assert floor(path, "h100", ctx=1, dtype="w4a16").moved_bytes > 0
+
+
+SKIPPED = ["lm_head", "model.layers.0.input_layernorm", "model.embed_tokens", "model.norm"]
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize(
+    ("quant", "bits"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}, 4 + 16 / 128),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 32, "sym": False}, 8 + (16 + 8) / 32),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}, 4 + (16 + 4) / 128),
+        ({"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128], "modules_to_not_convert": SKIPPED}, 8 + 32 / 128**2),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, 4 + 32 / 64),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+            4 + 8 / 64 + 32 / 64 / 256,
+        ),
+    ],
+)
+def test_bits_of_a_quantised_checkpoint(tmp_path: Path, quant: dict, bits: float) -> None:
+    model = load_model(written(tmp_path, {**LLAMA, "quantization_config": quant}))
+    assert model.weight_format is not None
+    linear = 2 * (LAYER - 2 * 64)  # elements of the layers, without norms: what is quantised
+    moved = linear * bits / 8 + (TABLES - 100 * 64 + 2 * 2 * 64) * 2 + 64 * 2  # the rest in 16 bits, one embedding row
+    f = floor(model, "h100", ctx=1)
+    assert f.moved_weight_bytes == pytest.approx(moved, rel=1e-12)
+    assert any("as its config says" in line for line in f.assumptions)
+    assert floor(model, "h100", ctx=1, dtype="bf16").moved_weight_bytes > f.moved_weight_bytes
+    resident = linear * bits / 8 + (TABLES + 2 * 2 * 64) * 2
+    assert memory(model, ctx=0).weight_bytes == pytest.approx(resident, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "quant",
+    [
+        {"quant_method": "gptq", "bits": 4, "group_size": -1, "sym": True},
+        {"quant_method": "gptq", "bits": 4, "group_size": 128},
+        {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "dynamic": {"-:.*down.*": {}}},
+        {"quant_method": "gptq", "bits": True, "group_size": 128, "sym": True},
+        {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "modules_to_not_convert": ["self_attn.q_proj"]},
+        {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "modules_to_not_convert": "lm_head"},
+        {"quant_method": "fp8", "scale_fmt": "ue8m0", "weight_block_size": [128, 128]},
+        {"quant_method": "fp8", "weight_block_size": [128, 0]},
+        {"quant_method": "fp8"},
+        {"quant_method": "bitsandbytes", "load_in_8bit": True},
+        {"quant_method": ["awq"]},
+        {"quant_method": "quark"},
+        "awq",
+    ],
+)
+def test_a_quantisation_not_understood_asks_for_its_format(tmp_path: Path, quant: Any) -> None:
+    model = load_model(written(tmp_path, {**LLAMA, "quantization_config": quant}))
+    with pytest.raises(MissingSpec, match="say its weight format"):
+        floor(model, "h100", ctx=1)
+
+
+def test_a_quantised_moe_must_say_that_its_router_is_not(tmp_path: Path) -> None:
+    moe = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    assert load_model(written(tmp_path, {**moe, "quantization_config": awq})).weight_format is None
+    awq["modules_to_not_convert"] = ["gate"]
+    assert load_model(written(tmp_path, {**moe, "quantization_config": awq})).weight_format is not None
 
 
 def test_an_unknown_dtype_asks_for_one(tmp_path: Path) -> None:
