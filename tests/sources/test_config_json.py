@@ -229,6 +229,23 @@ def test_bits_of_a_quantised_checkpoint(tmp_path: Path, quant: dict, bits: float
     assert memory(model, ctx=0).weight_bytes == pytest.approx(resident, rel=1e-12)
 
 
+@pytest.mark.truth
+def test_bytes_of_a_published_block_fp8_checkpoint(tmp_path: Path) -> None:
+    """Qwen/Qwen3-30B-A3B-FP8: the Hub counts 30,533,947,392 stored elements, the scales of 128 x 128 blocks among them."""
+    config = {
+        "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4,
+        "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
+        "vocab_size": 151936, "torch_dtype": "bfloat16", "quantization_config": {
+            "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128],
+            "modules_to_not_convert": ["lm_head", "model.layers.0.mlp.gate", "model.layers.0.input_layernorm"],
+        },
+    }  # fmt: skip
+    model = load_model(written(tmp_path, config))
+    scales = 30_533_947_392 - model.parameters
+    narrow = scales * 128 * 128  # one byte each; four a scale, two for all the rest
+    assert memory(model, ctx=0).weight_bytes == narrow + 4 * scales + 2 * (model.parameters - narrow)
+
+
 @pytest.mark.parametrize(
     "quant",
     [
