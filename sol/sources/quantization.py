@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sol.errors import InvalidInput
-from sol.sources.tensor_names import tensor_class
 from sol.specs.formats import NumberFormat
 from sol.specs.record import Source
 
@@ -36,6 +35,8 @@ def weight_format(quant: Any, moe: bool, source: Source) -> NumberFormat | None:
 
 def _keeps_the_usual(quant: Mapping[str, Any], moe: bool) -> bool:
     """Whether the modules left in 16 bits are those every format here leaves: of a MoE, the router must be named."""
+    from sol.sources.tensor_names import tensor_class  # here: most models are not quantised, and its patterns take time
+
     kept: set[str | None] = set()
     for key in SKIP_LISTS:
         names = quant.get(key)
