@@ -110,7 +110,7 @@ def read_config(
             id=model_id, hidden=reader.count("hidden"), vocab=reader.count("vocab"), groups=groups,
             tied_embeddings=reader.flag("tie_word_embeddings", KINDS[kind].get("tied_unless_said", False)),
             dtype=reader.dtype(), quantization=reader.quantization(),
-            weight_format=weight_format(config.get("quantization_config"), KINDS[kind]["moe"], source),
+            weight_format=weight_format(config.get("quantization_config"), sum(g.count for g in groups if isinstance(g.ffn, MoE)), source),
             max_ctx=reader.count("max_ctx") if reader.has("max_ctx") else None, hf_id=hf_id, aliases=aliases,
             cites={"architecture": Cite(value=kind, source=source)},
         )  # fmt: skip

@@ -7,6 +7,7 @@ then asks for a format by name instead of guessing one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +16,17 @@ from sol.specs.formats import NumberFormat
 from sol.specs.record import Source
 
 KEPT = {"embedding", "lm_head", "norm", "router", "bias"}  # what stays in 16 bits in every format below
+WHOLE_MODEL = ("fp8", "bitsandbytes")  # methods whose list replaces their own, which leaves the head out; the others take layers only
 SKIP_LISTS = ("modules_to_not_convert", "llm_int8_skip_modules", "ignore")
 
 
-def weight_format(quant: Any, moe: bool, source: Source) -> NumberFormat | None:
-    """The format of the linear layers and experts, or None where it is not understood."""
+def weight_format(quant: Any, routers: int, source: Source) -> NumberFormat | None:
+    """The format of the linear layers and experts of a model with `routers` routers, or None where it is not understood."""
     if not isinstance(quant, Mapping):
         return None
     method = quant.get("quant_method")
     read = METHODS.get(method) if isinstance(method, str) else None
-    fields = read(quant) if read is not None and _keeps_the_usual(quant, moe) else None
+    fields = read(quant) if read is not None and _keeps_the_usual(quant, routers) else None
     if fields is None:
         return None
     try:
@@ -33,19 +35,23 @@ def weight_format(quant: Any, moe: bool, source: Source) -> NumberFormat | None:
         return None
 
 
-def _keeps_the_usual(quant: Mapping[str, Any], moe: bool) -> bool:
-    """Whether the modules left in 16 bits are those every format here leaves: of a MoE, the router must be named."""
+def _keeps_the_usual(quant: Mapping[str, Any], routers: int) -> bool:
+    """Whether the modules left in 16 bits are those every format here leaves: every router named, and the head in a list that is given."""
     from sol.sources.tensor_names import tensor_class  # here: most models are not quantised, and its patterns take time
 
-    kept: set[str | None] = set()
+    kept: dict[str, str | None] = {}
     for key in SKIP_LISTS:
         names = quant.get(key)
         if names is None:
             continue
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             return False
-        kept |= {tensor_class(n) or tensor_class(f"{n}.weight") for n in names}
-    return kept <= KEPT and ("router" in kept or not moe)
+        kept |= {n: tensor_class(n) or tensor_class(f"{n}.weight") for n in names}
+        if quant.get("quant_method") in WHOLE_MODEL and "lm_head" not in kept.values():
+            return False
+    gates = [name for name, part in kept.items() if part == "router"]
+    every_router = len(gates) >= routers or any(not re.search(r"\d", name) for name in gates)  # a name without a layer is of all
+    return set(kept.values()) <= KEPT and every_router
 
 
 def _whole(value: Any) -> bool:

@@ -237,7 +237,7 @@ def test_bytes_of_a_published_block_fp8_checkpoint(tmp_path: Path) -> None:
         "head_dim": 128, "intermediate_size": 6144, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
         "vocab_size": 151936, "torch_dtype": "bfloat16", "quantization_config": {
             "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128],
-            "modules_to_not_convert": ["lm_head", "model.layers.0.mlp.gate", "model.layers.0.input_layernorm"],
+            "modules_to_not_convert": ["lm_head", *(f"model.layers.{i}.mlp.gate" for i in range(48)), "model.layers.0.input_layernorm"],
         },
     }  # fmt: skip
     model = load_model(written(tmp_path, config))
@@ -274,8 +274,23 @@ def test_a_quantised_moe_must_say_that_its_router_is_not(tmp_path: Path) -> None
     moe = {**LLAMA, "model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
     awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
     assert load_model(written(tmp_path, {**moe, "quantization_config": awq})).weight_format is None
-    awq["modules_to_not_convert"] = ["gate"]
-    assert load_model(written(tmp_path, {**moe, "quantization_config": awq})).weight_format is not None
+    for skipped, understood in (
+        (["gate"], True),
+        (["model.layers.0.block_sparse_moe.gate"], False),  # of one layer: the other's may be quantised
+        ([f"model.layers.{i}.block_sparse_moe.gate" for i in range(2)], True),
+        (["model.layers.0.block_sparse_moe.gate"] * 2, False),
+    ):
+        awq["modules_to_not_convert"] = skipped
+        assert (load_model(written(tmp_path, {**moe, "quantization_config": awq})).weight_format is not None) is understood
+
+
+def test_a_list_of_what_is_not_quantised_must_name_the_head(tmp_path: Path) -> None:
+    nf4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    for quant, key in ((nf4, "llm_int8_skip_modules"), (fp8, "modules_to_not_convert")):
+        for skipped, understood in ((None, True), (["lm_head"], True), (["model.norm"], False), ([], False)):
+            config = {**LLAMA, "quantization_config": {**quant, key: skipped}}
+            assert (load_model(written(tmp_path, config)).weight_format is not None) is understood
 
 
 def test_an_unknown_dtype_asks_for_one(tmp_path: Path) -> None:
