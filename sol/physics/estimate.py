@@ -1,6 +1,6 @@
 """What a step is expected to take: operators one after the other at the rates an engine reaches, and what is no operator's.
 
-    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
+    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes)
     step   = max( Σ kernels , layers·host ) + step time
 
 An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With every rate whole and
@@ -64,10 +64,13 @@ def spent(rows: Sequence[Operator], rates: Rates, storage: Storage, calibration:
     for op in rows:
         times = price(op, rates)
         kind = kind_of(op)
-        mbu, mfu, launch = calibration.at(kind, (storage.cache if kind == "attention" else storage.weights).id)
-        at_memory, at_compute = times.moved_s / mbu, times.peak_s / mfu
+        found = calibration.at(kind, (storage.cache if kind == "attention" else storage.weights).id)
+        beneath = times.moved_s if found.passes is None else times.memory_s
+        at_memory, at_compute = beneath / found.mbu, times.peak_s / found.mfu
         reached = times.serial_s if op.wire is not None else np.maximum(at_memory, at_compute)
-        own = launch * op.kernels
+        if found.passes is not None and op.wire is None:
+            reached = reached + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
+        own = found.launch_s * op.kernels
         kernels = kernels + (own + reached)
         memory, compute = memory + at_memory, compute + at_compute
         network = network + (times.serial_s if op.wire is not None else 0.0)
