@@ -71,7 +71,9 @@ class Rate(Record):
         _fraction(self.mbu)
         _fraction(self.mfu)
         if self.passes is not None and self.passes.value < 1:
-            raise ValueError(f"passes: activations cross memory at least once (got {self.passes.value:g}); leave it out to hide them beneath")
+            raise ValueError(
+                f"passes: activations cross memory at least once (got {self.passes.value:g}); leave it out to hide them beneath"
+            )
         return self
 
 
@@ -96,7 +98,7 @@ class Calibration(HandMade):
     """What an engine reaches of a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
-    `host_s` of the host per layer [s]; `step_s` fixed per step [s]; `overlap` [0..1] how far operators
+    `host_s` of the host per layer [s]; `step_s` fixed per step, and `sequence_s` per sequence in it [s]; `overlap` [0..1] how far operators
     overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
     with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
     models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
@@ -115,6 +117,7 @@ class Calibration(HandMade):
     launch_s: Figure = NOTHING
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
+    sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=dict)
     within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
@@ -159,6 +162,6 @@ class Calibration(HandMade):
 
     def __repr__(self) -> str:
         known = f"mbu {self.mbu.value:.3g}, mfu {self.mfu.value:.3g}" + "".join(
-            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s") if (v := getattr(self, name).value)
+            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
