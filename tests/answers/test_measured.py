@@ -90,9 +90,9 @@ def seconds(row: MeasuredRow) -> float:
         steps = row.output_tokens if row.phase == "decode" else 1.0  # of a prompt of one token, which is a step too
         counted = (row.prompt_tokens + row.output_tokens) / steps
     else:
-        assert unit == "tok/s", row.id
+        assert unit in ("tok/s", "tok/s/GPU"), row.id
     assert counted is not None
-    return row.batch * counted / float(value)
+    return row.batch * counted / float(value) / (row.devices if unit == "tok/s/GPU" else 1)
 
 
 @pytest.mark.contract
