@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOME = {
     "floor": "sol.answers.floor",
     "estimate": "sol.answers.estimate",
+    "compare": "sol.answers.compare",
     "table": "sol.answers.table",
     "memory": "sol.answers.memory",
     "kv_bytes_per_token": "sol.answers.memory",
@@ -41,6 +42,7 @@ _HOME = {
     "plot_frontier": "sol.views.plot.frontier",
     "Floor": "sol.answers.result",
     "Estimate": "sol.answers.estimate",
+    "Comparison": "sol.answers.compare",
     "Calibration": "sol.specs.calibration",
     "Table": "sol.tabular",
     "GPU": "sol.specs.hardware",

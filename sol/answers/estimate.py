@@ -166,8 +166,6 @@ def estimate(
 
     Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
     """
-    if engine is not None and calibration is not None:
-        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
     from sol.answers.question import resolve_gpu
 
     the_gpu = resolve_gpu(gpu)
@@ -211,7 +209,12 @@ def shaped(value: Any, f: Floor) -> Any:
 
 
 def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration | str | Path | None) -> Calibration:
-    """The calibration meant: one given, one saved, or the database's of this engine on this device."""
+    """The calibration meant: one given, one saved, or the database's of this engine on this device.
+
+    Raises `InvalidInput`, `BadFile`, or `MissingSpec` where nothing is known.
+    """
+    if engine is not None and calibration is not None:
+        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
     if isinstance(calibration, Calibration):
         return calibration
     if isinstance(calibration, str | Path):
@@ -219,6 +222,8 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     if calibration is not None:
         raise InvalidInput(f"calibration {calibration!r} is neither a Calibration nor the path of a saved one")
     if engine is not None:
+        if not isinstance(engine, str):
+            raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
         return shipped_calibration(gpu.id, engine)
     here = {c.engine for c in shipped().values() if c.gpu == gpu.id}
     chosen = next((e for e in PREFERRED if e in here), None) or next(iter(sorted(here)), None)

@@ -36,7 +36,10 @@ LARGEST = 1e15
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One question, resolved: records, the step's arrays, and how it was asked."""
+    """One question, resolved: records, the step's arrays, and how it was asked.
+
+    `cache_stated`: the cache's format was asked for, or the checkpoint says it.
+    """
 
     model: Model
     gpu: GPU
@@ -52,6 +55,7 @@ class Question:
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     split: Split = ONE
+    cache_stated: bool = False
 
 
 def ask(
@@ -95,6 +99,7 @@ def ask(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
         all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)),
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split,
+        kv_dtype is not None or the_model.cache_format is not None,
     )  # fmt: skip
 
 
