@@ -41,7 +41,8 @@ class Comparison:
     Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
     allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
     known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
-    commands that measure the same; `engine` as named; `ctx_known` whether a context was said.
+    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
+    that was named is expected to take as long (nobody is suspected then).
     """
 
     floor: Floor
@@ -56,6 +57,7 @@ class Comparison:
     engine: str | None
     notes: tuple[str, ...]
     ctx_known: bool
+    usual: bool
 
     @property
     def question(self) -> Question:
@@ -205,11 +207,13 @@ def compared(
     if missing and measured > f.latency_s:
         stand_in = "published figures stand in, at their least" if {"launch_s", "host_s"} & {p.name for p in parts} else "nothing stands in"
         notes = (*notes, f"{missing}: {stand_in}")
+    named = engine is not None or calibration is not None
+    usual = named and e is not None and e.high_s is not None and f.latency_s <= measured <= e.high_s and f.fits is not False
     case = Case(f, measured, best, kind, ctx_known)
     return Comparison(
         floor=f, measured_s=measured, optimistic_s=best, granted=granted(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
-        estimate=e, parts=parts, suspects=suspects(case), actions=remeasured(q, engine, ctx_known),
-        engine=engine, notes=notes, ctx_known=ctx_known,
+        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, ctx_known),
+        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual,
     )  # fmt: skip
 
 

@@ -229,7 +229,8 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     chosen = next((e for e in PREFERRED if e in here), None) or next(iter(sorted(here)), None)
     if chosen is None:
         there = ", ".join(sorted({c.gpu for c in shipped().values()}))
-        raise MissingSpec(f"no calibration of any engine on {gpu.id}; there are some for {there}; give one of your own (sol calibrate)")
+        known = f"there are some for {there}" if there else "none is known of any device"
+        raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
     return shipped_calibration(gpu.id, chosen)
 
 

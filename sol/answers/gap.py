@@ -159,10 +159,10 @@ def _uncalibrated(f: Floor, gap: float, kind: str | None) -> list[Part]:
               ("communication_s", wires - (f.latency_s - hidden), MEANINGS["communication_s"])]  # fmt: skip
     if kind == "eager":
         host = max(0.0, eager_host_s(f) - serial)
-        wanted.append(("host_s", host, f"at least: the host issues a layer in {float(EAGER_LAYER.value) * 1e3:g} ms or more"))
+        wanted.append(("host_s", host, f"the host takes {float(EAGER_LAYER.value) * 1e3:g} ms or more to issue a layer"))
     elif kind != "fused" and f.question.gpu.kind == "gpu":
         n = kernels(f, "kernel")
-        meaning = f"at least: {n:,} kernels of {float(GRAPH_LAUNCH.value) * 1e6:g} µs or more in a captured graph"
+        meaning = f"{n:,} kernels, each {float(GRAPH_LAUNCH.value) * 1e6:g} µs or more in a captured graph"
         wanted.append(("launch_s", n * float(GRAPH_LAUNCH.value), meaning))
     parts = []
     for name, seconds, meaning in wanted:

@@ -49,9 +49,11 @@ def compare_rich(c: Comparison) -> Any:
         word = "or" if i else "likeliest" if s.weight >= WEAK else "perhaps"
         body += indented([f"{word}: {s.title}"], "" if i else "bold")
         body += indented([s.evidence, f"→ {s.action}"], by=4)
-    if not c.suspects and c.verdict not in ("at the limit", "healthy"):
+    if c.usual and c.estimate is not None:
+        body += indented([f"as usual for {c.estimate.calibration.engine} here: what to gain lies in the parts above, or in another engine"])
+    elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
         body += indented([NOTHING_FITS[c.fraction > 1.0]])
-    if c.suspects or c.verdict not in ("at the limit", "healthy"):
+    if c.usual or c.suspects or c.verdict not in ("at the limit", "healthy"):
         body.append("")
     if c.actions:
         body.append(Padding(RichText("to measure the same step"), (0, 0, 0, 2)))
@@ -152,6 +154,7 @@ def compare_document(c: Comparison) -> dict[str, Any]:
     outputs |= {"estimate_s": None, "low_s": None, "high_s": None} if e is None else {
         "estimate_s": e.latency_s, "low_s": e.low_s, "high_s": e.high_s,
     }  # fmt: skip
+    outputs["usual"] = c.usual
     outputs["suspects"] = [s.to_dict() for s in c.suspects]
     outputs["actions"] = [a._asdict() for a in c.actions]
     outputs["beside"] = [{"system": name, "fraction": share, "row": row} for name, share, row in BESIDE]

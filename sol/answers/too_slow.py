@@ -97,7 +97,7 @@ def dequantisation(case: Case) -> Sequence[Suspect]:
     if case.fraction > 0.6 or narrow.compute != "16-bit" or narrow.bits_per_weight >= 12 or case.floor.bound != "memory":
         return ()
     wide = case.share(variant(q, dtype=q.storage.base))
-    as_wide = f"; {percent(wide)} of the floor of {q.storage.base.id} weights" if wide <= 2.0 else ""
+    as_wide = f"; {percent(wide)} of the floor of {q.storage.base.id} weights" if ordinary(wide) else ""
     return (
         Suspect(
             "dequantisation",
@@ -106,7 +106,7 @@ def dequantisation(case: Case) -> Sequence[Suspect]:
             "on an L4 one 4-bit 7B took 59.4 (nf4), 45.2 (AWQ) and 17.4 ms (ExLlamaV2)",
             f"the bytes of {narrow.id} read once and unpacked on the way: {at_light(case.floor.latency_s)}",
             "another kernel for the same bits: Marlin, ExLlamaV2, or a GGUF in llama.cpp",
-            0.85 if ordinary(wide) else 0.7,
+            0.85,
         ),
     )
 
