@@ -13,7 +13,8 @@ from sol.sources.calibrations import engine_classes
 from sol.tabular import Column
 from sol.units import significant
 
-AFTER = "latency_s"
+AFTER, GIVES_WAY = "latency_s", "memory_bytes_per_s"
+"""The column estimates stand behind, and the one a terminal shows no more to make room for them."""
 ADDED = (
     Column("estimate_s", "est. ms", lambda v: significant(v * 1e3)),
     Column("low_s", "low ms", hidden=True),
@@ -40,7 +41,8 @@ def estimate_column(
     known = sum(e is not None for e in found.values())
     whose = f"estimates of {engine}" if engine else "estimates of the first engine known on a device"
     line = f"{whose}: known on {known} of {len(found)} here; intervals in --json, parts in sol estimate"
-    return (*columns[:at], *ADDED, *columns[at:]), wider, line
+    rest = (c._replace(hidden=True) if c.key == GIVES_WAY else c for c in columns[at:])
+    return (*columns[:at], *ADDED, *rest), wider, line
 
 
 def _of(f: Floor, engine: str | None) -> Estimate | None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sol.answers.elsewhere import does_not_fit
 from sol.answers.gap import kernels
 from sol.answers.optimistic import NARROWEST_CACHE
-from sol.answers.suspects import Case, Finder, Suspect, at_light, percent, siblings, variant
+from sol.answers.suspects import Case, Finder, Suspect, at_light, percent, siblings, told_by, variant
 from sol.sources.database import load_format
 from sol.units import show_bytes, show_count, show_seconds, significant
 
@@ -37,7 +38,7 @@ def wrong_unit(case: Case) -> Sequence[Suspect]:
             f"{show_seconds(longer, 4)} would be {percent(case.floor.latency_s / longer)} of light",
             "a thousand times the time",
             "say the unit: 16.97ms, or 0.01697 in Python",
-            1.0,
+            told_by(case.floor.latency_s / longer),
         ),
     )
 
@@ -54,7 +55,7 @@ def shared_among_sequences(case: Case) -> Sequence[Suspect]:
             "a time per token over all sequences, not of a step",
             f"times the batch of {show_count(case.batch)} it is {show_seconds(whole, 4)}, {percent(share)} of light",
             "the time of the whole step",
-            f"give {show_seconds(whole, 4)}, or the rate of all sequences: --measured {significant(case.batch / whole)}tok/s",
+            f"give {show_seconds(whole, 4)}, or the rate of all sequences: --measured {case.batch / whole:.4g}tok/s",
             0.9,
         ),
     )
@@ -252,6 +253,7 @@ def not_synchronised(case: Case) -> Sequence[Suspect]:
 
 FINDERS: tuple[Finder, ...] = (
     wrong_unit,
+    does_not_fit,
     shared_among_sequences,
     narrower_format,
     drafted,

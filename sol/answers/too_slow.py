@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from sol.answers.gap import kernels
-from sol.answers.suspects import ORDINARY, Case, Finder, Suspect, at_light, ordinary, percent, variant
+from sol.answers.suspects import ORDINARY, Case, Finder, Suspect, at_light, ordinary, percent, told_by, variant
 from sol.sources.database import load_format
 from sol.specs.formats import NumberFormat, TensorClass
 from sol.units import show_count, show_seconds, significant
@@ -33,10 +33,10 @@ def wrong_unit(case: Case) -> Sequence[Suspect]:
                 f"{times}; {show_seconds(as_ms, 4)} would be {percent(case.floor.latency_s / as_ms)} of light",
                 "a thousandth of the time",
                 "say the unit: 16.97ms, or 0.01697 in Python",
-                1.0,
+                told_by(case.floor.latency_s / as_ms),
             )
         )
-    as_rate = case.batch / case.measured_s
+    as_rate = (case.question.step.batch * case.question.step.new_tokens).item() / case.measured_s
     if case.plausible(as_rate):
         found.append(
             Suspect(
@@ -46,7 +46,7 @@ def wrong_unit(case: Case) -> Sequence[Suspect]:
                 f"{percent(case.floor.latency_s / as_rate)} of light",
                 "the time of a step instead",
                 f"say --measured {case.measured_s:g}tok/s",
-                0.98,
+                told_by(case.floor.latency_s / as_rate),
             )
         )
     return found

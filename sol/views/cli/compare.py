@@ -32,7 +32,7 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
     Examples:
       sol compare qwen2.5-7b h100 --measured 16.97ms --ctx 2048
       sol compare llama-3-8b rtx-4090 --measured 61tok/s --ctx 16 --dtype fp16
-      sol compare llama-3.1-8b h100 --measured 2100tok/s --batch 32 --ctx 1k --engine vllm
+      sol compare llama-3.1-8b h100 --measured 2100tok/s --batch 32 --ctx 1k
       sol compare llama-3.1-8b h100 --phase prefill --measured 45ms --ctx 2k
     """
     from sol.answers.compare import compare as ask_compare
