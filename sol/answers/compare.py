@@ -212,7 +212,7 @@ def compared(
     case = Case(f, measured, best, kind, ctx_known)
     return Comparison(
         floor=f, measured_s=measured, optimistic_s=best, granted=granted(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
-        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, ctx_known),
+        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, e is not None and ctx_known and calibration is None),
         engine=engine, notes=notes, ctx_known=ctx_known, usual=usual,
     )  # fmt: skip
 

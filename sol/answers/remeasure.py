@@ -20,8 +20,8 @@ class Action(NamedTuple):
     command: str
 
 
-def remeasured(q: Question, engine: str | None, ctx_known: bool) -> tuple[Action, ...]:
-    """Commands for the same question: in vLLM or llama.cpp, and the estimate."""
+def remeasured(q: Question, engine: str | None, estimated: bool) -> tuple[Action, ...]:
+    """Commands for the same question: in vLLM or llama.cpp, and the estimate where one is known (`estimated`)."""
     gguf = q.storage.weights.id.startswith(("q", "iq"))
     found = []
     whole = q.phase == "prefill" or (q.step.new_tokens == 1).all()  # no tool times a step that verifies drafts
@@ -29,7 +29,7 @@ def remeasured(q: Question, engine: str | None, ctx_known: bool) -> tuple[Action
         found += _vllm(q)
     if whole and q.split.devices == 1 and (gguf or q.storage.weights.id in ("bf16", "fp16") or engine == "llama.cpp"):
         found.append(_llama(q))
-    if ctx_known:
+    if estimated:
         name = q.model.id if built_in_model(q.model.id) is not None else q.model.hf_id or "MODEL"
         found.append(Action("what to expect", f"sol estimate {name} {q.gpu.id}{_asked(q)}" + (f" --engine {engine}" if engine else "")))
     return tuple(found)
