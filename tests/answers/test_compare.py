@@ -160,7 +160,7 @@ def test_everything_granted_lowers_the_optimistic_floor() -> None:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize(("least", "word"), BANDS[:-1])
+@pytest.mark.parametrize(("least", "word"), [(0.85, "at the limit"), (0.6, "healthy"), (0.3, "slow")])
 @pytest.mark.parametrize("model", ["qwen2.5-7b", "llama-3.1-8b", "qwen3-30b-a3b"])
 def test_a_band_ends_between_two_neighbouring_times(least: float, word: str, model: str) -> None:
     bound = floor(model, "h200", ctx=2048).latency_s
@@ -236,6 +236,19 @@ def test_a_measurement_at_the_estimate_is_explained_in_full() -> None:
     assert abs(c.unexplained_s) <= 1e-12 * c.measured_s
     assert c.gap["communication_s"] > 0
     assert (c.usual, c.suspects) == (True, ())
+
+
+@pytest.mark.law
+def test_where_links_bound_the_step_what_they_bound_is_no_part_of_the_gap() -> None:
+    asked = {"ctx": 4096, "phase": "prefill", "batch": 4, "tp": 4}
+    e = compare("qwen2.5-14b", "rtx-4090", measured_s=9.0, calibration=GRAPH, **asked).estimate
+    assert e is not None
+    c = compare("qwen2.5-14b", "rtx-4090", measured_s=e.latency_s, calibration=GRAPH, **asked)
+    assert (c.floor.bound, c.matters) == ("network", "network")
+    assert abs(c.unexplained_s) <= 1e-12 * c.measured_s
+    sent = math.fsum(r["serial_s"] for r in c.floor.operators.to_dicts() if r["bound"] == "network")
+    beyond = c.floor.network_s - max(c.floor.memory_s, c.floor.compute_s)
+    assert c.gap["communication_s"] == pytest.approx(sent - beyond, rel=1e-9)
 
 
 @pytest.mark.law
