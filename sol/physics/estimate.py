@@ -38,7 +38,7 @@ class Spent:
     """Where a step's time goes [s]: `latency_s` = serial + slack + launch − overlapped + host + step.
 
     `serial_s` the serial floor of these kernels; `slack_s` rates not reached; `launch_s` kernels' own time;
-    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's own, per step and per sequence in it.
+    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's, of step and sequences.
     """
 
     latency_s: Amount
