@@ -49,16 +49,17 @@ class Scored:
 
 
 def scored(rows: Iterable[MeasuredRow], calibration: Calibration | None = None) -> list[Scored]:
-    """Every row with its floor, and its estimate by `calibration` or else by the database's."""
+    """Every row with its floor, and its estimate by `calibration` or else by the database's (none where the device has no sourced rate)."""
     return [score(row, known(row) if calibration is None else calibration) for row in rows]
 
 
 def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
     """One row against its floor and a calibration; the floor takes the routing that touches the fewest experts."""
     least = sum(float(np.sum(answer(q).latency_s)) for q in questions(row, routing="min"))
-    if calibration is None:
+    steps = [] if calibration is None else questions(row, fusion=calibration.fusion)
+    if calibration is None or any(q.rates.peak is None for q in steps):
         return Scored(row, least, None, 0.0, float("inf"), None)
-    likely = sum(float(np.sum(estimated(q, calibration).latency_s)) for q in questions(row, fusion=calibration.fusion))
+    likely = sum(float(np.sum(estimated(q, calibration).latency_s)) for q in steps)
     down, up = calibration.interval()
     return Scored(row, least, likely, max(least, likely * down), likely * up, calibration)
 
