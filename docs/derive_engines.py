@@ -26,6 +26,8 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.stats import t as student
 
+import tomli_w
+from sol import load_format, load_model
 from sol.answers.accuracy import questions
 from sol.physics.estimate import kind_of, names
 from sol.physics.roofline import price
@@ -173,6 +175,8 @@ MBU, MFU = Figure(0.75, 0.3, 0.02, 1.0), Figure(0.5, 0.5, 0.005, 1.0)
 ATTENTION = Figure(0.3, 1.0, 0.002, 1.0)
 BESIDES = {"eager": ("host_s",), "graph": ("step_s", "sequence_s"), "fused": ("launch_s",), "llama.cpp": ("launch_s",)}
 """The times that each class of engines is known by."""
+BASED = ("graph", "eager")
+"""Classes whose kernels are those of `kernels.toml`, where the device is there."""
 
 
 def free_figures(rows: Sequence[MeasuredRow], base: Calibration | None, kind: str) -> Free:
@@ -184,6 +188,11 @@ def free_figures(rows: Sequence[MeasuredRow], base: Calibration | None, kind: st
             figures[f"gemm.{name}:mbu"] = MBU
             if any(r.phase != "decode" or r.batch >= LARGE for r in mine):
                 figures[f"gemm.{name}:mfu"] = MFU
+        routed = [r for r in rows if load_model(r.model).is_moe]
+        for name in sorted({names_of(r)[0] for r in routed}):
+            figures[f"experts.{name}:mbu"] = MBU
+        if routed:
+            figures["experts:launch_s"] = TIMES["launch_s"]._replace(usual=1e-5)
         if any(r.phase != "decode" and (r.ctx or r.prompt_tokens or 0) >= LONG for r in rows):
             figures["attention:mfu"] = ATTENTION
     return Free(figures)
@@ -195,8 +204,6 @@ LARGE, LONG = 64, 4096
 
 def names_of(row: MeasuredRow) -> tuple[str, ...]:
     """The names of the format of a row's weights, its own first; 16 bits are one."""
-    from sol import load_format
-
     found = names(load_format(row.dtype))
     return ("bf16",) if found[-1] == "bf16" else found
 
@@ -253,7 +260,7 @@ def derived() -> list[Calibration]:
     fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
     for (gpu, engine), rows in sorted(groups.items()):
         kind = classes[engine]
-        base = known.get(gpu) if kind in ("graph", "eager") else None
+        base = known.get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
         free, first = free_figures(rows, base, kind), start(gpu, engine, kind, base)
@@ -263,16 +270,93 @@ def derived() -> list[Calibration]:
     for (gpu, engine), (made, rows, off) in fits.items():
         spread = off if len(off) >= ENOUGH else pooled[engine]
         found.append(finished(made, rows, within(spread) if len(spread) >= FEW_MODELS else None))
-        print(found[-1], found[-1].within_95, np.round(np.median(np.abs(errors(rows, made))),3), [ (k,r.mbu and round(r.mbu.value, 3), r.mfu and round(r.mfu.value, 3)) for k, r in made.rates.items() if k not in (known.get(gpu) or made).rates or gpu not in known], flush=True)
+        print(found[-1].id, found[-1].n, found[-1].within_95, np.round(np.median(np.abs(errors(rows, made))),3), [ (k,r.mbu and round(r.mbu.value, 3), r.mfu and round(r.mfu.value, 3)) for k, r in made.rates.items() if k not in (known.get(gpu) or made).rates or gpu not in known], flush=True)
     return found
 
 
-def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | None) -> Calibration:
+def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
+    """Graph and eager engines on every device whose kernels are known: from its own rows, or from the times that the class has elsewhere."""
+    classes = engine_classes()
+    found = []
+    for kind in BASED:
+        rows = {gpu: [r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and usual(r)]
+                for gpu in known}  # fmt: skip
+        elsewhere = [r for mine in rows.values() for r in mine]
+        for gpu, base in known.items():
+            own = rows[gpu] if len({r.model for r in rows[gpu]}) >= ENOUGH else []
+            free, first = free_figures(own or elsewhere, base, kind), start(gpu, kind, kind, base)
+            if own:
+                found.append(finished(fitted(own, first, free), own, within(left_out(own, first, free))))
+                continue
+            times = [fitted(mine, start(g, kind, kind, known[g]), free_figures(mine, known[g], kind)) for g, mine in rows.items() if mine]
+            typical = {name: float(np.median([getattr(c, name).value for c in times])) for name in BESIDES[kind]}
+            made = free.applied(first, typical.values())
+            off = [errors(mine, free.applied(start(g, kind, kind, known[g]), typical.values())) for g, mine in rows.items() if mine]
+            found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
+    return found
+
+
+def usual(row: MeasuredRow) -> bool:
+    """Whether a row is of an engine as it is now: not of old versions, which have calibrations of their own."""
+    return row.engine != "vllm-0.4" and rated(row)
+
+
+def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | None, note: str = "") -> Calibration:
     """The record with what it rests on."""
-    fields = made.model_dump(exclude={"sources", "residuals"}, exclude_none=True)
-    models = tuple(sorted({r.model for r in rows}))
-    return Calibration(**{**fields, "n": len(rows), "models": models, "within_95": spread})
+    cited = sorted({r.source for r in rows})
+    if note and not rows:
+        note = f"{note}, from {len(measured_sources())} sources of measurements"
+    return made.model_copy(update={
+        "n": len(rows), "models": tuple(sorted({r.model for r in rows})), "within_95": spread, "source": cited[0] if cited else None,
+        "note": note or (f"fitted to rows of {', '.join(cited)}"),
+    })  # fmt: skip
+
+
+def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> str:
+    """The file: the sources that are named, then a table each; figures to three digits."""
+    sources = {k: v.model_dump(exclude_none=True) for k, v in measured_sources().items() if any(k == c.source for c in found)}
+    tables: dict[str, Any] = {"sources": dict(sorted(sources.items()))}
+    for c in sorted(found, key=lambda c: c.id):
+        based = based_on(c, known)
+        inherited = {"mbu", "mfu", "launch_s"} if based else set()
+        fields = c.model_dump(exclude={"id", "sources", "residuals", "rates"} | inherited, exclude_none=True, exclude_defaults=True)
+        fields |= {k: _short(v) for k, v in fields.items() if isinstance(v, dict)}
+        if based:
+            fields["base"] = known[c.gpu].id
+        fields["models"] = list(c.models)
+        if c.within_95 is not None:
+            fields["within_95"] = _round(c.within_95)
+        own = {} if based else c.rates
+        rates = {k: {f: _round(v["value"]) for f, v in r.model_dump(exclude_none=True).items()} for k, r in own.items()}
+        tables[c.id] = {**fields, "rates": rates} if rates else fields
+    return HEADER + tomli_w.dumps(tables)
+
+
+def based_on(c: Calibration, known: Mapping[str, Calibration]) -> bool:
+    """Whether a calibration adds times to the rates of its device's kernels."""
+    return c.gpu in known and engine_classes()[c.engine] in BASED
+
+
+def _short(figure: Mapping[str, Any]) -> Any:
+    return _round(figure["value"]) if set(figure) <= {"value", "note"} else figure
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+HEADER = """\
+# What engines reach of devices: written by `python docs/derive_engines.py`, not by hand, from the rows of measured/ that are marked fit
+# and from the rates of kernels in kernels.toml. Times in seconds; within_95 in natural logarithms.
+
+"""
+
+
+def main() -> None:
+    """Write the file."""
+    known = kernels()
+    OUT.write_text(written([*derived(), *of_classes(known)], known), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    derived()
+    main()

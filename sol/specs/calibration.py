@@ -102,13 +102,14 @@ class Calibration(HandMade):
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention" or "experts", or for one with its weights in one format, "gemm.q4_k_m", or in one of its
     family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that were
-    not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
+    not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`. `base`: the record of the database that it adds times to, whose rates it has.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
     """
 
     id: str = ""
+    base: str = ""
     gpu: str
     engine: str
     form: Form = "given"
