@@ -1,7 +1,7 @@
 """Derive the rates that kernels reach from published timings: `python docs/derive_kernels.py UNPACKED_WHEEL`.
 
 The wheel is `aiconfigurator-core` 0.12.0 (Apache-2.0; fetch it without dependencies and unpack it). Its
-tables stay outside this repository; what is kept is `hardware_db/calibrations/kernel-rates.toml`, a few
+tables stay outside this repository; what is kept is `hardware_db/kernels/rates.toml`, a few
 constants per device, operator class and number format. Two forms are fitted to the same rows, with
 `stream`, `flops` and `moved` the seconds of `kernel_tables.Rows`:
 
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from kernel_tables import Rows, tables
 
-OUT = Path(__file__).parent.parent / "hardware_db" / "calibrations" / "kernel-rates.toml"
+OUT = Path(__file__).parent.parent / "hardware_db" / "kernels" / "rates.toml"
 FEW = 4  # rows that a rate needs
 TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
