@@ -156,7 +156,7 @@ def estimate(
     """The expected time of one decode or prefill step: the serial floor with what an engine reaches of the device.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
-        step   = max( Σ kernels , layers·host ) + step time
+        step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def estimated(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = answer(q)
     rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
-    where = spent(rows, q.rates, q.storage, calibration, q.model.layers)
+    where = spent(rows, q.rates, q.storage, calibration, q.model.layers, q.step.batch / q.split.dp)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -56,17 +56,34 @@ NOTHING, WHOLE = Figure(value=0.0), Figure(value=1.0)
 
 
 class Rate(Record):
-    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel."""
+    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel.
+
+    `passes`: the operator's activations cross memory so many times after its product, and not beneath it [1].
+    """
 
     mbu: Figure | None = None
     mfu: Figure | None = None
     launch_s: Figure | None = None
+    passes: Figure | None = None
 
     @model_validator(mode="after")
-    def _fractions(self) -> Rate:
+    def _means_something(self) -> Rate:
         _fraction(self.mbu)
         _fraction(self.mfu)
+        if self.passes is not None and self.passes.value < 1:
+            raise ValueError(
+                f"passes: activations cross memory at least once (got {self.passes.value:g}); leave it out to hide them beneath"
+            )
         return self
+
+
+class Reached(NamedTuple):
+    """What operators of one kind reach, in plain numbers: see `Rate`."""
+
+    mbu: float
+    mfu: float
+    launch_s: float
+    passes: float | None
 
 
 class Residual(Record):
@@ -81,13 +98,13 @@ class Calibration(HandMade):
     """What an engine reaches of a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
-    `host_s` of the host per layer [s]; `step_s` fixed per step [s]; `overlap` [0..1] how far operators
+    `host_s` of the host per layer [s]; `step_s` fixed per step, and `sequence_s` per sequence in it [s]; `overlap` [0..1] how far operators
     overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
     with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
     models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    (1.0, 1.0, 0.0)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
     """
 
     id: str = ""
@@ -100,6 +117,7 @@ class Calibration(HandMade):
     launch_s: Figure = NOTHING
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
+    sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=dict)
     within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
@@ -121,8 +139,8 @@ class Calibration(HandMade):
                 raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
         return self
 
-    def at(self, kind: Kind, weights: str) -> tuple[float, float, float]:
-        """(mbu, mfu, launch_s) of a kind of operator with weights (of attention: a cache) in this format.
+    def at(self, kind: Kind, weights: str) -> Reached:
+        """What a kind of operator reaches with weights (of attention: a cache) in this format.
 
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach, the calibration's own.
         """
@@ -133,7 +151,8 @@ class Calibration(HandMade):
             found = next((f for r in known if (f := getattr(r, name)) is not None), getattr(self, name))
             return float(found.value)
 
-        return nearest("mbu"), nearest("mfu"), nearest("launch_s")
+        passes = next((r.passes.value for r in known if r.passes is not None), None)
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
 
     def interval(self) -> tuple[float, float]:
         """Factors on an estimate that hold 19 of 20 models [1]; (0, inf) where that is not known."""
@@ -143,6 +162,6 @@ class Calibration(HandMade):
 
     def __repr__(self) -> str:
         known = f"mbu {self.mbu.value:.3g}, mfu {self.mfu.value:.3g}" + "".join(
-            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s") if (v := getattr(self, name).value)
+            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
