@@ -11,6 +11,8 @@ constants per device, operator class and number format. Two forms are fitted to 
 `passes` is how often the activations cross memory on top of the overlapped work: quantising an input,
 sorting tokens by expert, a prefill's queries and outputs. One framework gives a class's constants, the
 first of vLLM, SGLang and TensorRT-LLM that passes `usual`; the spread over all that pass stands beside.
+The same values stand in `hardware_db/calibrations/kernels.toml` as calibrations of an engine that
+replays graphs and loses nothing between its kernels.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from pathlib import Path
 import numpy as np
 from kernel_tables import Rows, tables
 
-OUT = Path(__file__).parent.parent / "hardware_db" / "kernels" / "rates.toml"
+DATA = Path(__file__).parent.parent / "hardware_db"
+OUT, CALIBRATIONS = DATA / "kernels" / "rates.toml", DATA / "calibrations" / "kernels.toml"
 FEW = 4  # rows that a rate needs
+EXPERT_KERNELS = 4  # that `sol` counts for grouped experts; a table's latency is of all together
+QUANTISING = ("fp8", "fp8-block128", "int8", "nvfp4")  # formats whose matrix multiplications quantise their input first
 TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
 
@@ -34,7 +39,8 @@ HEADER = """\
 #   serial      t = launch_s + max(stream / mbu, flops / serial_mfu) + passes * moved
 # stream: weights or cache read once, moved: 16-bit activations in and out, both at peak bandwidth; flops at the dense peak.
 # low, high: 10th and 90th percentile over the n timed shapes; launch_s: of operators of almost no work, less their reading.
-# spread: least and most over the frameworks that pass; error: median |log(measured / formula)| of either form.
+# spread: least and most over the frameworks that pass; error: median |log(measured / formula)| of either form
+# over the shapes that compute.
 # gemm: more than 128 tokens are charged in tiles of 128. attention: mbu from decode, mfu and passes from causal prefill.
 
 [sources.aic-kernels]
@@ -46,6 +52,11 @@ note = '''Constants derived from its tables; no table is kept here. Excluded: SG
 experts without a gate, expert shapes timed faster than the memory, L40S shapes that fit its cache, weights below three last-level
 caches wherever a bandwidth is meant, matrix multiplications bound by their host (vLLM, fp8 in blocks), frameworks at less than half
 the best bandwidth of a class and format (vLLM, fp8 experts on Hopper).'''
+"""
+CALIBRATIONS_HEADER = """\
+# What kernels alone reach, as calibrations: written by `python docs/derive_kernels.py UNPACKED_WHEEL`, not by hand.
+# The values of `kernels/rates.toml`, where their spread stands; a latency of experts is shared by the four kernels they count.
+
 """
 
 
@@ -87,7 +98,7 @@ def fit(rows: Rows) -> Rates:
     mfu = fraction(rows.flops_s[compute], rows.latency_s[compute] - launch)
     serial_mfu, passes = serial(rows, compute, launch)
     return Rates(
-        launch_s, mbu, mfu, serial_mfu, passes, *errors(rows, read | compute, launch, mbu, mfu.value if mfu else None, serial_mfu, passes)
+        launch_s, mbu, mfu, serial_mfu, passes, *errors(rows, compute, launch, mbu, mfu.value if mfu else None, serial_mfu, passes)
     )
 
 
@@ -124,7 +135,7 @@ def errors(
     serial_mfu: float | None,
     passes: float | None,
 ) -> tuple[float | None, float | None]:
-    """Median |log(measured / formula)| of both forms over the rows that say something."""
+    """Median |log(measured / formula)| of both forms over the rows that compute, or where none does, that read."""
     if mbu is None and mfu is None:
         return None, None
     r, b = rows.where(told), mbu.value if mbu else 1.0
@@ -175,6 +186,33 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, Rates]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def calibration(device: str, operators: dict[tuple[str, str], Rates]) -> str:
+    """The device's rates as a `Calibration`: an engine that replays graphs, and no time but that of its kernels."""
+    plain = {op: r for (op, fmt), r in operators.items() if fmt == "bf16" and op != "mla"}  # what a format of its own falls back to
+    rates = plain | {f"{op}.{fmt}": r for (op, fmt), r in operators.items() if op != "mla"}
+    lines = [f"\n[{device}-kernels]", f'gpu = "{device}"', 'engine = "graph"', 'fusion = "kernel"', 'source = "aic-kernels"']
+    lines += [*overlapped("gemm", plain["gemm"]), 'note = "kernels alone: no engine\'s time per step is in it"']
+    lines += [f"\n[{device}-kernels.rates]", *(f'"{name}" = {{ {", ".join(figures(name, r))} }}' for name, r in rates.items())]
+    return "\n".join(lines) + "\n"
+
+
+def figures(name: str, r: Rates) -> list[str]:
+    """A rate's figures as TOML, in the serial form where that is better by a tenth and something is quantised, sorted or attended."""
+    operator, _, fmt = name.partition(".")
+    if operator == "gemm" and fmt not in QUANTISING:
+        return overlapped(name, r)
+    if r.passes and r.serial_mfu and r.serial_error and r.overlapped_error and r.serial_error < 0.9 * r.overlapped_error and r.passes >= 1:
+        return [*overlapped(name, r)[:-1], f"mfu = {number(r.serial_mfu)}", f"passes = {number(r.passes)}"]
+    return overlapped(name, r)
+
+
+def overlapped(name: str, r: Rates) -> list[str]:
+    """Latency of one kernel, bandwidth, compute, each where it is known."""
+    kernels = EXPERT_KERNELS if name.startswith("experts") else 1
+    found = {"launch_s": r.launch_s and r.launch_s.value / kernels, "mbu": r.mbu and r.mbu.value, "mfu": r.mfu and r.mfu.value}
+    return [f"{key} = {number(value)}" for key, value in found.items() if value]
+
+
 def inline(c: Constant) -> str:
     """The inside of an inline table."""
     return f"value = {number(c.value)}, low = {number(c.low)}, high = {number(c.high)}, n = {c.n}"
@@ -194,7 +232,14 @@ def main(root: Path) -> None:
     kept = {key: usual(key[1], rates) for key, rates in found.items()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(HEADER + "".join(entry(*key, rates) for key, rates in kept.items() if rates), encoding="utf-8")
-    print(f"{OUT.name}: {sum(map(bool, kept.values()))} entries")
+    devices: dict[str, dict[tuple[str, str], Rates]] = {}
+    for (device, operator, fmt), rates in kept.items():
+        if rates:
+            devices.setdefault(device, {})[operator, fmt] = next(iter(rates.values()))
+    source = HEADER[HEADER.index("[sources") :]
+    text = CALIBRATIONS_HEADER + source + "".join(calibration(device, operators) for device, operators in devices.items())
+    CALIBRATIONS.write_text(text, encoding="utf-8")
+    print(f"{OUT.name}: {sum(map(bool, kept.values()))} entries; {CALIBRATIONS.name}: {len(devices)} devices")
 
 
 if __name__ == "__main__":

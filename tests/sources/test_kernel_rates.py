@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_tables import Rows
 
-from sol import floor, load_format, load_gpu
+from sol import estimate, floor, load_format, load_gpu
+from sol.sources.calibrations import read_calibrations
 from sol.sources.tomlfiles import data_root
 
 FILES = sorted((data_root() / "kernels").glob("*.toml"))
@@ -191,3 +192,27 @@ def test_the_usual_framework_is_neither_host_bound_nor_defective() -> None:
     assert list(usual("experts", found)) == ["waits", "good"]  # experts are several kernels and a sort
     text = derive_kernels.entry("h100-sxm", "gemm", "bf16", usual("gemm", found))
     assert tomllib.loads(text)["h100-sxm"]["gemm"]["bf16"]["mbu"]["value"] == pytest.approx(0.8)
+
+
+@pytest.mark.contract
+def test_calibrations_hold_the_same_rates() -> None:
+    """Each figure stands in `kernels/rates.toml`: launches whole, or a quarter where four kernels share one; and estimates take them."""
+    rates = read("rates.toml")
+    found = read_calibrations(data_root() / "calibrations" / "kernels.toml")
+    assert {c.gpu for c in found.values()} == set(rates) - {"sources"}
+    for c in found.values():
+        for name, rate in c.rates.items():
+            operator, _, fmt = name.partition(".")
+            entry = rates[c.gpu][operator][fmt or "bf16"]
+            assert rate.launch_s
+            shared = 4 if operator == "experts" else 1
+            assert rate.launch_s.value * shared == pytest.approx(entry["launch_s"]["value"], rel=5e-3)
+            if rate.mbu:
+                assert rate.mbu.value == entry["mbu"]["value"]
+            if rate.passes:
+                assert (rate.mfu.value, rate.passes.value) == (entry["serial_mfu"], entry["passes"])
+            else:
+                assert rate.mfu.value == entry["mfu"]["value"]
+    h100 = found["h100-sxm-kernels"]
+    bound = floor("qwen2.5-7b", "h100", ctx=2048).latency_s
+    assert bound < estimate("qwen2.5-7b", "h100", ctx=2048, calibration=h100).latency_s < bound / 0.6  # served at 0.6 or better with graphs
