@@ -95,7 +95,7 @@ def formats() -> Table:
     for format_id in format_ids():
         f = load_format(format_id)
         compute = f.compute if f.otherwise is None else f"{f.compute}, else {f.otherwise}"
-        covers = "every tensor" if f.covering("lm_head") else ", ".join(f.covers)
+        covers = "every tensor" if f.covering("lm_head") and f.covering("embedding") else ", ".join(f.covers)
         rows.append((f.id, f.bits_per_weight, compute, f.cache, covers, f.name))
     columns = (
         Column("id", "format", left=True),

@@ -100,7 +100,7 @@ class Calibration(HandMade):
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, and `sequence_s` per sequence in it [s]; `overlap` [0..1] how far operators
     overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
-    with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
+    with its weights in one format (or in all like it), "gemm.q4_k_m" ("gemm.w4a16"). `fusion` says which kernels there are. `within_95`: 19 of 20
     models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
@@ -139,12 +139,13 @@ class Calibration(HandMade):
                 raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
         return self
 
-    def at(self, kind: Kind, weights: str) -> Reached:
-        """What a kind of operator reaches with weights (of attention: a cache) in this format.
+    def at(self, kind: Kind, *formats: str) -> Reached:
+        """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
 
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach, the calibration's own.
         """
-        keys = [f"{kind}.{weights}", kind] + ([f"gemm.{weights}", "gemm"] if kind == "experts" else [])
+        kinds = (kind, "gemm") if kind == "experts" else (kind,)
+        keys = [key for k in kinds for key in (*(f"{k}.{f}" for f in formats), k)]
         known = [self.rates[k] for k in keys if k in self.rates]
 
         def nearest(name: str) -> float:
