@@ -11,8 +11,8 @@ constants per device, operator class and number format. Two forms are fitted to 
 `passes` is how often the activations cross memory on top of the overlapped work: quantising an input,
 sorting tokens by expert, a prefill's queries and outputs. One framework gives a class's constants, the
 first of vLLM, SGLang and TensorRT-LLM that passes `usual`; the spread over all that pass stands beside.
-The same values stand in `hardware_db/calibrations/kernels.toml` as calibrations of an engine that
-replays graphs and loses nothing between its kernels.
+The same values stand in `hardware_db/calibrations/kernels.toml` as calibrations of no engine: kernels
+in a graph, and nothing lost between them.
 """
 
 from __future__ import annotations
@@ -187,10 +187,10 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, Rates]) -> str:
 
 
 def calibration(device: str, operators: dict[tuple[str, str], Rates]) -> str:
-    """The device's rates as a `Calibration`: an engine that replays graphs, and no time but that of its kernels."""
+    """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs."""
     plain = {op: r for (op, fmt), r in operators.items() if fmt == "bf16" and op != "mla"}  # what a format of its own falls back to
     rates = plain | {f"{op}.{fmt}": r for (op, fmt), r in operators.items() if op != "mla"}
-    lines = [f"\n[{device}-kernels]", f'gpu = "{device}"', 'engine = "graph"', 'fusion = "kernel"', 'source = "aic-kernels"']
+    lines = [f"\n[{device}-kernels]", f'gpu = "{device}"', 'engine = "kernels"', 'fusion = "kernel"', 'source = "aic-kernels"']
     lines += [*overlapped("gemm", plain["gemm"]), 'note = "kernels alone: no engine\'s time per step is in it"']
     lines += [f"\n[{device}-kernels.rates]", *(f'"{name}" = {{ {", ".join(figures(name, r))} }}' for name, r in rates.items())]
     return "\n".join(lines) + "\n"

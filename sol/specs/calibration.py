@@ -98,10 +98,11 @@ class Calibration(HandMade):
     """What an engine reaches of a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
-    `host_s` of the host per layer [s]; `step_s` fixed per step, and `sequence_s` per sequence in it [s]; `overlap` [0..1] how far operators
-    overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
-    with its weights in one format (or in all like it), "gemm.q4_k_m" ("gemm.w4a16"). `fusion` says which kernels there are. `within_95`: 19 of 20
-    models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
+    `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
+    "attention" or "experts", or for one with its weights in one format, "gemm.q4_k_m", or in one of its
+    family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that were
+    not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
