@@ -23,18 +23,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tomli_w
 from scipy.optimize import least_squares
 from scipy.stats import t as student
 
-import tomli_w
 from sol import load_format, load_model
 from sol.answers.accuracy import questions
+from sol.answers.question import Question, ask
 from sol.physics.estimate import kind_of, names
 from sol.physics.roofline import price
 from sol.physics.sharding import split_operators
 from sol.sources.calibrations import engine_classes, read_calibrations
 from sol.sources.measured import MeasuredRow, measured_rows, measured_sources
-from sol.specs.calibration import KINDS, Calibration
+from sol.specs.calibration import Calibration
 from sol.specs.step import Array
 
 DATA = Path(__file__).parent.parent / "hardware_db"
@@ -70,16 +71,12 @@ class Load:
 def loads(row: MeasuredRow, fusion: str) -> tuple[Load, ...]:
     """The steps of a row: a request's prefill and its decode steps, at Gauss's nodes of their contexts."""
     found = []
-    for q in questions(row, fusion=fusion):
-        steps = q.ctx.size
-        times = np.ones(1)
-        if steps > NODES:
+    for asked in questions(row, fusion=fusion):
+        q, times = asked, np.ones(asked.ctx.size)
+        if asked.ctx.size > NODES:
             nodes, weights = np.polynomial.legendre.leggauss(NODES)
-            at = q.ctx[0] + (nodes + 1.0) / 2.0 * (q.ctx[-1] - q.ctx[0])
-            times = weights / 2.0 * steps
-            (q,) = questions_at(row, at, fusion)
-        elif steps > 1:
-            times = np.ones(steps)
+            q = question_at(row, asked.ctx[0] + (nodes + 1.0) / 2.0 * (asked.ctx[-1] - asked.ctx[0]), fusion)
+            times = weights / 2.0 * asked.ctx.size
         shape = times.shape
         rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
         priced = [(op, price(op, q.rates)) for op in rows]
@@ -100,12 +97,10 @@ def rated(row: MeasuredRow) -> bool:
     return all(q.rates.peak is not None for q in questions(row))
 
 
-def questions_at(row: MeasuredRow, ctx: Array, fusion: str) -> list[Any]:
+def question_at(row: MeasuredRow, ctx: Array, fusion: str) -> Question:
     """A request's decode steps at these contexts."""
-    from sol.answers.question import ask
-
-    return [ask(row.model, row.gpu, ctx=ctx, batch=row.batch, dtype=row.dtype, kv_dtype=row.kv_dtype, tp=row.tp, pp=row.pp, ep=row.ep,
-                dp=row.dp, fusion=fusion)]  # fmt: skip
+    return ask(row.model, row.gpu, ctx=ctx, batch=row.batch, dtype=row.dtype, kv_dtype=row.kv_dtype, tp=row.tp, pp=row.pp, ep=row.ep,
+               dp=row.dp, fusion=fusion)  # fmt: skip
 
 
 def _keys(op: Any, q: Any) -> tuple[str, ...]:
@@ -270,12 +265,23 @@ def derived() -> list[Calibration]:
     for (gpu, engine), (made, rows, off) in fits.items():
         spread = off if len(off) >= ENOUGH else pooled[engine]
         found.append(finished(made, rows, within(spread) if len(spread) >= FEW_MODELS else None))
-        print(found[-1].id, found[-1].n, found[-1].within_95, np.round(np.median(np.abs(errors(rows, made))),3), [ (k,r.mbu and round(r.mbu.value, 3), r.mfu and round(r.mfu.value, 3)) for k, r in made.rates.items() if k not in (known.get(gpu) or made).rates or gpu not in known], flush=True)
+        print(
+            found[-1].id,
+            found[-1].n,
+            found[-1].within_95,
+            np.round(np.median(np.abs(errors(rows, made))), 3),
+            [
+                (k, r.mbu and round(r.mbu.value, 3), r.mfu and round(r.mfu.value, 3))
+                for k, r in made.rates.items()
+                if k not in (known.get(gpu) or made).rates or gpu not in known
+            ],
+            flush=True,
+        )
     return found
 
 
 def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
-    """Graph and eager engines on every device whose kernels are known: from its own rows, or from the times that the class has elsewhere."""
+    """Graph and eager engines on every device whose kernels are known: from its own rows, or with the class's times elsewhere."""
     classes = engine_classes()
     found = []
     for kind in BASED:

@@ -92,10 +92,12 @@ def spent(
 
 
 def kind_of(op: Operator) -> Kind:
-    """Which rates an operator reaches: its experts', its attention's, or those of matrix products."""
+    """Which rates an operator reaches: its experts', its attention's, those of matrix products, or of norms and the like."""
     if op.name == "experts":
         return "experts"
-    return "attention" if op.role in ("attention", "index") else "gemm"
+    if op.role in ("attention", "index"):
+        return "attention"
+    return "other" if isinstance(op.flops, float) and op.flops == 0.0 else "gemm"
 
 
 @lru_cache(maxsize=256)
