@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from sol.physics.linear import Amount, Operator
 from sol.physics.roofline import Rates, price
 from sol.specs.calibration import Calibration, Kind
+from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
 
 
@@ -38,7 +40,7 @@ class Spent:
     """Where a step's time goes [s]: `latency_s` = serial + slack + launch − overlapped + host + step.
 
     `serial_s` the serial floor of these kernels; `slack_s` rates not reached; `launch_s` kernels' own time;
-    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's own, per step and per sequence in it.
+    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's, of step and sequences.
     """
 
     latency_s: Amount
@@ -66,7 +68,7 @@ def spent(
     for op in rows:
         times = price(op, rates)
         kind = kind_of(op)
-        found = calibration.at(kind, (storage.cache if kind == "attention" else storage.weights).id)
+        found = calibration.at(kind, *names(storage.cache if kind == "attention" else storage.stored(op.role)))
         beneath = times.moved_s if found.passes is None else times.memory_s
         at_memory, at_compute = beneath / found.mbu, times.peak_s / found.mfu
         reached = times.serial_s if op.wire is not None else np.maximum(at_memory, at_compute)
@@ -90,7 +92,22 @@ def spent(
 
 
 def kind_of(op: Operator) -> Kind:
-    """Which rates an operator reaches: its experts', its attention's, or those of matrix products."""
+    """Which rates an operator reaches: its experts', its attention's, those of matrix products, or of norms and the like."""
     if op.name == "experts":
         return "experts"
-    return "attention" if op.role in ("attention", "index") else "gemm"
+    if op.role in ("attention", "index"):
+        return "attention"
+    return "other" if isinstance(op.flops, float) and op.flops == 0.0 else "gemm"
+
+
+@lru_cache(maxsize=256)
+def names(fmt: NumberFormat) -> tuple[str, ...]:
+    """What a calibration may call a format: its id, the id's first word, and the kind of products it makes.
+
+    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.
+    """
+    compute, bits = fmt.compute.partition(",")[0], fmt.bits_per_weight
+    kind = compute
+    if compute in ("16-bit", "bf16", "fp16"):
+        kind = "bf16" if bits > 12 else "w8a16" if bits > 6 else "w4a16"
+    return tuple(dict.fromkeys((fmt.id, fmt.id.partition("-")[0], kind)))

@@ -108,6 +108,8 @@ def _read(path: Path) -> list[MeasuredRow]:
 
 
 def _row(record: dict[str, str], where: str) -> MeasuredRow:
+    if None in record:
+        raise BadFile(f"{where}: more cells than columns; put a text that holds commas in quotes")
     row = MeasuredRow(
         id=_word(record, "id", where),
         model=_word(record, "model", where),
@@ -130,7 +132,7 @@ def _row(record: dict[str, str], where: str) -> MeasuredRow:
         cuda_graphs=cast("Literal['yes', 'no', 'unknown']", _one_of(record, "cuda_graphs", GRAPHS, where)),
         source=_word(record, "source", where),
         printed=_word(record, "printed", where),
-        note=record["note"],
+        note=record["note"] or "",
         split=cast("Literal['fit', 'holdout']", _one_of(record, "split", HALVES, where)),
     )
     lengths = (row.prompt_tokens, row.output_tokens) if row.phase == "request" else (row.ctx,)
@@ -159,7 +161,10 @@ def _needed(record: dict[str, str], key: str, where: str) -> float:
 
 
 def _ways(record: dict[str, str], key: str, where: str) -> int:
-    return int(_number(record, key, where) or 1)
+    ways = _number(record, key, where) or 1.0
+    if not ways.is_integer():
+        raise BadFile(f"{where}: {key}={record[key]!r} is not a whole number")
+    return int(ways)
 
 
 def _number(record: dict[str, str], key: str, where: str) -> float | None:

@@ -19,9 +19,9 @@ Form = Literal["M1", "M2", "M3", "given"]
 """M1: serial/mbu + a fixed time · M2: and a time per kernel · M3: and the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
-Kind = Literal["gemm", "attention", "experts"]
-"""Operators that reach different rates: matrix products, attention and states, grouped products of experts."""
-KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts")
+Kind = Literal["gemm", "attention", "experts", "other"]
+"""Operators that reach different rates: matrix products, attention and states, grouped products of experts, and what multiplies nothing."""
+KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
 
 
 class Figure(Record):
@@ -98,16 +98,19 @@ class Calibration(HandMade):
     """What an engine reaches of a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
-    `host_s` of the host per layer [s]; `step_s` fixed per step, and `sequence_s` per sequence in it [s]; `overlap` [0..1] how far operators
-    overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
-    with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
-    models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
+    `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
+    "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
+    of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
+    were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`. `base`: the
+    record of the database that it adds times to, whose rates it has.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
     """
 
     id: str = ""
+    base: str = ""
     gpu: str
     engine: str
     form: Form = "given"
@@ -139,19 +142,21 @@ class Calibration(HandMade):
                 raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
         return self
 
-    def at(self, kind: Kind, weights: str) -> Reached:
-        """What a kind of operator reaches with weights (of attention: a cache) in this format.
+    def at(self, kind: Kind, *formats: str) -> Reached:
+        """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
 
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach, the calibration's own.
         """
-        keys = [f"{kind}.{weights}", kind] + ([f"gemm.{weights}", "gemm"] if kind == "experts" else [])
+        kinds = (kind, "gemm") if kind == "experts" else (kind,)
+        keys = [key for k in kinds for key in (*(f"{k}.{f}" for f in formats), k)]
         known = [self.rates[k] for k in keys if k in self.rates]
 
         def nearest(name: str) -> float:
             found = next((f for r in known if (f := getattr(r, name)) is not None), getattr(self, name))
             return float(found.value)
 
-        passes = next((r.passes.value for r in known if r.passes is not None), None)
+        of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
+        passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
 
     def interval(self) -> tuple[float, float]:

@@ -116,6 +116,16 @@ def test_ctx_from_lengths_is_the_mean_over_the_span(wrote: Wrote) -> None:
     assert (found[0].prompt_tokens, found[0].output_tokens) == (100.0, 4.0)
 
 
+@pytest.mark.truth
+def test_a_whole_request_is_an_aggregate_and_needs_its_lengths(wrote: Wrote) -> None:
+    head = "model,gpu,phase,measured_s,batch,prompt_tokens,output_tokens\n"
+    found = read_measurements(wrote(head + "qwen2.5-7b,h100,request,2.5,16,128,512\nqwen2.5-7b,h100,request,2.5,16,128,\n"))
+    (request,) = found.aggregates
+    assert (len(found), request.metric, request.measured_s, request.concurrency) == (0, "request", 2.5, 16.0)
+    assert (request.prompt_tokens, request.output_tokens) == (128.0, 512.0)
+    assert "output_tokens not recorded" in found.rejected[0].reason
+
+
 REJECTS = {
     "qwen2.5-7b,h100,decode,nan,1,5": "measured_s='nan' is not a finite number",
     "qwen2.5-7b,h100,decode,inf,1,5": "measured_s='inf' is not a finite number",
