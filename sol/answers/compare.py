@@ -208,13 +208,23 @@ def compared(
         stand_in = "published figures stand in, at their least" if {"launch_s", "host_s"} & {p.name for p in parts} else "nothing stands in"
         notes = (*notes, f"{missing}: {stand_in}")
     named = engine is not None or calibration is not None
-    usual = named and e is not None and e.high_s is not None and f.latency_s <= measured <= e.high_s and f.fits is not False
+    usual = named and e is not None and _usual(e, measured)
     case = Case(f, measured, best, kind, ctx_known)
+    known = e is not None and ctx_known and calibration is None
     return Comparison(
         floor=f, measured_s=measured, optimistic_s=best, granted=granted(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
-        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, e is not None and ctx_known and calibration is None),
+        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, known),
         engine=engine, notes=notes, ctx_known=ctx_known, usual=usual,
     )  # fmt: skip
+
+
+USUAL = 1.25
+"""A time up to so many times an engine's estimate, and inside its interval, is usual for it [1]."""
+
+
+def _usual(e: Estimate, measured_s: float) -> bool:
+    most = float(e.latency_s) * USUAL if e.high_s is None else min(float(e.latency_s) * USUAL, float(e.high_s))
+    return bool(e.floor_s <= measured_s <= most) and e.floor.fits is not False
 
 
 def verdict(floor_s: float, measured_s: float, least_s: float) -> Verdict:

@@ -17,11 +17,11 @@ import numpy as np
 from sol.answers.estimate import Estimate
 from sol.answers.floor import answer
 from sol.answers.result import Floor
-from sol.physics.estimate import Spent, kind_of, spent
+from sol.answers.storage import SIXTEEN
+from sol.physics.estimate import kind_of, spent
 from sol.physics.operators import Operator
 from sol.physics.roofline import price
 from sol.physics.sharding import split_operators
-from sol.specs.calibration import Calibration
 from sol.specs.record import Cite, Source
 from sol.specs.step import Fusion
 from sol.units import show_seconds
@@ -48,6 +48,11 @@ EAGER_LAYER = Cite(
     note="16.97 ms over 28 layers, as quoted in third-party notes: the shortest of its steps that the host sets the pace of",
 )
 """What eager transformers take at least for one layer when the host sets the pace [s]."""
+
+
+CLASSES = {"eager": "an eager engine", "graph": "an engine with captured graphs", "fused": "a fused engine"}
+NARROW = 12.0
+"""Weights of fewer bits than this are unpacked before they are multiplied in 16 [bit]."""
 
 
 class Part(NamedTuple):
@@ -92,8 +97,13 @@ def explained(f: Floor, measured_s: float, e: Estimate | None, kind: str | None)
 
 
 def _rest(e: Estimate, left: float) -> str:
-    than = f"the {show_seconds(e.latency_s, 4)} expected of {e.calibration.engine}"
+    than = f"the {show_seconds(e.latency_s, 4)} expected of {called(e)}"
     return f"slower than {than}" if left > 0.0 else f"faster than {than}"
+
+
+def called(e: Estimate) -> str:
+    """Whose estimate it is, in words."""
+    return CLASSES.get(e.calibration.engine, e.calibration.engine)
 
 
 def _estimated(f: Floor, e: Estimate) -> list[Part]:
@@ -132,19 +142,13 @@ def _not_reached(e: Estimate) -> tuple[float, float, float]:
 
 
 def _dequantisation(e: Estimate, slack: float) -> float:
-    """What the rates of this weight format cost beyond those of 16-bit weights [s]; none where these are not slower."""
-    own = f".{e.question.storage.weights.id}"
-    c = e.calibration
-    if not any(key.endswith(own) for key in c.rates) or e.question.storage.weights is e.question.storage.base:
-        return 0.0
-    sixteen = c.model_copy(update={"rates": {k: r for k, r in c.rates.items() if not k.endswith(own)}})
-    other = replace(e, calibration=sixteen, spent=_spent(e, sixteen))
-    return max(0.0, slack - math.fsum(_not_reached(other)[:2]))
-
-
-def _spent(e: Estimate, c: Calibration) -> Spent:
+    """What narrow weights multiplied in 16 bits cost beyond the rates that 16-bit weights reach [s]; none where they are not slower."""
     q = e.question
-    return spent(_rows(e), q.rates, q.storage, c, q.model.layers, q.step.batch / q.split.dp)
+    if q.storage.weights.bits_per_weight >= NARROW or q.rates.formats["weights"] not in SIXTEEN:
+        return 0.0
+    wide = replace(q.storage, weights=q.storage.base)  # the same bytes, called 16-bit
+    reached = spent(_rows(e), q.rates, wide, e.calibration, q.model.layers, q.step.batch / q.split.dp)
+    return max(0.0, slack - math.fsum(_not_reached(replace(e, spent=reached))[:2]))
 
 
 def _rows(e: Estimate) -> list[Operator]:

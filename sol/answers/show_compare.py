@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.answers.document import document, floor_document
+from sol.answers.gap import called
 from sol.answers.suspects import WEAK, percent, variant
 from sol.tabular import Column, Table, render
 from sol.units import show_count, show_seconds, significant
@@ -50,7 +51,7 @@ def compare_rich(c: Comparison) -> Any:
         body += indented([f"{word}: {s.title}"], "" if i else "bold")
         body += indented([s.evidence, f"→ {s.action}"], by=4)
     if c.usual and c.estimate is not None:
-        body += indented([f"as usual for {c.estimate.calibration.engine} here: what to gain lies in the parts above, or in another engine"])
+        body += indented([f"as usual for {called(c.estimate)} here: what to gain lies in the parts above, or in another engine"])
     elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
         body += indented([NOTHING_FITS[c.fraction > 1.0]])
     if c.usual or c.suspects or c.verdict not in ("at the limit", "healthy"):
@@ -81,7 +82,7 @@ def fractions(c: Comparison) -> list[str]:
     if c.estimate is not None:
         e = c.estimate
         between = "" if e.low_s is None else f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
-        lines.append(f"{e.calibration.engine} is expected to take {show_seconds(e.latency_s, 4)}{between}")
+        lines.append(f"{called(e)} is expected to take {show_seconds(e.latency_s, 4)}{between}")
     if c.fraction > 1.0:
         lines.append(f"the most optimistic, {show_seconds(c.optimistic_s)}, grants: " + " · ".join(c.granted))
     return lines
