@@ -177,7 +177,7 @@ def offload(
     )  # fmt: skip
 
 
-def _on_host(q: Question, asked: Any, excess: Any, weights: float, kv: Any) -> Any:
+def _on_host(q: Question, asked: Any, excess: Any, weights: Any, kv: Any) -> Any:
     """Bytes on the host: what was asked, or what does not fit; never more than weights and cache."""
     if asked is None:
         if excess is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,7 +21,7 @@ from sol.errors import DoesNotFit, InvalidInput, InvalidPlan
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
-from sol.specs.split import Split, experts_of, illegal, tp_divisor
+from sol.specs.split import Split, experts_of, legal, tp_divisor
 from sol.specs.step import Array
 from sol.tabular import Table
 
@@ -122,8 +123,8 @@ def plan(
     batches = given if batch is None else numbers("batch", batch, above=0.0).ravel()
     counts, context = device_counts(devices), number("ctx", ctx, at_least=0.0)
     asked: dict[str, Any] = {"ctx": context, "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
-    floors = _priced(the_model, the_gpu, counts, batches, asked)
-    return _chosen(the_model, the_gpu, objective, floors, batches, limit, price, context, asked)  # type: ignore[arg-type]  # checked above
+    splits, swept = _priced(the_model, the_gpu, counts, batches, asked)
+    return _chosen(the_model, the_gpu, objective, splits, swept, batches, limit, price, context, asked)  # type: ignore[arg-type]  # checked above
 
 
 def device_counts(devices: Any) -> list[int]:
@@ -152,32 +153,28 @@ def _span(part: str) -> Iterable[int]:
 
 def legal_splits(model: Model, devices: int) -> list[Split]:
     """Every legal split of so many devices. Data parallelism is only for models with experts: copies of a dense one are replicas."""
-    divisor, routed = tp_divisor(model), experts_of(model) > 0
+    routed = experts_of(model) > 0
     found = []
-    for tp in (n for n in range(1, devices + 1) if devices % n == 0 and divisor % n == 0):
-        for pp in (n for n in range(1, devices // tp + 1) if devices // tp % n == 0 and n <= model.layers):
+    for tp in _divisors(devices):
+        for pp in _divisors(devices // tp):
             dp = devices // tp // pp
-            if dp > 1 and not routed:
-                continue
-            ways = (n for n in range(1, tp * dp + 1) if tp * dp % n == 0) if routed else (1,)
-            found += [s for ep in ways if illegal(model, s := Split(tp, pp, ep, dp)) is None]
-    return found
+            if dp == 1 or routed:
+                found += [(tp, pp, ep, dp) for ep in (_divisors(tp * dp) if routed else (1,))]
+    return [Split(*ways) for ways, allowed in zip(found, legal(model, Split(*np.array(found).T)), strict=True) if allowed]
 
 
-def _priced(model: Model, gpu: GPU, counts: list[int], batches: Array, asked: dict[str, Any]) -> list[Floor]:
-    """One sweep over the batches for each legal split that the links join."""
-    floors, refused = [], None
-    for n in counts:
-        for split in legal_splits(model, n):
-            try:
-                q = ask(model, gpu, batch=batches, **split._asdict(), **asked)
-            except InvalidPlan as error:  # beyond what the links join
-                refused = error
-                break
-            floors.append(answer(q))
-    if not floors:
-        raise refused or InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
-    return floors
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+def _priced(model: Model, gpu: GPU, counts: list[int], batches: Array, asked: dict[str, Any]) -> tuple[list[Split], Floor]:
+    """Every legal split of every number of devices, and one sweep over them (down) and the batches (across)."""
+    splits = [split for n in counts for split in legal_splits(model, n)]
+    if not splits:
+        raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
+    ways = np.array(splits, dtype=np.int64).T[:, :, None]
+    swept = answer(ask(model, gpu, batch=batches, **Split(*ways)._asdict(), **asked))
+    return splits, swept
 
 
 def _nearest(model: Model) -> str:
@@ -186,24 +183,23 @@ def _nearest(model: Model) -> str:
 
 
 def _chosen(
-    model: Model, gpu: GPU, objective: Objective, floors: list[Floor], batches: Array, limit: float | None, price: float | None,
-    ctx: float, asked: dict[str, Any],
+    model: Model, gpu: GPU, objective: Objective, splits: list[Split], swept: Floor, batches: Array, limit: float | None,
+    price: float | None, ctx: float, asked: dict[str, Any],
 ) -> Plan:  # fmt: skip
-    shape = (len(floors), batches.size)
+    joined = swept.valid.ravel()  # beyond what the links join there is nothing to rate
 
-    def stacked(value: Any) -> Array:
-        return np.array([np.broadcast_to(value(f), batches.shape) for f in floors]).ravel()
+    def flat(value: Any) -> Any:
+        return np.broadcast_to(value, swept.valid.shape).ravel()[joined]
 
-    devices = np.repeat([float(f.devices) for f in floors], batches.size)
-    batch = np.broadcast_to(batches, shape).ravel()
-    latency, least = stacked(lambda f: f.serial_s), stacked(lambda f: f.latency_s)
-    fits = stacked(lambda f: True if f.fits is None else f.fits).astype(bool)
+    devices, batch = flat(swept.devices).astype(float), flat(batches)
+    latency, least = flat(swept.serial_s), flat(swept.latency_s)
+    fits = np.ones(latency.shape, dtype=bool) if swept.fits is None else flat(swept.fits)
     user = 1.0 / latency
     each = batch * user / devices
     cost = None if price is None else price / 3600.0 / each * 1e6
     meets = fits if limit is None else fits & (latency <= limit)
     if not fits.any():
-        needs = min(float(np.min(f.resident_bytes)) for f in floors)
+        needs = float(flat(swept.resident_bytes).min())
         raise DoesNotFit(
             f"no split of up to {devices.max():.0f}×{gpu.id} holds {model.id}: at the least {needs / 1e9:.1f} GB are needed on each, "
             f"{(gpu.memory_bytes or 0) / 1e9:.1f} GB there is; more devices, a narrower dtype or less ctx"
@@ -217,22 +213,21 @@ def _chosen(
     assert score is not None
     order = np.lexsort((devices, np.where(meets, score, np.inf)))
     best = int(order[0])
-    winner = floors[best // batches.size]
+    there = (repeat(split, batches.size) for split in compress(splits, swept.valid.any(axis=1)))
+    of = tuple(chain.from_iterable(there))
+    winner = answer(ask(model, gpu, batch=batch[best].item(), **of[best]._asdict(), **asked))
     return Plan(
-        model=model, gpu=gpu, objective=objective, splits=tuple(f.question.split for f in floors for _ in range(batches.size)),
-        devices=devices, batch=batch, latency_s=latency, floor_s=least, network_s=stacked(lambda f: f.network_s),
+        model=model, gpu=gpu, objective=objective, splits=of,
+        devices=devices, batch=batch, latency_s=latency, floor_s=least, network_s=flat(swept.network_s),
         tokens_per_s_per_user=user, tokens_per_s_per_gpu=each, cost_per_million=cost, fits=fits, best=best,
         front=_front(user, each, meets), fewest=int(devices[fits].min()), ctx=ctx, meets=meets, asked=asked,
-        winner=winner[best % batches.size] if batches.size > 1 else winner, assumptions=winner.assumptions,
+        winner=winner, assumptions=winner.assumptions,
     )  # fmt: skip
 
 
 def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
     """The candidates no other beats both per user and per device, fastest per user first."""
     order = np.lexsort((-each, -user))
-    found, highest = [], -np.inf
-    for i in order:
-        if allowed[i] and each[i] > highest:
-            found.append(int(i))
-            highest = float(each[i])
-    return tuple(found)
+    order = order[allowed[order]]
+    highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))
+    return tuple(order[each[order] > highest[:-1]].tolist())

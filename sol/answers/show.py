@@ -155,6 +155,7 @@ def points(f: Floor) -> Table:
         for name, values in (("batch", q.step.batch), ("ctx", q.ctx), ("cached_tokens", q.cached_tokens), ("new_tokens", q.step.new_tokens))
         if values.size > 1 and not (name == "new_tokens" and q.phase == "prefill")
     ]
+    varying += [(name, np.broadcast_to(n, shape).ravel()) for name, n in q.split._asdict().items() if np.size(n) > 1]
     capacity = q.gpu.memory_bytes
     bounds, fit = f.bound.ravel(), None if f.fits is None else f.fits.ravel()
     latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
