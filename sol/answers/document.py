@@ -85,9 +85,10 @@ def memory_document(m: Memory) -> dict[str, Any]:
     inputs: dict[str, Any] = {"model": m.model.id, "gpu": None if m.gpu is None else m.gpu.id}
     inputs |= {name: _listed(getattr(m, name), m.is_point) for name in ("ctx", "batch", "step_tokens")}
     inputs |= {"dtype": m.storage.weights.id, "kv_dtype": m.storage.cache.id}
-    inputs |= m.split._asdict()
+    inputs |= {name: _listed(n, m.is_point) for name, n in m.split._asdict().items()}
     inputs |= {"engine": None if m.engine is None else m.engine.id, "memory_fraction": m.memory_fraction}
     outputs = {name: _listed(getattr(m, name), m.is_point) for name in MEMORY_OUTPUTS}
+    outputs |= {"valid": m.valid.tolist()} if m.split.is_many else {}
     cites = list(m.model.cites.values())
     fields = ("memory_bytes", "marketed_memory_bytes")
     cites += [m.gpu.cites[f] for f in fields if m.gpu is not None and f in m.gpu.cites][:1]

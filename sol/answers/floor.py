@@ -16,7 +16,7 @@ import numpy as np
 from sol.answers.question import Question, ask
 from sol.answers.result import Floor
 from sol.answers.rows import operator_table
-from sol.answers.splits import where_valid
+from sol.answers.splits import computed, where_valid
 from sol.errors import DoesNotFit, InvalidPlan
 from sol.physics.operators import Operator
 from sol.physics.roofline import Times, sweep, total
@@ -85,23 +85,25 @@ def floor(
 def answer(q: Question) -> Floor:
     """The floor of a resolved question, fitting or not."""
 
+    split = q.split if q.valid is True else computed(q.split, q.valid)
+
     def rows(step: Step, split: Split) -> list[Operator]:
         return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
 
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, q.split)
+    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
     resident = weights + kv + activations
     capacity = q.gpu.memory_bytes
     tokens = q.step.batch * q.step.new_tokens
     even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
     routed = (~(tokens > 1.0) | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
     if q.scalar:
-        one = rows(q.step, q.split)
+        one = rows(q.step, split)
         times = total(one, q.rates)
         table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
         show = _item
     else:
-        times = sweep(q.step, q.split, q.rates, rows)
-        table = lambda: operator_table(rows(q.step, q.split), times, q.rates)  # noqa: E731  # as above, computed again on demand
+        times = sweep(q.step, split, q.rates, rows)
+        table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
     is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all

@@ -15,7 +15,7 @@ import numpy as np
 
 from sol.answers.engine import reserving, resolve_engine
 from sol.answers.question import common_shape, load_model, number, numbers, resolve_gpu
-from sol.answers.splits import ONE, possible, resolve_split, where_valid
+from sol.answers.splits import ONE, computed, possible, resolve_split, where_valid
 from sol.answers.storage import decided, resolve_format, stored_format
 from sol.errors import InvalidInput
 from sol.physics import capacity as capacities
@@ -84,6 +84,7 @@ class Memory:
     kv_wasted_bytes: Any = None
     engine_max_batch: Any = None
     split: Split = ONE
+    valid: Any = True
 
     @property
     def devices(self) -> Any:
@@ -97,7 +98,7 @@ class Memory:
 
     def heading(self) -> str:
         """What was asked, on one line."""
-        several = f"{self.devices}×" if self.devices > 1 else ""
+        several = self.split.times
         where = f"{self.model.id} on {several}{self.gpu.id}" if self.gpu else self.model.id
         where = joined((where, str(self.split))) if several else where
         span = [show_count(v.min()) + ("" if v.min() == v.max() else f"…{show_count(v.max())}") for v in (self.batch, self.ctx)]
@@ -163,8 +164,9 @@ def memory(
     the_engine, fraction = resolve_engine(engine, memory_fraction, the_gpu)
     storage, _, assumptions, _ = decided(the_model, the_gpu or ANYWHERE, _stored(stored_format(the_model, dtype)), kv_dtype)
     c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
-    split, valid = possible(the_model, resolve_split(tp, pp, ep, dp))
-    shape = common_shape(ctx=c, batch=b, **split._asdict())
+    asked = resolve_split(tp, pp, ep, dp)
+    valid = possible(the_model, asked)
+    split, shape = computed(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
     if np.any(split.pp > 1) and the_engine is not None:
         raise InvalidInput(f"pp={pp}: what an engine reserves is told for whole layers; leave engine, or pp, out")
@@ -204,7 +206,8 @@ def memory(
         fits=None if room is None else out(resident <= room), headroom_bytes=None if room is None else out(room - resident),
         max_batch=None if room is None else out(most),
         max_ctx=None if longest is None else out(longest),
-        min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=split,
+        min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
+        valid=valid if scalar else np.broadcast_to(valid, shape),
         assumptions=(*(a for a in assumptions if not a.startswith(("cold cache", "no skipped work"))),
                      f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs",
                      *reserving(the_engine, fraction)), **held,

@@ -115,7 +115,7 @@ class Offload:
 
 def offload(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, routing: str = "expected", host_bytes: Any = None, link: str | Link | None = None,
+    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected", host_bytes: Any = None, link: str | Link | None = None,
 ) -> Offload:  # fmt: skip
     """The time of one decode step with part of the model in host memory.
 

@@ -95,7 +95,7 @@ class Plan:
 def plan(
     model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], ctx: float, objective: str = "latency",
     batch: Any = None, tpot_s: float | None = None, price_per_hour: float | None = None, network: str | None = None,
-    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: str = "expected",
+    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
 ) -> Plan:  # fmt: skip
     """The best split of a decode step over `devices` devices, the Pareto front, and why.
 

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import numpy as np
 
 from sol.answers.routing import resolve_routing, routed, skewed
-from sol.answers.splits import ONE, connected, possible, resolve_split
+from sol.answers.splits import ONE, computed, connected, possible, resolve_split
 from sol.answers.storage import decided
 from sol.errors import InvalidInput
 from sol.physics.roofline import Rates
@@ -64,12 +64,14 @@ def ask(
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 
-    Of many splits, those that cannot be are `valid` nowhere and asked as one device.
+    Of many splits, `valid` says which can be.
 
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`, one line each.
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
-    split, valid = possible(the_model, resolve_split(tp, pp, ep, dp), the_gpu, network)
+    split = resolve_split(tp, pp, ep, dp)
+    valid = possible(the_model, split, the_gpu, network)
+    run = split if valid is True else computed(split, valid)
     the_phase: Phase = _one_of("phase", phase, get_args(Phase))
     skew = number("imbalance", imbalance, at_least=1.0)
     the_routing = resolve_routing(the_model, routing, skew)
@@ -90,11 +92,11 @@ def ask(
         step = Step(b, c - cached, cached, rows or "last")
     step = replace(step, imbalance=skew)
     storage, rates, assumptions, warnings = decided(the_model, the_gpu, dtype, kv_dtype)
-    rates, said = connected(the_gpu, split, network, rates)
-    if the_model.is_moe and np.any(split.dp > 1):
+    rates, said = connected(the_gpu, run, network, rates)
+    if the_model.is_moe and np.any(run.dp > 1):
         said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}, and back in 16 bits")
-    if the_model.is_moe and np.any(split.ep > 1):
-        said = (*said, *skewed(the_model, split, the_routing, skew))
+    if the_model.is_moe and np.any(run.ep > 1):
+        said = (*said, *skewed(the_model, run, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
         all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)) and not split.is_many,

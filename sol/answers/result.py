@@ -156,8 +156,7 @@ class Floor:
 
     def heading(self) -> str:
         """What was asked, on one line."""
-        q = self.question
-        several = "" if np.max(q.split.devices) == 1 else f"{_span(np.asarray(q.split.devices))}×"
+        q, several = self.question, self.question.split.times
         return joined(
             (f"{q.model.id} on {several}{q.gpu.id}", str(q.split) if several else "", q.phase,
              f"batch {_span(q.step.batch)}", f"ctx {_span(q.ctx)}",
@@ -187,7 +186,7 @@ class Floor:
         return floor_html(self)
 
 
-def _span(values: NDArray[Any]) -> str:
+def _span(values: NDArray[np.float64]) -> str:
     low, high = float(values.min()), float(values.max())
     return show_count(low) if low == high else f"{show_count(low)}…{show_count(high)}"
 

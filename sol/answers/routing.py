@@ -25,21 +25,14 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
 
     Raises `InvalidInput`: no such rule, a dense model, a number no step can touch, shares that are none.
     """
-    if isinstance(routing, str):
-        if routing not in RULES:
-            raise InvalidInput(
-                f"routing={routing!r} is not one of {', '.join(get_args(RoutingName))}, a number of distinct experts or a share for each"
-            )
+    if isinstance(routing, str) and routing in RULES:
         return routing  # type: ignore[return-value]  # one of the names: just checked
     if isinstance(routing, Shares):
         return routing
+    given = _numbers(routing)
     moe = _experts(model)
     if moe is None:
         raise InvalidInput(f"routing of {model.id}: it has no experts to choose; leave routing out")
-    try:
-        given = np.array(routing, dtype=np.float64) if not isinstance(routing, bool | bytes | None | dict | set) else np.array([])
-    except (TypeError, ValueError, OverflowError):
-        given = np.array([])
     if given.ndim == 0:
         if not moe.experts_per_token <= given <= moe.experts:
             raise InvalidInput(
@@ -48,6 +41,16 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
             )
         return float(given)
     return _shares(model, moe, given, skew)
+
+
+def _numbers(routing: Any) -> Any:
+    try:
+        if isinstance(routing, str | bytes | bool | None | dict | set):
+            raise TypeError
+        return np.array(routing, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        names = ", ".join(get_args(RoutingName))
+        raise InvalidInput(f"routing={routing!r} is not one of {names}, a number of distinct experts or a share for each expert") from None
 
 
 def _shares(model: Model, moe: MoE, given: Any, skew: float) -> Shares:

@@ -161,9 +161,11 @@ def points(f: Floor) -> Table:
     latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
     intensity, resident = np.asarray(f.intensity).ravel(), f.resident_bytes.ravel()
     shown = min(latency.size, MAX_POINTS)
+    valid = f.valid.ravel()
     rows = tuple(
         (*(float(v[i]) for _, v in varying), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
-         float(resident[i]), None if fit is None else bool(fit[i]))
+         float(resident[i]), None if fit is None else bool(fit[i])) if valid[i] else
+        (*(float(v[i]) for _, v in varying), None, None, None, "no such split", None, None, None)
         for i in range(shown)
     )  # fmt: skip
     more = () if shown == latency.size else (f"… {latency.size - shown:,} more points; every array of the result holds them all",)

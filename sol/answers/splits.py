@@ -37,8 +37,8 @@ def _ways(name: str, value: Any) -> Ways:
     return array.astype(np.int64)
 
 
-def possible(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> tuple[Split, Any]:
-    """The split, if the model can have it; of many, those that it and the links of `gpu` can, one device in place of the rest, and which.
+def possible(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:
+    """True of one split the model can have; of many, which of them it and the links of `gpu` can.
 
     Raises `InvalidPlan`, with the legal values, for one split, or where none of many will do.
     """
@@ -46,7 +46,7 @@ def possible(model: Model, split: Split, gpu: GPU | None = None, network: str | 
         why = None if split == ONE else illegal(model, split)
         if why is not None:
             raise InvalidPlan(why)
-        return split, True
+        return True
     valid = legal(model, split)
     links = _links(gpu, resolve_network(network)) if gpu is not None and np.any(split.devices > 1) else None
     if links is not None:
@@ -56,7 +56,12 @@ def possible(model: Model, split: Split, gpu: GPU | None = None, network: str | 
         why = illegal(model, first)
         assert why is not None or (gpu is not None and links is not None)  # what the model can have, the links do not join
         raise InvalidPlan(why or _too_many(gpu, first, links))  # type: ignore[arg-type]  # just so
-    return (split if np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))), valid
+    return valid
+
+
+def computed(split: Split, valid: Any) -> Split:
+    """The splits to compute: one device in place of those that cannot be."""
+    return split if np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))
 
 
 def where_valid(value: Any, valid: Any) -> Any:
@@ -73,7 +78,7 @@ def connected(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rat
     Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
     """
     beyond = resolve_network(network)
-    most = np.max(split.devices)
+    most = np.max(split.devices) if split.is_many else split.devices
     if most == 1:
         return rates, ()
     links = _links(gpu, beyond)

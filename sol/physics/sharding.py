@@ -60,6 +60,8 @@ def device_step(step: Step, split: Split) -> Step:
 
 def share(batch: Array, ways: Ways) -> Array:
     """Sequences of the fullest of `ways` parts [1]: ⌈B/ways⌉ of a whole number, B/ways of an average, one at least of one or more."""
+    if not isinstance(ways, np.ndarray) and ways == 1:
+        return batch
     even = batch / ways
     dealt: Array = np.where(batch == np.floor(batch), np.ceil(even), np.maximum(even, np.minimum(batch, 1.0)))
     return dealt

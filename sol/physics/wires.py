@@ -37,7 +37,7 @@ def wire_rows(model: Model, split: Split, step: Step, storage: Storage) -> list[
             rows += _expert_rows(model, group.count, moe, split, tokens, storage)
     each, boundaries = tokens * (model.hidden * ACT / split.tp), split.pp - 1
     rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), lambda: f"T·d/tp at {boundaries} boundaries"))
-    return [op for op in rows if np.any(op.layers)]
+    return [op for op in rows if isinstance(op.layers, np.ndarray) or op.layers]
 
 
 def _moe(group: LayerGroup) -> MoE | None:

@@ -39,12 +39,18 @@ class Split(NamedTuple):
     @property
     def is_many(self) -> bool:
         """Whether these are many splits side by side."""
-        return any(isinstance(n, np.ndarray) for n in self)
+        return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is int  # asked at every turn
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape the arrays of many splits broadcast to; () of one."""
         return np.broadcast_shapes(*map(np.shape, self))
+
+    @property
+    def times(self) -> str:
+        """What stands before a device's name: "8×", "1…8×" of many splits, nothing of one device."""
+        low, high = np.min(self.devices), np.max(self.devices)
+        return "" if high == 1 else f"{low}×" if low == high else f"{low}…{high}×"
 
     def __str__(self) -> str:
         spans = ((name, np.min(n), np.max(n)) for name, n in zip(self._fields, self, strict=True))

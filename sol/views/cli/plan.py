@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files
+from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, routing_option
 
 
 @click.command()
@@ -21,7 +21,7 @@ from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files
 @click.option("--network", default=None, help="The link beyond the devices' own (sol links), for instance infiniband-ndr.")
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
-@click.option("--routing", default="expected", show_default=True, help="Distinct experts: min (the bound), expected or max.")
+@routing_option
 @gpu_files
 @as_json
 def plan(model: str, gpu: str, tpot_s: str | None, json_: bool, **asked: Any) -> None:
