@@ -135,6 +135,14 @@ def _priced(op: Operation, size: Array, ranks: Ways, stride: Ways, links: Topolo
     return Sent(least, np.where(np.isfinite(likely), np.maximum(likely, least), least), sent)
 
 
+def joining(gpu: GPU, network: str | LinkType | None, devices: int) -> Topology:
+    """The links between devices. Raises `InvalidPlan` where they join fewer than so many."""
+    links = _links(gpu, resolve_network(network))
+    if devices > links.joins:
+        raise InvalidPlan(_too_many(gpu, Split(dp=devices), links))
+    return links
+
+
 @lru_cache(maxsize=256)
 def _links(gpu: GPU, network: LinkType | None) -> Topology:
     from sol.answers.topology import topology

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sol import DoesNotFit, InvalidInput, InvalidPlan, floor, plan
-from sol.answers.plan import device_counts, legal_splits
+from sol.answers.candidates import device_counts, legal_splits
 from sol.sources.database import built_in_model
 from sol.specs.split import Split
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sol import InvalidInput, InvalidPlan, floor, load_model, memory
-from sol.answers.plan import legal_splits
+from sol.answers.candidates import legal_splits
 from sol.sources.database import built_in_model
 from sol.specs.split import Split, illegal, legal
 from sol.views.cli import main
