@@ -17,7 +17,8 @@ from sol.specs.split import Split, experts_of, legal, tp_divisor
 from sol.specs.step import Array
 
 MOST_DEVICES = 4096
-BATCHES: Array = np.unique(np.round(np.geomspace(1, 4096, 64)))
+MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
+"""Sequences of one copy and one stage that are tried where no batch is given: 64 numbers from 1 to 4,096."""
 
 
 def latency_limits(ttft_s: float | None, tpot_s: float | None) -> dict[str, float | None]:
@@ -67,18 +68,21 @@ def _divisors(n: int) -> list[int]:
     return [k for k in range(1, n + 1) if n % k == 0]
 
 
-def priced(model: Model, gpu: GPU, counts: Iterable[int], *, batch: Array, **asked: Any) -> tuple[list[Split], Floor]:
+def priced(
+    model: Model, gpu: GPU, counts: Iterable[int], *, batch: Array | None = None, micro: Array = MICRO, **asked: Any
+) -> tuple[list[Split], Floor]:
     """Every legal split of every number of devices, and one sweep over them (down) and the batches (across).
 
+    Without a `batch`, `micro` sequences for each copy and each stage of a split, so that none waits for another.
     Raises `InvalidPlan` where none is legal.
     """
     counts = list(counts)
     splits = [split for n in counts for split in legal_splits(model, n)]
     if not splits:
         raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
-    ways = np.array(splits, dtype=np.int64).T[:, :, None]
-    swept = answer(ask(model, gpu, batch=batch, **Split(*ways)._asdict(), **asked))
-    return splits, swept
+    ways = Split(*np.array(splits, dtype=np.int64).T[:, :, None])
+    sequences = micro * (ways.pp * ways.dp) if batch is None else batch
+    return splits, answer(ask(model, gpu, batch=sequences, **ways._asdict(), **asked))
 
 
 def _nearest(model: Model) -> str:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sol.answers.candidates import BATCHES
 from sol.answers.result import Floor
 from sol.physics import pools as physics
 from sol.physics.linear import Wire
@@ -15,6 +14,7 @@ from sol.specs.split import Split
 from sol.specs.step import Array
 
 PROMPTS: Array = 2.0 ** np.arange(8.0)
+"""Prompts of one copy and one stage of a prefill pass that are tried."""
 SAME = 1.0 + 1e-9
 """Rates closer than this are one rate: the fewest devices, then the earliest first token, decide."""
 
@@ -90,6 +90,7 @@ class Search:
     ) -> None:
         self.splits, self.prefills, self.decodes, self.kv_bytes, self.output = splits, prefills, decodes, kv_bytes, output_tokens
         self.first_limit, self.token_limit = (np.inf if v is None else v for v in (limits["ttft_s"], limits["tpot_s"]))
+        self.prompts, self.batch = (f.question.step.batch for f in (prefills, decodes))
         self.can = [f.valid if f.fits is None else f.valid & f.fits for f in (prefills, decodes)]
         self.sizes = np.array([s.devices for s in splits])
         self.alike: dict[tuple[int, int], list[int]] = {}
@@ -103,8 +104,8 @@ class Search:
         assert send is not None  # several devices have links
         least, likely = (np.broadcast_to(v, ways.shape) for v in send(Wire("send", self.kv_bytes / ways, 2, stride))[:2])
         busy = least[np.minimum(self.sizes, total) - 1][:, None]  # of a replica's links, for each of its requests
-        first = self._groups(0, physics.prefill_rate(PROMPTS, self.prefills.serial_s, busy), self.first_limit, total)
-        then = self._groups(1, physics.decode_rate(BATCHES, self.decodes.serial_s, busy, self.output), self.token_limit, total)
+        first = self._groups(0, physics.prefill_rate(self.prompts, self.prefills.serial_s, busy), self.first_limit, total)
+        then = self._groups(1, physics.decode_rate(self.batch, self.decodes.serial_s, busy, self.output), self.token_limit, total)
         if not first:
             return None
         size, holders, took, rate = (np.concatenate(v) for v in zip(*(_columns(g) for g in first), strict=True))
@@ -135,13 +136,13 @@ class Search:
         prefill_s, step_s = float(self.prefills.serial_s[i, p]), float(self.decodes.serial_s[j, b])
         busy = [float(least[self.splits[k].devices - 1]) for k in (i, j)]
         rates = [
-            float(physics.prefill_rate(PROMPTS[p], np.array(prefill_s), np.array(busy[0]))),
-            float(physics.decode_rate(BATCHES[b], np.array(step_s), np.array(busy[1]), self.output)),
+            float(physics.prefill_rate(self.prompts[i, p], np.array(prefill_s), np.array(busy[0]))),
+            float(physics.decode_rate(self.batch[j, b], np.array(step_s), np.array(busy[1]), self.output)),
         ]
         took = physics.first_token(self.prefills.latency_s[i, p], np.array(prefill_s), least[ways - 1], np.array(wait), np.array(step_s))
         return Division(
-            devices=total, prefill=Pool(self.splits[i], int(replicas), float(PROMPTS[p]), prefill_s, replicas * rates[0]),
-            decode=Pool(self.splits[j], int(others), float(BATCHES[b]), step_s, others * rates[1]), requests_per_s=key[0],
+            devices=total, prefill=Pool(self.splits[i], int(replicas), float(self.prompts[i, p]), prefill_s, replicas * rates[0]),
+            decode=Pool(self.splits[j], int(others), float(self.batch[j, b]), step_s, others * rates[1]), requests_per_s=key[0],
             ttft_floor_s=float(took.floor_s), ttft_s=float(took.serial_s), tpot_s=step_s, transfer_s=wait, undivided=self.undivided(total),
         )  # fmt: skip
 
@@ -165,7 +166,7 @@ class Search:
 
     def undivided(self, total: int) -> Undivided | None:
         """The replicas that do both and serve most; None where none fit, or keep the limits."""
-        prompts, batch = PROMPTS[:, None], BATCHES
+        prompts, batch = self.prompts[:, :, None], self.batch[:, None, :]
         prefill_s, step_s = self.prefills.serial_s[:, :, None], self.decodes.serial_s[:, None, :]
         able = self.can[0][:, :, None] & self.can[1][:, None, :] & (self.sizes <= total)[:, None, None] & (prompts <= batch)
         tpot = physics.undivided_tpot(batch, step_s, prompts, prefill_s, self.output)
@@ -177,9 +178,9 @@ class Search:
         used = replicas * self.sizes[:, None, None] + 0.0 * one
         i, p, b = np.unravel_index(_foremost(np.where(able, replicas * one, 0.0), used, prefill_s + 0.0 * one), one.shape)
         pool = Pool(
-            self.splits[i], int(replicas[i, 0, 0]), float(batch[b]), float(step_s[i, 0, b]), float(replicas[i, 0, 0] * one[i, p, b])
+            self.splits[i], int(replicas[i, 0, 0]), float(batch[i, 0, b]), float(step_s[i, 0, b]), float(replicas[i, 0, 0] * one[i, p, b])
         )
-        return Undivided(pool, float(PROMPTS[p]), float(prefill_s[i, p, 0]), float(tpot[i, p, b]))
+        return Undivided(pool, float(prompts[i, p, 0]), float(prefill_s[i, p, 0]), float(tpot[i, p, b]))
 
     def refusal(self, total: int) -> str:
         """Why no two pools of up to `total` devices will do."""

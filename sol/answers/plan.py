@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sol.answers.candidates import BATCHES, device_counts, latency_limits, priced
+from sol.answers.candidates import device_counts, latency_limits, priced
 from sol.answers.floor import answer
 from sol.answers.question import ask, load_model, number, numbers, resolve_gpu
 from sol.answers.result import Floor
@@ -109,7 +109,8 @@ def plan(
     devices : how many there are: a number, a list, or a range as text, "1-16" [1].
     ctx : tokens in the cache of every sequence [token].
     objective : "latency" or "ttft" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
-    batch : batches of the replica to try [1]; by default 64 from 1 to 4,096, for latency and ttft the smallest alone.
+    batch : batches of the replica to try [1]; by default 64 of each split, from 1 to 4,096 sequences for each of its copies and
+        stages, for latency and ttft the smallest alone.
     prompt_tokens : of one prompt that is prefilled alone [token]; by default `ctx`.
     ttft_s, tpot_s : the longest prefill of that prompt, and the longest step, that are acceptable [s].
     price_per_hour : of one device; required for "cost".
@@ -124,8 +125,8 @@ def plan(
     if objective == "cost" and price is None:
         raise InvalidInput("objective='cost' needs price_per_hour, the price of one device")
     limits = latency_limits(ttft_s, tpot_s)
-    given = np.array([1.0]) if objective in AT_ONE else BATCHES
-    batches = given if batch is None else numbers("batch", batch, above=0.0).ravel()
+    alone = np.array([1.0]) if objective in AT_ONE else None
+    batches = alone if batch is None else numbers("batch", batch, above=0.0).ravel()
     counts, context = device_counts(devices), number("ctx", ctx, at_least=0.0)
     asked: dict[str, Any] = {"ctx": context, "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
     swept = priced(the_model, the_gpu, counts, batch=batches, **asked)
@@ -133,11 +134,11 @@ def plan(
     if objective == "ttft" or ttft_s is not None or prompt_tokens is not None:
         prompt = number("prompt_tokens", context if prompt_tokens is None else prompt_tokens, above=0.0)
         _, first = priced(the_model, the_gpu, counts, batch=np.array([1.0]), phase="prefill", **asked | {"ctx": prompt})
-    return _chosen(the_model, the_gpu, objective, swept, first, batches, limits, price, asked)  # type: ignore[arg-type]  # checked above
+    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)  # type: ignore[arg-type]  # checked above
 
 
 def _chosen(
-    model: Model, gpu: GPU, objective: Objective, swept: tuple[list[Split], Floor], first: Floor | None, batches: Array,
+    model: Model, gpu: GPU, objective: Objective, swept: tuple[list[Split], Floor], first: Floor | None,
     limits: dict[str, float | None], price: float | None, asked: dict[str, Any],
 ) -> Plan:  # fmt: skip
     splits, steps = swept
@@ -146,7 +147,7 @@ def _chosen(
     def flat(value: Any) -> Any:
         return np.broadcast_to(value, steps.valid.shape).ravel()[joined]
 
-    devices, batch = flat(steps.devices).astype(float), flat(batches)
+    devices, batch = flat(steps.devices).astype(float), flat(steps.question.step.batch)
     latency, ttft = flat(steps.serial_s), None if first is None else flat(first.serial_s)
     fits = np.ones(latency.shape, dtype=bool) if steps.fits is None else flat(steps.fits)
     if first is not None and first.fits is not None:
@@ -167,7 +168,7 @@ def _chosen(
     assert score is not None
     order = np.lexsort((latency, devices, np.where(meets, score, np.inf)))
     best = int(order[0])
-    there = (repeat(split, batches.size) for split in compress(splits, steps.valid.any(axis=1)))
+    there = (repeat(split, steps.valid.shape[1]) for split in compress(splits, steps.valid.any(axis=1)))
     of = tuple(chain.from_iterable(there))
     winner = answer(ask(model, gpu, batch=batch[best].item(), **of[best]._asdict(), **asked))
     return Plan(

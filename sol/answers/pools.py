@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sol.answers.candidates import BATCHES, device_counts, latency_limits, priced
+from sol.answers.candidates import device_counts, latency_limits, priced
 from sol.answers.dividing import PROMPTS, Division, Search
 from sol.answers.floor import answer
 from sol.answers.question import ask, load_model, number, resolve_gpu
@@ -123,8 +123,8 @@ def pools(
     links = joining(the_gpu, network, max(counts[0], 2))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
-    splits, prefills = priced(the_model, the_gpu, sizes, batch=PROMPTS, phase="prefill", ctx=prompt, **asked)
-    _, decodes = priced(the_model, the_gpu, sizes, batch=BATCHES, ctx=prompt + (output - 2.0) / 2.0, **asked)
+    splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)
+    _, decodes = priced(the_model, the_gpu, sizes, ctx=prompt + (output - 2.0) / 2.0, **asked)
     kv_bytes = physics.request_kv_bytes(the_model, np.array([prompt]), decodes.question.storage)
     search = Search(splits, prefills, decodes, kv_bytes, output, limits)
     found = {n: search.best(n, physics.apart(n, links)) for n in reached}

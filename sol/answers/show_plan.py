@@ -22,6 +22,9 @@ MEANING = {
 }
 
 
+MOST_ROWS = 20
+
+
 def best_by_devices(p: Plan) -> list[int]:
     """The best candidate of each number of devices that has one that fits and is fast enough."""
     found = []
@@ -53,12 +56,16 @@ def plan_table(p: Plan) -> Table:
         *([Column("cost_per_million", "per M tok", lambda v: f"{v:.3g}")] if p.cost_per_million is not None else []),
         Column("best", "", lambda v: "best" if v else "", left=True),
     ]
-    rows = [tuple(row.values()) for row in candidates(p, best_by_devices(p))]
+    found = best_by_devices(p)
+    shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
+    rows = [tuple(row.values()) for row in candidates(p, shown)]
     unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
     footer = [p.why(), f"the fewest that hold it: {p.fewest}"]
+    if len(found) > MOST_ROWS:
+        footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:
         why = "does not fit, or is too slow" if p.meets is not p.fits else "does not fit"
-        footer.append(f"{', '.join(f'{n:g}' for n in unfit)} devices: {why}")
+        footer.append(f"{', '.join(f'{n:g}' for n in unfit)} device{'s' * (unfit != [1.0])}: {why}")
     footer += [f"front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
     title = joined(
         (
@@ -91,7 +98,7 @@ def _front_line(p: Plan) -> str:
     said = [
         f"{significant(p.tokens_per_s_per_user[i])} a user at {significant(p.tokens_per_s_per_gpu[i])} a GPU ({p.splits[i]})" for i in ends
     ]
-    return f"{len(p.front)} points, from {said[0]} to {said[1]}"
+    return f"{len(p.front)} points, from {said[0]} to {said[1]}" if len(p.front) > 1 else f"one point, {said[0]}"
 
 
 def reasons(p: Plan) -> str:

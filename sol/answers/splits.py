@@ -80,7 +80,7 @@ def connected(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rat
     beyond = resolve_network(network)
     most = np.max(split.devices) if split.is_many else split.devices
     if most == 1:
-        return rates, ()
+        return (replace(rates, network=lambda wire: Sent(0.0, 0.0, 0.0)) if split.is_many else rates), ()
     links = _links(gpu, beyond)
     if most > links.joins:
         raise InvalidPlan(_too_many(gpu, split, links))

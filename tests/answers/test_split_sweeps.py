@@ -114,3 +114,15 @@ def test_lists_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = json.loads(capsys.readouterr().out)["outputs"]
     assert outputs["valid"] == [True, False, True]
     assert outputs["weight_bytes"][1] is None
+
+
+@pytest.mark.law
+def test_one_device_as_an_array_sends_nothing() -> None:
+    """Also on a device without links, and where a block of a long sweep is all single devices."""
+    for gpu in ("h100", "orin-nano"):
+        swept = floor("qwen2.5-7b", gpu, ctx=128, tp=[1, 1])
+        assert swept.serial_s.tolist() == [floor("qwen2.5-7b", gpu, ctx=[128.0]).serial_s[0]] * 2
+        assert not swept.wire_bytes.any()
+    mixed = floor("llama-3.1-8b", "h100", ctx=128, tp=np.repeat([1, 2], 20000))
+    assert mixed.network_s[[0, 19999]].tolist() == [0.0, 0.0]
+    assert mixed.network_s[-1] == floor("llama-3.1-8b", "h100", ctx=128, tp=2).network_s
