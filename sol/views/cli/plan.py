@@ -16,9 +16,9 @@ from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, rou
 @click.option("--devices", required=True, help="How many there are: 8, 1,2,4 or 1-16.")
 @click.option("--ctx", type=COUNT, default=None, help="Tokens in the cache of every sequence; 128k = 131,072.")
 @click.option("--objective", default=None, help="latency (the default), ttft, tokens_per_s_per_user, tokens_per_s_per_gpu or cost.")
-@click.option("--batch", type=COUNT, default=None, help="Batches of the replica to try; by default 64 from 1 to 4,096 (latency: 1).")
+@click.option("--batch", type=COUNT, default=None, help="Batches of the replica to try; by default 64 of each split (latency, ttft: 1).")
 @click.option("--pools", is_flag=True, help="Prefill and decode on devices of their own, against the best undivided ones.")
-@click.option("--prompt-tokens", type=COUNT, default=None, help="Tokens of one prompt; by default --ctx.")
+@click.option("--prompt-tokens", type=COUNT, default=None, help="Tokens of one prompt; by default, without --pools, --ctx.")
 @click.option("--output-tokens", type=COUNT, default=None, help="Tokens of one answer, for --pools.")
 @click.option("--ttft", "ttft_s", default=None, help="The longest acceptable prefill, for instance 500ms.")
 @click.option("--tpot", "tpot_s", default=None, help="The longest acceptable step, for instance 20ms.")
@@ -37,8 +37,8 @@ def plan(model: str, gpu: str, ttft_s: str | None, tpot_s: str | None, pools: bo
       sol plan llama-3.1-70b h100 --devices 1-16 --ctx 2k --network infiniband-ndr
       sol plan deepseek-v3 h200 --devices 8,16 --ctx 4k --network ndr \\
           --objective tokens_per_s_per_gpu --tpot 50ms
-      sol plan llama-3.1-70b h100 --devices 8,16 --pools --prompt-tokens 2k --output-tokens 256 \\
-          --ttft 1s --tpot 30ms --network infiniband-ndr
+      sol plan llama-3.1-70b h100 --devices 8,16 --network ndr --pools \\
+          --prompt-tokens 2k --output-tokens 256 --ttft 1s --tpot 30ms
     """
     from sol.units import parse_seconds
 
