@@ -166,8 +166,8 @@ def _chosen(
         "latency": latency, "ttft": ttft, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost,
     }[objective]  # fmt: skip
     assert score is not None
-    order = np.lexsort((latency, devices, np.where(meets, score, np.inf)))
-    best = int(order[0])
+    ties = np.flatnonzero(meets & (score == score[meets].min()))
+    best = int(ties[np.lexsort((latency[ties], devices[ties]))[0]])
     there = (repeat(split, steps.valid.shape[1]) for split in compress(splits, steps.valid.any(axis=1)))
     of = tuple(chain.from_iterable(there))
     winner = answer(ask(model, gpu, batch=batch[best].item(), **of[best]._asdict(), **asked))
@@ -197,7 +197,7 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
 
 def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
     """The candidates no other beats both per user and per device, fastest per user first."""
-    order = np.lexsort((-each, -user))
-    order = order[allowed[order]]
+    there = np.flatnonzero(allowed)
+    order = there[np.lexsort((-each[there], -user[there]))]
     highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))
     return tuple(order[each[order] > highest[:-1]].tolist())
