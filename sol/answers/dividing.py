@@ -82,6 +82,21 @@ class _Group(NamedTuple):
     cells: Any
 
 
+class _Pair(NamedTuple):
+    """Two groups and so many replicas of either; `rank` is what they serve together [1/s], how few devices, and how soon."""
+
+    rank: tuple[float, float, float]
+    replicas: tuple[float, float]
+    wait_s: float
+    first: _Group
+    then: _Group
+
+    def beats(self, other: _Pair) -> bool:
+        """Whether this one serves more; or as much, with fewer devices or sooner."""
+        mine, theirs = self.rank[0], other.rank[0]
+        return mine > theirs * SAME or (mine * SAME >= theirs and self.rank[1:] > other.rank[1:])
+
+
 class Search:
     """The priced splits of both phases (splits down, prompts or batches across), and the best of any number of devices among them."""
 
@@ -109,8 +124,8 @@ class Search:
         if not first:
             return None
         size, holders, took, rate = (np.concatenate(v) for v in zip(*(_columns(g) for g in first), strict=True))
-        cells = np.concatenate([g.cells for g in first])
-        found: tuple[tuple[float, int, float], Any, Any, Any] | None = None
+        of = np.repeat(np.arange(len(first)), [g.times.size for g in first])
+        found: _Pair | None = None
         for group in then:
             wait = likely[np.minimum(holders, group.holders).astype(int) - 1]
             at = np.searchsorted(group.times, self.first_limit - took - wait, side="right") - 1
@@ -119,31 +134,32 @@ class Search:
                 continue
             step, each = group.times[at[able]], group.rates[at[able]]
             shared = physics.matched(total, size[able], rate[able], np.array([group.devices]), each)
-            used = shared.prefill * size[able] + shared.decode * group.devices
-            ttft = took[able] + wait[able] + step
+            used, ttft = shared.prefill * size[able] + shared.decode * group.devices, took[able] + wait[able] + step
             i = _foremost(shared.rate, used, ttft)
-            key = (float(shared.rate[i]), int(used[i]), float(ttft[i]))
-            if found is None or _beats(key, found[0]):
-                found = key, cells[able[i]], group.cells[at[able[i]]], (shared.prefill[i], shared.decode[i], wait[able[i]])
-        if found is None:
-            return None
-        return self._division(total, *found, least)
+            rank = float(shared.rate[i]), -float(used[i]), -float(ttft[i])
+            pair = _Pair(rank, (float(shared.prefill[i]), float(shared.decode[i])), float(wait[able[i]]), first[of[able[i]]], group)
+            if found is None or pair.beats(found):
+                found = pair
+        return None if found is None else self._division(total, found, least)
 
-    def _division(self, total: int, key: Any, first: Any, then: Any, shared: Any, least: Array) -> Division:
-        (i, p), (j, b) = first, then
-        replicas, others, wait = (float(v) for v in shared)
-        ways = min(physics.holders(self.splits[i]), physics.holders(self.splits[j]))
-        prefill_s, step_s = float(self.prefills.serial_s[i, p]), float(self.decodes.serial_s[j, b])
-        busy = [float(least[self.splits[k].devices - 1]) for k in (i, j)]
-        rates = [
-            float(physics.prefill_rate(self.prompts[i, p], np.array(prefill_s), np.array(busy[0]))),
-            float(physics.decode_rate(self.batch[j, b], np.array(step_s), np.array(busy[1]), self.output)),
-        ]
-        took = physics.first_token(self.prefills.latency_s[i, p], np.array(prefill_s), least[ways - 1], np.array(wait), np.array(step_s))
+    def _division(self, total: int, pair: _Pair, least: Array) -> Division:
+        """These pools, each at its shortest pass that still serves as much."""
+        chosen, cells = [], []
+        for group, replicas, batch in zip((pair.first, pair.then), pair.replicas, (self.prompts, self.batch), strict=True):
+            k = int(np.argmax(replicas * group.rates * SAME >= pair.rank[0]))
+            i, j = group.cells[k]
+            pool = Pool(self.splits[i], int(replicas), float(batch[i, j]), float(group.times[k]), replicas * float(group.rates[k]))
+            chosen.append(pool)
+            cells.append((i, j))
+        prefill, decode = chosen
+        ways = min(pair.first.holders, pair.then.holders)
+        took = physics.first_token(
+            self.prefills.latency_s[cells[0]], np.array(prefill.step_s), least[ways - 1], np.array(pair.wait_s), np.array(decode.step_s)
+        )
         return Division(
-            devices=total, prefill=Pool(self.splits[i], int(replicas), float(self.prompts[i, p]), prefill_s, replicas * rates[0]),
-            decode=Pool(self.splits[j], int(others), float(self.batch[j, b]), step_s, others * rates[1]), requests_per_s=key[0],
-            ttft_floor_s=float(took.floor_s), ttft_s=float(took.serial_s), tpot_s=step_s, transfer_s=wait, undivided=self.undivided(total),
+            devices=total, prefill=prefill, decode=decode, requests_per_s=min(prefill.requests_per_s, decode.requests_per_s),
+            ttft_floor_s=float(took.floor_s), ttft_s=float(took.serial_s), tpot_s=decode.step_s, transfer_s=pair.wait_s,
+            undivided=self.undivided(total),
         )  # fmt: skip
 
     def _groups(self, phase: int, rates: Array, limit: float, total: int) -> list[_Group]:
@@ -206,7 +222,3 @@ def _foremost(rate: Array, used: Array, ttft: Array) -> int:
     """The cell of the highest rate; of those as high, the one of the fewest devices, then of the earliest first token."""
     top = np.flatnonzero(rate.ravel() * SAME >= rate.max())
     return int(top[np.lexsort((ttft.ravel()[top], used.ravel()[top]))[0]])
-
-
-def _beats(one: tuple[float, int, float], other: tuple[float, int, float]) -> bool:
-    return one[0] > other[0] * SAME or (one[0] * SAME >= other[0] and one[1:] < other[1:])
