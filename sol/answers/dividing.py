@@ -17,6 +17,8 @@ PROMPTS: Array = 2.0 ** np.arange(8.0)
 """Prompts of one copy and one stage of a prefill pass that are tried."""
 SAME = 1.0 + 1e-9
 """Rates closer than this are one rate: the fewest devices, then the earliest first token, decide."""
+NEAR = 1.01
+"""A shorter pass is worth so much of the rate: nobody waits for 128 prompts to gain a thousandth."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,10 @@ class Search:
         return None if found is None else self._division(total, found, least)
 
     def _division(self, total: int, pair: _Pair, least: Array) -> Division:
-        """These pools, each at its shortest pass that still serves as much."""
+        """These pools, each at its shortest pass that still serves nearly as much."""
         chosen, cells = [], []
         for group, replicas, batch in zip((pair.first, pair.then), pair.replicas, (self.prompts, self.batch), strict=True):
-            k = int(np.argmax(replicas * group.rates * SAME >= pair.rank[0]))
+            k = int(np.argmax(replicas * group.rates * NEAR >= pair.rank[0]))
             i, j = group.cells[k]
             pool = Pool(self.splits[i], int(replicas), float(batch[i, j]), float(group.times[k]), replicas * float(group.rates[k]))
             chosen.append(pool)
@@ -192,7 +194,7 @@ class Search:
         replicas = np.floor(total / self.sizes)[:, None, None]
         one = physics.undivided_rate(batch, step_s, prompts, prefill_s, self.output)
         used = replicas * self.sizes[:, None, None] + 0.0 * one
-        i, p, b = np.unravel_index(_foremost(np.where(able, replicas * one, 0.0), used, prefill_s + 0.0 * one), one.shape)
+        i, p, b = np.unravel_index(_foremost(np.where(able, replicas * one, 0.0), used, prefill_s + 0.0 * one, NEAR), one.shape)
         pool = Pool(
             self.splits[i], int(replicas[i, 0, 0]), float(batch[i, 0, b]), float(step_s[i, 0, b]), float(replicas[i, 0, 0] * one[i, p, b])
         )
@@ -218,7 +220,7 @@ def _columns(group: _Group) -> tuple[Array, Array, Array, Array]:
     return np.full(group.times.shape, float(group.devices)), np.full(group.times.shape, float(group.holders)), group.times, group.rates
 
 
-def _foremost(rate: Array, used: Array, ttft: Array) -> int:
-    """The cell of the highest rate; of those as high, the one of the fewest devices, then of the earliest first token."""
-    top = np.flatnonzero(rate.ravel() * SAME >= rate.max())
+def _foremost(rate: Array, used: Array, ttft: Array, alike: float = SAME) -> int:
+    """The cell of the highest rate; of those `alike`, the one of the fewest devices, then of the earliest first token."""
+    top = np.flatnonzero(rate.ravel() * alike >= rate.max())
     return int(top[np.lexsort((ttft.ravel()[top], used.ravel()[top]))[0]])

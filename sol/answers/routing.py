@@ -27,12 +27,14 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
     """
     if isinstance(routing, str) and routing in RULES:
         return routing  # type: ignore[return-value]  # one of the names: just checked
-    if isinstance(routing, Shares):
-        return routing
     given = _numbers(routing)
     moe = _experts(model)
     if moe is None:
         raise InvalidInput(f"routing of {model.id}: it has no experts to choose; leave routing out")
+    if len({(b.experts, b.experts_per_token) for g in model.groups for b in g.blocks if isinstance(b, MoE)}) > 1:
+        raise InvalidInput(
+            f"routing of {model.id}: its layers differ in their experts, and one measurement says nothing of all; give a rule"
+        )
     if given.ndim == 0:
         if not moe.experts_per_token <= given <= moe.experts:
             raise InvalidInput(

@@ -64,7 +64,7 @@ def reasons(p: Pools) -> str:
     d = p.divisions[p.best]
     idle = d.devices - d.prefill.devices - d.decode.devices
     parts = [
-        f"best: {_pool(d.prefill, 'prompts', 'a pass', d)} prefill, {_pool(d.decode, 'sequences', 'a step', d)} decode: "
+        f"best: {_pool(d.prefill, 'prompt', 'a pass', d)} prefill, {_pool(d.decode, 'sequence', 'a step', d)} decode: "
         f"{significant(d.requests_per_s)} requests/s" + (f", {idle} device{'s' * (idle > 1)} idle" if idle else ""),
         f"a prompt's cache, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}, so the first token "
         f"comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)})",
@@ -76,7 +76,7 @@ def reasons(p: Pools) -> str:
 def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
     several = f"{pool.replicas} replicas of {pool.split}" if pool.replicas > 1 else f"{pool.split}"
     busy = 100.0 * d.requests_per_s / pool.requests_per_s
-    return f"{several} ({show_count(pool.batch)} {what} {each} of {show_seconds(pool.step_s)}, busy {busy:.0f} % of the time)"
+    return f"{several} ({show_count(pool.batch)} {what}{'s' * (pool.batch != 1.0)} {each} of {show_seconds(pool.step_s)}, busy {busy:.0f} % of the time)"
 
 
 def _against(p: Pools, d: Division) -> str:

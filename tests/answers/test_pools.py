@@ -11,7 +11,7 @@ import pytest
 
 from sol import DoesNotFit, InvalidInput, InvalidPlan, floor, load_link, pools
 from sol.answers.candidates import MICRO, legal_splits
-from sol.answers.dividing import PROMPTS
+from sol.answers.dividing import NEAR, PROMPTS
 from sol.sources.database import built_in_model
 from sol.views.cli import main
 
@@ -64,27 +64,27 @@ def test_nothing_that_was_tried_serves_more(limits: dict[str, float]) -> None:
                 y = (4 - x * n) // m
                 rate = min(x * b / max(t, b * kv / link / n), y * c / max(255 * s, c * kv / link / m))
                 best = max(best, rate)
-    assert d.requests_per_s >= best * (1 - 1e-9)
+    assert d.requests_per_s >= best / NEAR * (1 - 1e-9)
     assert d.ttft_s <= limits.get("ttft_s", np.inf)
     assert d.tpot_s <= limits.get("tpot_s", np.inf)
     if not limits:
-        assert d.requests_per_s == pytest.approx(best)
+        assert d.requests_per_s <= best * (1 + 1e-9)
     assert d.undivided is not None
     undivided = 0.0
     both = [(one.devices, b, t, c, s) for (one, b, t), (other, c, s) in product(first, then) if one == other and b <= c]
     for n, b, t, c, s in both:
         if t <= limits.get("ttft_s", np.inf) and s + (c / b - 1) * t / 255 <= limits.get("tpot_s", np.inf):
             undivided = max(undivided, (4 // n) * c / (255 * s + c * t / b))
-    assert d.undivided.decode.requests_per_s == pytest.approx(undivided)
+    assert undivided / NEAR * (1 - 1e-9) <= d.undivided.decode.requests_per_s <= undivided * (1 + 1e-9)
 
 
 @pytest.mark.law
 def test_more_devices_and_longer_limits_never_serve_less() -> None:
     p = pools("mixtral-8x7b", "h200", devices="2-12", network=NDR, **ASKED)
     inside = [d.requests_per_s for d in p.divisions if d.devices <= 8]
-    assert all(more >= fewer for fewer, more in pairwise(inside))
+    assert all(more >= fewer / NEAR for fewer, more in pairwise(inside))
     served = [pools("mixtral-8x7b", "h200", devices=8, tpot_s=t, **ASKED).divisions[0].requests_per_s for t in (0.01, 0.02, 0.05)]
-    assert served == sorted(served)
+    assert all(longer >= shorter / NEAR for shorter, longer in pairwise(served))
     each = [d.requests_per_s / d.devices for d in p.divisions]
     assert each[p.best] == max(each)
 

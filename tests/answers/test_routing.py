@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol import InvalidInput, floor
+from sol import InvalidInput, floor, load_model
 from sol.physics.experts import chances, distinct_experts, imbalance
 from sol.specs.step import Shares
 from sol.views.cli import main
@@ -116,6 +116,17 @@ def test_what_was_given_is_said_and_is_no_bound(capsys: pytest.CaptureFixture[st
     assert any("as measured: 6.5 distinct" in a for a in floor("mixtral-8x7b", "h200", ctx=128, batch=16, routing=6.5).assumptions)
     main(["floor", "mixtral-8x7b", "h200", "--ctx", "128", "--batch", "16", "--routing", "4,1,1,1,1,1,1,2", "--json"])
     assert json.loads(capsys.readouterr().out)["inputs"]["routing"] == pytest.approx(np.array(shares) / 12)
+
+
+def test_layers_that_differ_take_a_rule_alone() -> None:
+    model = load_model("mixtral-8x7b")
+    (group,) = model.groups
+    attention, moe = group.blocks
+    other = group.model_copy(update={"blocks": (attention, moe.model_copy(update={"experts": 16}))})
+    mixed = model.model_copy(update={"groups": (group, other)})
+    with pytest.raises(InvalidInput, match="its layers differ in their experts"):
+        floor(mixed, "h200", ctx=128, batch=4, routing=[1] * 8)
+    assert floor(mixed, "b200", ctx=128, batch=4, tp=2).latency_s > 0.0
 
 
 @pytest.mark.contract
