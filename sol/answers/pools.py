@@ -27,6 +27,10 @@ from sol.specs.hardware import GPU
 from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.tabular import Table
+from sol.units import show_rate
+
+MOST_DEVICES = 256
+"""Every split of every size up to the whole is tried, which takes seconds here and grows with the square."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,13 +61,19 @@ class Pools:
         return (
             *self.winner.assumptions,
             "decode at the mean context, prompt + (output − 2)/2: sequences are at every stage of their output",
-            "a prompt's cache spread evenly over the devices that hold it on either side; caches travel while others compute",
+            f"a prompt's cache spread evenly over the devices that hold it on either side, over {self._rates()} of each; caches travel "
+            "while others compute",
             "undivided: prompts are not mixed into decode steps, and stop them; nothing waits in line",
         )
 
     def link_of(self, devices: int) -> str:
         """The link a cache travels over between two pools of so many devices in all."""
         return next(link.id for link in self.links.levels if link.domain is None or devices <= link.domain)
+
+    def _rates(self) -> str:
+        rates = {link.id: link.per_direction_bytes_per_s for link in self.links.levels}
+        used = dict.fromkeys(self.link_of(d.devices) for d in self.divisions)
+        return " or ".join(f"{show_rate(rates[name], 'B/s')} ({name})" for name in used)
 
     def table(self) -> Table:
         """One line a number of devices."""
@@ -120,6 +130,8 @@ def pools(
     limits, asked = latency_limits(ttft_s, tpot_s), {"dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
     if counts[-1] == 1:
         raise InvalidInput("devices=1 cannot be divided into two pools; give 2 or more")
+    if counts[-1] > MOST_DEVICES:
+        raise InvalidInput(f"devices={counts[-1]}: pools are searched in up to {MOST_DEVICES} devices; divide a part, and multiply it")
     links = joining(the_gpu, network, max(counts[0], 2))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)

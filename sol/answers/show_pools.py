@@ -75,8 +75,8 @@ def reasons(p: Pools) -> str:
 
 def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
     several = f"{pool.replicas} replicas of {pool.split}" if pool.replicas > 1 else f"{pool.split}"
-    busy = 100.0 * d.requests_per_s / pool.requests_per_s
-    return f"{several} ({show_count(pool.batch)} {what}{'s' * (pool.batch != 1.0)} {each} of {show_seconds(pool.step_s)}, busy {busy:.0f} % of the time)"
+    busy, passed = 100.0 * d.requests_per_s / pool.requests_per_s, f"{show_count(pool.batch)} {what}{'s' * (pool.batch != 1.0)}"
+    return f"{several} ({passed} {each} of {show_seconds(pool.step_s)}, busy {busy:.0f} % of the time)"
 
 
 def _against(p: Pools, d: Division) -> str:

@@ -109,6 +109,7 @@ def test_they_say_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert "over nvl72" in text
     assert "busy" in p.why()
     assert any("not mixed into decode" in a for a in p.assumptions)
+    assert any("900 GB/s (nvl72)" in a for a in p.assumptions)
     cost = 5 / 3600 * 72 / (p.divisions[1].requests_per_s * 256) * 1e6
     args = ["plan", "deepseek-v3", "gb200", "--devices", "8,72", "--pools", "--prompt-tokens", "2k", "--output-tokens", "256"]
     main([*args, "--price-per-hour", "5", "--json"])
@@ -127,6 +128,7 @@ def test_they_say_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     ("asked", "error", "words"),
     [
         ({"devices": 1}, InvalidInput, "devices=1 cannot be divided"),
+        ({"devices": 257}, InvalidInput, "devices=257: pools are searched in up to 256"),
         ({"devices": 16}, InvalidPlan, "name the network"),
         ({"devices": 3}, DoesNotFit, "no two pools of llama-3.1-70b fit 3×h100-sxm: one replica takes 2"),
         ({"devices": 2}, DoesNotFit, "no two pools"),
