@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "floor": "sol.answers.floor",
+    "estimate": "sol.answers.estimate",
     "table": "sol.answers.table",
     "memory": "sol.answers.memory",
     "kv_bytes_per_token": "sol.answers.memory",
@@ -40,6 +41,8 @@ _HOME = {
     "plot_scaling": "sol.views.plot.scaling",
     "plot_frontier": "sol.views.plot.frontier",
     "Floor": "sol.answers.result",
+    "Estimate": "sol.answers.estimate",
+    "Calibration": "sol.specs.calibration",
     "Table": "sol.tabular",
     "GPU": "sol.specs.hardware",
     "Model": "sol.specs.model",

@@ -84,6 +84,10 @@ class Storage:
         """Whose rate a tensor class's matrix products run at: the weights' compute format, or that of the rest."""
         return "weights" if self.weights.narrows(tensor) else "rest"
 
+    def stored(self, role: Role) -> NumberFormat:
+        """The format in which matrix products of a role find their weights."""
+        return self.weights if role == "weights" else self.base
+
     def computed(self, tensor: TensorClass) -> str:
         """The format a tensor class's matrix products run in."""
         return (self.computes or self.weights.compute) if self.role(tensor) == "weights" else self.base.compute

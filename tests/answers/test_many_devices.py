@@ -21,6 +21,7 @@ from sol.physics import collectives
 from sol.physics.sharding import device_weight_bytes, share
 from sol.physics.wires import wire_rows
 from sol.sources.database import load_gpu
+from sol.sources.measured import MeasuredRow, measured_rows
 from sol.sources.tomlfiles import data_root
 from sol.specs.split import Split
 from sol.specs.step import Step, Storage
@@ -172,9 +173,7 @@ def test_no_published_exchange_of_experts_is_faster_than_ours(row: dict[str, str
 
 # gpt-fast's published tensor parallelism
 
-GPT_FAST = [
-    r for name in ("gpt-fast", "gpt-fast-tp") for r in csv.DictReader((MEASURED / f"{name}.csv").read_text(encoding="utf-8").splitlines())
-]
+GPT_FAST = [r for r in measured_rows() if r.engine == "gpt-fast" and r.gpu == "a100-sxm-80gb" and r.dtype == "bf16"]
 OUTLIER = "GPTF-0019"
 """Llama-3.1-70B on 2 cards, 62.4 ms: a third more than Llama-2-70B's 46.9 of nearly the same bytes, and 2.34 times its own on 4."""
 
@@ -182,10 +181,6 @@ OUTLIER = "GPTF-0019"
 @lru_cache
 def serial(model: str, tp: int) -> float:
     return floor(model, "a100-sxm-80gb", ctx=104.5, tp=tp, dtype="bf16").serial_s
-
-
-def ways(row: dict[str, str]) -> int:
-    return int(row.get("tp", 1))
 
 
 @pytest.mark.truth
@@ -196,12 +191,12 @@ def test_published_speed_ups_of_tensor_parallelism() -> None:
     shares, which the next test finds; the outlier is left out.
     """
     errors: dict[tuple[str, int], float] = {}
-    for model in dict.fromkeys(r["model"] for r in GPT_FAST):
-        rows = sorted((r for r in GPT_FAST if r["model"] == model and r["id"] != OUTLIER), key=ways)
+    for model in dict.fromkeys(r.model for r in GPT_FAST):
+        rows = sorted((r for r in GPT_FAST if r.model == model and r.id != OUTLIER), key=lambda r: r.tp)
         for row in rows[1:]:
-            if ways(row) > ways(rows[0]):
-                theirs = float(rows[0]["measured_s"]) / float(row["measured_s"])
-                errors[row["id"], ways(row)] = serial(model, ways(rows[0])) / serial(model, ways(row)) / theirs - 1
+            if row.tp > rows[0].tp:
+                theirs = rows[0].measured_s / row.measured_s
+                errors[row.id, row.tp] = serial(model, rows[0].tp) / serial(model, row.tp) / theirs - 1
     print({k: round(v, 3) for k, v in errors.items()})
     within = {row for (row, _), error in errors.items() if abs(error) <= 0.15}
     assert {"GPTF-0009", "GPTF-0013"} <= within
@@ -215,22 +210,22 @@ def test_what_the_speed_ups_miss_is_a_fixed_time_a_layer() -> None:
     Every card reads the whole head, as gpt-fast's tp.py leaves it.
     """
 
-    def known(row: dict[str, str]) -> tuple[float, int]:
-        model = load_model(row["model"])
-        head = model.vocab * model.hidden * 2 * (1 - 1 / ways(row)) / load_gpu("a100-sxm-80gb").memory_bytes_per_s
-        return serial(row["model"], ways(row)) + head, model.layers
+    def known(row: MeasuredRow) -> tuple[float, int]:
+        model = load_model(row.model)
+        head = model.vocab * model.hidden * 2 * (1 - 1 / row.tp) / load_gpu("a100-sxm-80gb").memory_bytes_per_s
+        return serial(row.model, row.tp) + head, model.layers
 
-    rows = {r["id"]: r for r in GPT_FAST}
+    rows = {r.id: r for r in GPT_FAST}
     first, second = rows["GPTF-0001"], rows["GPTF-0009"]
-    per_serial = (float(first["measured_s"]) - float(second["measured_s"])) / (known(first)[0] - known(second)[0])
-    per_layer = (float(first["measured_s"]) - per_serial * known(first)[0]) / known(first)[1]
+    per_serial = (first.measured_s - second.measured_s) / (known(first)[0] - known(second)[0])
+    per_layer = (first.measured_s - per_serial * known(first)[0]) / known(first)[1]
     assert 1 / per_serial == pytest.approx(1700 / 2039, abs=0.05)  # "seems like peak bandwidth is about 1700 GB/s", their README
     errors = {}
     for name, row in rows.items():
         at, layers = known(row)
-        errors[name] = (per_serial * at + per_layer * layers) / float(row["measured_s"]) - 1
+        errors[name] = (per_serial * at + per_layer * layers) / row.measured_s - 1
     print(f"{1 / per_serial:.3f} of the rate, {per_layer * 1e6:.1f} µs a layer", {k: round(v, 3) for k, v in errors.items()})
-    held = {k: abs(v) for k, v in errors.items() if k not in (OUTLIER, first["id"], second["id"])}
+    held = {k: abs(v) for k, v in errors.items() if k not in (OUTLIER, first.id, second.id)}
     assert max(held.values()) <= 0.15
     assert np.median(list(held.values())) <= 0.05
     assert errors[OUTLIER] < -0.15
