@@ -85,7 +85,7 @@ def floor(
 def answer(q: Question) -> Floor:
     """The floor of a resolved question, fitting or not."""
 
-    split = q.split if q.valid is True else computed(q.split, q.valid)
+    split = computed(q.split, q.valid)
 
     def rows(step: Step, split: Split) -> list[Operator]:
         return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)

@@ -71,7 +71,7 @@ def ask(
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
     split = resolve_split(tp, pp, ep, dp)
     valid = possible(the_model, split, the_gpu, network)
-    run = split if valid is True else computed(split, valid)
+    run = computed(split, valid)
     the_phase: Phase = _one_of("phase", phase, get_args(Phase))
     skew = number("imbalance", imbalance, at_least=1.0)
     the_routing = resolve_routing(the_model, routing, skew)

@@ -61,12 +61,12 @@ def possible(model: Model, split: Split, gpu: GPU | None = None, network: str | 
 
 def computed(split: Split, valid: Any) -> Split:
     """The splits to compute: one device in place of those that cannot be."""
-    return split if np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))
+    return split if valid is True or np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))
 
 
 def where_valid(value: Any, valid: Any) -> Any:
     """Figures where the split can be; elsewhere NaN, and no truth."""
-    if np.all(valid):
+    if valid is True or np.all(valid):
         return value
     array = np.asarray(value)
     return array & valid if array.dtype == bool else np.where(valid, array, np.nan)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sol import InvalidInput, InvalidPlan, floor, load_model, memory
+from sol import InvalidInput, InvalidPlan, estimate, floor, load_model, memory
 from sol.answers.candidates import legal_splits
 from sol.sources.database import built_in_model
 from sol.specs.split import Split, illegal, legal
@@ -114,6 +114,16 @@ def test_lists_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = json.loads(capsys.readouterr().out)["outputs"]
     assert outputs["valid"] == [True, False, True]
     assert outputs["weight_bytes"][1] is None
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("name", ["llama-3.1-70b", "mixtral-8x7b"])
+def test_an_estimate_over_splits_is_its_scalars(name: str) -> None:
+    swept = estimate(name, "h100", ctx=2048, batch=16, tp=[1, 2, 3, 4, 8])
+    assert np.isnan(swept.latency_s).tolist() == [False, False, True, False, False]
+    for i, tp in ((1, 2), (3, 4), (4, 8)):
+        one = estimate(name, "h100", ctx=2048, batch=[16.0], tp=tp)
+        assert (swept.latency_s[i], swept.floor.latency_s[i]) == (one.latency_s[0], one.floor.latency_s[0])
 
 
 @pytest.mark.law
