@@ -160,7 +160,7 @@ def compare(
     model: str | Path | Model, gpu: str | GPU, *, measured_s: float, ctx: float | None, batch: float = 1, phase: str = "decode",
     new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None, dtype: str | NumberFormat | None = None,
     kv_dtype: str | NumberFormat | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None,
-    imbalance: float = 1.0, routing: str = "expected", fusion: str = "ideal", engine: str | None = None,
+    imbalance: float = 1.0, routing: Any = "expected", fusion: str = "ideal", engine: str | None = None,
     calibration: Calibration | str | Path | None = None,
 ) -> Comparison:  # fmt: skip
     """What a measured time of one step is worth: impossible, at the limit, healthy, slow or broken.

@@ -73,5 +73,6 @@ def _asked(q: Question) -> str:
     own = q.model.weight_format is not None and q.storage.weights.id == q.model.weight_format.id
     parts += [f"--dtype {q.storage.weights.id}"] if q.storage.weights.id != (q.model.dtype or "bf16") and not own else []
     parts += [f"--kv-dtype {q.storage.cache.id}"] if q.storage.cache is not q.storage.base else []
+    parts += [f"--routing {q.routing}"] if isinstance(q.routing, str) and q.routing != "expected" else []
     parts += [f"--{name} {n}" for name, n in zip(s._fields, s, strict=True) if n > 1]
     return " " + " ".join(parts)

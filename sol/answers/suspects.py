@@ -17,7 +17,7 @@ import numpy as np
 from sol.answers.floor import answer
 from sol.answers.question import Question
 from sol.answers.result import Floor
-from sol.answers.splits import connected, resolve_split
+from sol.answers.splits import connected, possible, resolve_split
 from sol.answers.storage import decided
 from sol.errors import SolError
 from sol.specs.formats import NumberFormat
@@ -132,7 +132,8 @@ def variant(
         if dtype is not None or cache is not None or gpu is not None:
             storage, rates, _, _ = decided(q.model, device, dtype or storage.weights, cache or storage.cache)
         if tp is not None:
-            split = resolve_split(q.model, tp, q.split.pp, 1, q.split.dp)
+            split = resolve_split(tp, q.split.pp, 1, q.split.dp)
+            possible(q.model, split)
         if gpu is not None or tp is not None:
             rates, _ = connected(device, split, None, rates)
         else:

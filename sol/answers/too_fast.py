@@ -212,7 +212,7 @@ def permitted(case: Case) -> Sequence[Suspect]:
             Suspect(
                 "routing",
                 "fewer experts touched than uniform routing expects",
-                f"routing {q.routing} takes {at_light(f.latency_s)}",
+                f"routing {q.routing if isinstance(q.routing, str) else 'as measured'} takes {at_light(f.latency_s)}",
                 "nothing: real traffic is skewed",
                 "compare with --routing min, the only bound",
                 0.8,

@@ -74,7 +74,7 @@ def spent(
         reached = times.serial_s if op.wire is not None else np.maximum(at_memory, at_compute)
         if found.passes is not None and op.wire is None:
             reached = reached + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
-        own = found.launch_s * op.kernels
+        own = 0.0 if op.wire is not None else found.launch_s * op.kernels  # a collective's latency holds its launch
         kernels = kernels + (own + reached)
         memory, compute = memory + at_memory, compute + at_compute
         network = network + (times.serial_s if op.wire is not None else 0.0)
