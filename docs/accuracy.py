@@ -29,7 +29,7 @@ DATA_CENTRE = {
     "a100-pcie-80gb", "a100-sxm-80gb", "b200-sxm", "b300-sxm", "h100-pcie", "h100-sxm", "h20", "h200-sxm", "l40s", "mi300x",
 }  # fmt: skip
 SHOWN = 15
-MISSING = "no calibration of its engine on its device, or no sourced rate of the device"
+MISSING = "no calibration of their engine on their device, no sourced rate of the device, or a prompt sent through a pipeline in pieces"
 
 
 def groups(rows: Sequence[Scored]) -> dict[str, list[Scored]]:
@@ -184,7 +184,10 @@ def left_out(rows: Sequence[Scored]) -> list[str]:
     """Rows with no estimate, and published figures that are no rows, with the reasons."""
     without = Counter((s.row.gpu, s.row.engine) for s in rows if s.estimate_s is None)
     listed = csv.DictReader((data_root() / "measured" / "excluded.csv").read_text(encoding="utf-8").splitlines())
-    reasons = Counter(r["reason"] for r in listed)
+    reasons: Counter[str] = Counter()
+    for r in listed:  # a line is a range of numbered rows
+        first, last = (int(r[end].rpartition("-")[2]) for end in ("first", "last"))
+        reasons[r["reason"]] += last - first + 1
     lines = [
         "## Left out", "", f"{sum(without.values())} rows have a floor and no estimate ({MISSING}): "
         + ", ".join(f"{gpu} {engine} ({n})" for (gpu, engine), n in sorted(without.items())) + ".", "",

@@ -93,8 +93,8 @@ def loads(row: MeasuredRow, fusion: str) -> tuple[Load, ...]:
 
 
 def rated(row: MeasuredRow) -> bool:
-    """Whether the device has a sourced rate for what the row computes in."""
-    return all(q.rates.peak is not None for q in questions(row))
+    """Whether the device has a sourced rate for what the row computes in, and no prompt goes through a pipeline in pieces."""
+    return not (row.pp > 1 and row.phase == "prefill") and all(q.rates.peak is not None for q in questions(row))
 
 
 def question_at(row: MeasuredRow, ctx: Array, fusion: str) -> Question:

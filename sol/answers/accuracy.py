@@ -65,8 +65,8 @@ def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
 
 
 def known(row: MeasuredRow) -> Calibration | None:
-    """The database's calibration of a row's engine on its device; None where there is none."""
-    if row.engine not in engine_classes():
+    """The database's calibration of a row's engine on its device; None without one, or of a prompt that a pipeline takes in pieces."""
+    if row.engine not in engine_classes() or (row.pp > 1 and row.phase == "prefill"):
         return None
     try:
         return shipped_calibration(row.gpu, row.engine)

@@ -7,6 +7,7 @@ perfectly overlapped. Nothing here is an efficiency.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from sol.answers.rows import operator_table
 from sol.answers.splits import computed, where_valid
 from sol.errors import DoesNotFit, InvalidPlan
 from sol.physics.operators import Operator
-from sol.physics.roofline import Times, sweep, total
-from sol.physics.sharding import device_resident_bytes, split_operators
+from sol.physics.roofline import Times, pipelined, sweep, total
+from sol.physics.sharding import device_resident_bytes, last_token, pieces, split_operators
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -90,6 +91,11 @@ def answer(q: Question) -> Floor:
     def rows(step: Step, split: Split) -> list[Operator]:
         return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
 
+    def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
+        if not (np.any(split.pp > 1) and np.any(q.step.new_tokens > 1.0)):
+            return whole
+        return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
+
     weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
     resident = weights + kv + activations
     capacity = q.gpu.memory_bytes
@@ -98,11 +104,11 @@ def answer(q: Question) -> Floor:
     routed = (~(tokens > 1.0) | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
     if q.scalar:
         one = rows(q.step, split)
-        times = total(one, q.rates)
+        times = staged(total(one, q.rates), lambda step: total(rows(step, split), q.rates))
         table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
         show = _item
     else:
-        times = sweep(q.step, split, q.rates, rows)
+        times = staged(sweep(q.step, split, q.rates, rows), lambda step: sweep(step, split, q.rates, rows))
         table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes

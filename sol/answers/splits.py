@@ -96,7 +96,10 @@ def connected(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rat
         lines.append("work divided evenly over the devices; the fullest counts")
     if np.any(split.pp > 1):
         stages = np.max(split.pp) if np.size(split.pp) == 1 else "pp"
-        lines.append(f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other")
+        lines.append(
+            f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other; of a "
+            "prompt, the floor lets them work on pieces side by side"
+        )
     return replace(rates, network=lambda wire: priced(wire, links)), tuple(lines)
 
 

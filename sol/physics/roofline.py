@@ -123,6 +123,22 @@ def total(rows: Sequence[Operator], rates: Rates) -> Times:
     return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops)
 
 
+def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:
+    """The bound where stages may work on pieces of a pass side by side: each stage's part, or the last token's way through all of them.
+
+    No longer than the pass in one piece, whose times these are.
+    """
+
+    def bound(name: str) -> Amount:
+        value: Amount = getattr(whole, name)
+        cut: Amount = np.maximum(value / pieces, np.minimum(getattr(last, name), value))
+        return np.where(np.asarray(pieces) > 1.0, cut, value)
+
+    memory_s, compute_s, network_s = map(bound, ("memory_s", "compute_s", "network_s"))
+    latency_s = np.maximum(np.maximum(memory_s, compute_s), network_s)
+    return replace(whole, latency_s=latency_s, memory_s=memory_s, compute_s=compute_s, network_s=network_s)
+
+
 def sweep(step: Step, split: Split, rates: Rates, operators: Callable[[Step, Split], Sequence[Operator]]) -> Times:
     """`total(operators(step, split), rates)`, block by block along the longest axis when the sweep is large.
 

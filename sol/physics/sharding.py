@@ -67,6 +67,22 @@ def share(batch: Array, ways: Ways) -> Array:
     return dealt
 
 
+def pieces(step: Step, split: Split) -> Amount:
+    """Into how many pieces a pass of several new tokens can be cut, for the stages of a pipeline to work on side by side [1].
+
+    A pass holds ⌈B/(pp·dp)⌉ sequences whole, and with fewer sequences than stages more than a stage's even part of the work:
+    min(⌈B/(pp·dp)⌉·pp / ⌈B/dp⌉, new tokens), 1 where nothing can be cut.
+    """
+    whole = share(step.batch, split.pp * split.dp) * split.pp / share(step.batch, split.dp)
+    cut: Amount = np.maximum(np.minimum(whole, step.new_tokens), 1.0)
+    return cut
+
+
+def last_token(step: Step) -> Step:
+    """The pass of the last new token of every sequence alone: it follows all the others through every stage."""
+    return replace(step, new_tokens=np.ones(1), past_tokens=step.past_tokens + (step.new_tokens - 1.0))
+
+
 def split_operators(
     model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion, split: Split
 ) -> list[Operator]:  # fmt: skip
@@ -78,8 +94,9 @@ def split_operators(
 
 
 def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
-    """Bytes of weights the fullest device holds [B]: its part of ⌈L/pp⌉ average layers, and of the larger of the two tables.
+    """Bytes of weights the fullest device holds [B], layers and tables laid so that this is least: its part of average layers and a table.
 
+    L mod pp stages have ⌈L/pp⌉ layers; the first and the last, which hold the tables, have ⌊L/pp⌋ where there are such.
     Exact where layers are alike; a tower and layers for prediction ahead lie with the last stage.
     """
     own = device_model(model, split)
@@ -90,7 +107,11 @@ def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
     first = own.embedding_elements * storage.bytes_per_weight("lm_head" if own.tied_embeddings else "embedding", own.hidden)
     outside = everything - layers  # both tables, the last norm, what lies beside the model
     last = outside if own.tied_embeddings else outside - first
-    staged = layers * (-(-model.layers // split.pp) / model.layers) + np.maximum(first, last)
+    fewer, more = model.layers // split.pp, -(-model.layers // split.pp)
+    light = split.pp - model.layers % split.pp  # stages of the fewer layers; all of them where the layers divide
+    heavy = np.where(light >= 2, 0.0, np.minimum(first, last))  # the table that a stage of more layers must take
+    full = np.where(fewer == more, 0.0, layers * (more / model.layers) + heavy)
+    staged = np.maximum(full, layers * (fewer / model.layers) + np.maximum(first, last))
     return np.where(split.pp > 1, staged, everything) if split.is_many else float(staged)
 
 
