@@ -23,6 +23,7 @@ from sol.answers.remeasure import Action, remeasured
 from sol.answers.result import Floor
 from sol.answers.suspects import Case, Suspect, percent, suspects
 from sol.errors import InvalidInput, MissingSpec
+from sol.physics.sharding import pieces
 from sol.sources.calibrations import engine_classes
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
@@ -92,13 +93,16 @@ class Comparison:
     @property
     def mbu(self) -> float:
         """Model bandwidth utilisation [1]: compulsory bytes over time · peak bandwidth, of the fullest device."""
-        return float(self.floor.moved_bytes) / (self.measured_s * self.question.rates.memory_bytes_per_s)
+        return float(self.floor.memory_s) / self.measured_s
 
     @property
     def mfu(self) -> float | None:
         """Model FLOP utilisation [1]: FLOPs over time · dense peak of the weights' compute format; None without a peak."""
         peak = self.question.rates.peak
-        return None if peak is None else float(self.floor.flops) / (self.measured_s * peak["weights"])
+        if peak is None:
+            return None
+        at_once = np.max(pieces(self.question.step, self.question.split))  # stages of a pipeline that work side by side
+        return float(self.floor.flops / at_once) / (self.measured_s * peak["weights"])
 
     @property
     def matters(self) -> str:

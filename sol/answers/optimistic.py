@@ -11,12 +11,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import get_args
 
-import numpy as np
-
+from sol.answers.floor import answer
 from sol.answers.question import Question
 from sol.answers.storage import SIXTEEN
-from sol.physics.roofline import Rates, total
-from sol.physics.sharding import split_operators
+from sol.physics.roofline import Rates
 from sol.sources.database import load_format
 from sol.specs.formats import NumberFormat, Part, TensorClass
 from sol.specs.step import Role, Storage
@@ -28,13 +26,13 @@ NARROWEST_CACHE = "fp8"
 def optimistic_s(q: Question) -> float:
     """The optimistic floor of one point [s]: never above its floor.
 
-    Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B.
+    Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B, each stage's in its own.
     """
-    step, storage = replace(q.step, imbalance=1.0), narrowed(q)
-    times = total(split_operators(q.model, step, storage, "min", "ideal", q.split), _fastest(q, storage.cache))
-    warm = (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
-    memory = np.maximum(0.0, times.memory_s - warm)
-    return float(np.max(np.maximum(np.maximum(memory, times.compute_s), times.network_s)))
+    storage = narrowed(q)
+    best = replace(q, step=replace(q.step, imbalance=1.0), storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal")
+    f = answer(best)
+    warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
+    return float(max(f.memory_s - warm, f.compute_s or 0.0, f.network_s, 0.0))
 
 
 def granted(q: Question, ctx_known: bool) -> tuple[str, ...]:

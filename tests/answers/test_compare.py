@@ -146,6 +146,17 @@ def test_nor_over_many_devices(split: dict[str, float], dtype: str | None) -> No
 
 
 @pytest.mark.law
+@pytest.mark.parametrize("asked", [{"pp": 4}, {"tp": 2, "pp": 2}, {"tp": 8}])
+@pytest.mark.parametrize("phase", ["decode", "prefill"])
+def test_neither_fraction_passes_one_where_stages_work_side_by_side(asked: dict[str, int], phase: str) -> None:
+    bound = floor("llama-3.1-70b", "h100", ctx=2048, phase=phase, **asked).latency_s
+    c = compare("llama-3.1-70b", "h100", measured_s=bound, ctx=2048, phase=phase, **asked)
+    assert max(c.mbu, c.mfu) <= 1.0 + 1e-9
+    assert max(c.mbu, c.mfu) == pytest.approx(1.0, rel=0.05)
+    assert c.optimistic_s <= bound
+
+
+@pytest.mark.law
 def test_everything_granted_lowers_the_optimistic_floor() -> None:
     """A cache, a routing, a narrow head, an 8-bit cache: each alone is seen."""
     asked = {"ctx": 2048, "batch": 16, "dtype": "w4a16"}
