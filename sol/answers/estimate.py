@@ -112,7 +112,9 @@ class Estimate:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before using the number."""
-        return self.floor.warnings
+        here, there = self.question.gpu.id, self.calibration.gpu
+        elsewhere = (f"the calibration is of {there}, and {here} may reach other rates",) if here != there else ()
+        return (*self.floor.warnings, *elsewhere)
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the calibration's."""
