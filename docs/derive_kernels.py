@@ -51,7 +51,7 @@ checked = 2026-11-26
 note = '''Constants derived from its tables; no table is kept here. Excluded: SGLang 0.5.6, A100 TensorRT-LLM 1.0.0 decode attention,
 experts without a gate, expert shapes timed faster than the memory, L40S shapes that fit its cache, weights below three last-level
 caches wherever a bandwidth is meant, matrix multiplications bound by their host (vLLM, fp8 in blocks), frameworks at less than half
-the best bandwidth of a class and format (vLLM, fp8 experts on Hopper).'''
+the best bandwidth of a class and format (vLLM, fp8 experts on Hopper), MXFP4 experts in 16 bits on devices with fp4 units.'''
 """
 CALIBRATIONS_HEADER = """\
 # What kernels alone reach, as calibrations: written by `python docs/derive_kernels.py UNPACKED_WHEEL`, not by hand.
