@@ -16,6 +16,7 @@ from sol.answers.citations import Bibliography, cite_row
 from sol.answers.floor import answer
 from sol.answers.question import Question, ask
 from sol.answers.result import Floor
+from sol.answers.storage import SIXTEEN
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.physics.estimate import Spent, spent
 from sol.physics.sharding import split_operators
@@ -111,7 +112,9 @@ class Estimate:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before using the number."""
-        return self.floor.warnings
+        of, asked = self.calibration.dtype, self.question.storage.weights.id
+        other = of and of != ("16-bit" if asked in SIXTEEN else asked)
+        return (*self.floor.warnings, *((f"calibrated with {of} weights, not {asked}: other kernels reach other rates",) if other else ()))
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the calibration's."""

@@ -16,7 +16,7 @@ from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
 
 Form = Literal["M1", "M2", "M3", "given"]
-"""M1: serial/mbu + a fixed time · M2: and a time per kernel · M3: and the host's time per layer where it is longer ·
+"""M1: serial/mbu + a fixed time, per step or per kernel · M2: both · M3: and the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
 Kind = Literal["gemm", "attention", "experts"]
@@ -70,11 +70,17 @@ class Rate(Record):
 
 
 class Residual(Record):
-    """One fitted row: what it was, the time measured and the time this calibration gives it [s]."""
+    """One fitted row: what it was, the time measured, and the time this calibration gives it [s].
+
+    `left_out_s` is what a fit without any row of its model gave it; None with one model.
+    """
 
     where: str
+    model: str = ""
     measured_s: Annotated[float, Field(gt=0)]
     estimated_s: Annotated[float, Field(gt=0)]
+    left_out_s: Annotated[float, Field(gt=0)] | None = None
+    floor_s: Annotated[float, Field(gt=0)] | None = None
 
 
 class Calibration(HandMade):
@@ -84,7 +90,8 @@ class Calibration(HandMade):
     `host_s` of the host per layer [s]; `step_s` fixed per step [s]; `overlap` [0..1] how far operators
     overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
     with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
-    models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`.
+    models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
+    weights of one `dtype` ("16-bit": bf16 or fp16); `cuda_graphs` where the rows say.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     (1.0, 1.0, 0.0)
@@ -93,6 +100,8 @@ class Calibration(HandMade):
     id: str = ""
     gpu: str
     engine: str
+    cuda_graphs: bool | None = None
+    dtype: str = ""
     form: Form = "given"
     fusion: Fusion = "ideal"
     mbu: Figure = WHOLE
