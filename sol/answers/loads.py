@@ -60,7 +60,7 @@ class Group:
 
 def groups(measurements: Measurements | Iterable[Measurement], fusion: str | None = None) -> list[Group]:
     """Every group of some measurements, priced. Raises `BadMeasurement` for none, and for rows that cannot be."""
-    rows = _checked(measurements)
+    rows = checked(measurements)
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, m in enumerate(rows):
         alike.setdefault((m.model, m.gpu, m.phase, m.dtype, m.kv_dtype, m.tp, m.pp, m.ep, m.dp, m.engine, m.cuda_graphs), []).append(i)
@@ -78,7 +78,8 @@ def groups(measurements: Measurements | Iterable[Measurement], fusion: str | Non
     return [_group(key, rows, of) for key, of in parts.items()]
 
 
-def _checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
+def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
+    """The rows given, at least one. Raises `InvalidInput` and `BadMeasurement`."""
     try:
         rows = list(measurements)
     except TypeError:
@@ -90,7 +91,7 @@ def _checked(measurements: Measurements | Iterable[Measurement]) -> list[Measure
         left = ""
         if isinstance(measurements, Measurements):
             left = f" ({len(measurements.aggregates)} averages, {len(measurements.rejected)} rejected rows)"
-        raise BadMeasurement(f"no rows to fit{left}; a calibration needs times of single steps or prompts")
+        raise BadMeasurement(f"no rows{left}; what is needed are times of single steps or of prompts")
     return rows
 
 

@@ -19,7 +19,7 @@ ACCURACY = 0.01
 ROWS_OF_A_MODEL = 10
 """Rows of one model beyond this many add no evidence of their own."""
 BOOTSTRAPPED, REPLICATES = 8, 300
-GRID = 40
+STEPS, HALVINGS = 10, 7
 TOO_WIDE = 2.0
 
 
@@ -55,16 +55,26 @@ def profile(loads: Loads, form: Form, theta: Theta, figure: int) -> tuple[float,
         found = fitted(loads, rest._replace(known=tuple(known), tied=False), start)
         return misfit(loads, found, weight) > limit, found
 
-    ends = []
-    for end in (1.0, top):
-        at, edge = theta, float(theta[figure])
-        for value in np.geomspace(edge, end, GRID)[1:] if abs(end - edge) > 1e-9 else ():
-            beyond, at = outside(float(value), at)
+    def edge(end: float) -> float:
+        """The last value towards `end` that fits: bracketed in steps, then halved."""
+        inside, start = float(theta[figure]), theta
+        if abs(end - inside) <= 1e-9 * end:
+            return inside
+        for value in np.geomspace(inside, end, STEPS + 1)[1:]:
+            beyond, found = outside(float(value), start)
             if beyond:
                 break
-            edge = float(value)
-        ends.append(edge)
-    return ends[0], ends[1]
+            inside, start = float(value), found
+        else:
+            return end
+        far = float(value)
+        for _ in range(HALVINGS):
+            middle = float(np.sqrt(inside * far))
+            beyond, found = outside(middle, start)
+            inside, far, start = (inside, middle, start) if beyond else (middle, far, found)
+        return far
+
+    return edge(1.0), edge(top)
 
 
 def _weights(loads: Loads) -> Array:
@@ -86,9 +96,10 @@ def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]],
     if models >= BOOTSTRAPPED:
         low, high, how = *_resampled(loads, form, theta, seed), f"95 % intervals from {REPLICATES} resamples of {models} models"
     elif models >= 3:
-        away = score.without - score.without.mean(axis=0)
-        spread = np.sqrt((models - 1) / models * (away**2).sum(axis=0)) * _t(models - 1)
-        low, high, how = theta - spread, theta + spread, f"95 % intervals from leaving each of {models} models out (t, {models - 1})"
+        freedom = max(models - 2, 2)
+        away = score.without - theta
+        spread = np.sqrt((models - 1) / models * (away**2).sum(axis=0)) * _t(freedom)
+        low, high, how = theta - spread, theta + spread, f"95 % intervals from leaving each of {models} models out (t, {freedom})"
     else:
         low, high = _curvature(loads, form, theta)
         for figure in rates:

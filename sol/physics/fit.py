@@ -214,10 +214,10 @@ def by_model(loads: Loads, values: Array) -> Array:
 
 
 def supported(scores: Sequence[Score], loads: Loads) -> list[Score]:
-    """The forms worth having: the smallest within one standard error of the best, then those after it, by size and error.
+    """The forms within one standard error of the best, by size, then by error; all of them where there is one model.
 
-    Errors are of models left out, every model weighing the same; the standard error is that of the
-    difference to the best form, model by model.
+    Errors are of models left out, every model weighing the same; the standard error is that of the best
+    form's mean, or of the difference to it model by model where that is larger.
     """
     if len(loads.models) < 2:
         return list(scores)
@@ -227,7 +227,7 @@ def supported(scores: Sequence[Score], loads: Loads) -> list[Score]:
 
     def near(m: Array) -> bool:
         excess = m - best
-        return bool(excess.mean() <= excess.std(ddof=1) / np.sqrt(n) + SAME)
+        return bool(excess.mean() <= max(best.std(ddof=1), excess.std(ddof=1)) / np.sqrt(n) + SAME)
 
     kept = [(s, m) for s, m in zip(scores, means, strict=True) if near(m)]
     return [s for s, m in sorted(kept, key=lambda sm: (len(sm[0].form.free), round(float(sm[1].mean()) / SAME)))]

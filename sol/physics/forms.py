@@ -105,9 +105,10 @@ def _counts(values: Array) -> int:
 
 
 def _tells_mfu(loads: Loads, mbu: float | None) -> bool:
-    """Whether some rows are bound by FLOPs once rates are what they are."""
-    form = Form("M1", (U, STEP) if mbu is None else (STEP,), mbu is None, (1.0 / (mbu or 1.0),) * 2 + (0.0,) * 3)
-    return bool(compute_bound(loads, fitted(loads, form)).sum() >= FEW)
+    """Whether some rows are bound by FLOPs once both rates are what they are."""
+    rates = (U, V) if mbu is None else (V,)
+    theta = fitted(loads, Form("M1", (*rates, STEP), False, (1.0 / (mbu or 1.0), *(1.0,) + (0.0,) * 3)))
+    return bool(compute_bound(loads, theta).sum() >= FEW)
 
 
 def _host_shows(loads: Loads, score: Score) -> bool:
