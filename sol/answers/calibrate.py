@@ -26,8 +26,8 @@ from sol.units import show_count, show_seconds, significant
 
 FIGURES = {"mbu": U, "mfu": V, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP}
 ON_BOUND = 1e-9
-PER_KERNEL = ("eager", "fused")
-"""Classes of engines whose fixed time goes with the kernels; a serving engine's goes with the step."""
+PER_KERNEL = {"eager": True, "fused": True, "graph": False}
+"""Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
 NAMED_SOURCES = 6
 
 
@@ -123,7 +123,7 @@ def _fraction(field: str, value: float | None) -> float | None:
 def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) -> Calibration:
     loads, key = group.loads, group.key
     _enough(group)
-    per_kernel = group.kind in PER_KERNEL or key.cuda_graphs is False
+    per_kernel = True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
     fit = best_fit(loads, per_kernel=per_kernel, mbu=mbu, mfu=mfu)
     if fit.interval is None:
         raise BadMeasurement(_unknown(group, fit))

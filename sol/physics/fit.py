@@ -26,8 +26,8 @@ LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
 """Nothing is faster than its peak, no time is negative."""
 SOFT = 0.1
 """Errors up to about 10 % count squared, larger ones in proportion."""
-SAME = 1e-4
-"""Scores this near are the same: 0.01 % of a step."""
+SAME = 2e-3
+"""Errors below this are none: 0.2 % of a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,24 +213,30 @@ def by_model(loads: Loads, values: Array) -> Array:
     return np.array([values[loads.model == m].mean() for m in loads.models])
 
 
-def supported(scores: Sequence[Score], loads: Loads) -> list[Score]:
+def supported(scores: Sequence[Score], loads: Loads, prefer: int | None = None) -> list[Score]:
     """The forms within one standard error of the best, by size, then by error; all of them where there is one model.
 
-    Errors are of models left out, every model weighing the same; the standard error is that of the best
-    form's mean, or of the difference to it model by model where that is larger.
+    A form's error is the geometric mean, over models, of the mean error of a model left out: one odd
+    model does not decide. The standard error is that of the best form's, or of the ratio to it model by
+    model where that is larger. Of two alike in size, the one with the figure to `prefer` is first.
     """
     if len(loads.models) < 2:
         return list(scores)
-    means = [by_model(loads, np.abs(s.errors)) for s in scores]
-    best = min(means, key=lambda m: float(m.mean()))
+    sizes = [np.log(np.maximum(by_model(loads, np.abs(s.errors)), SAME)) for s in scores]
+    best = min(sizes, key=lambda m: float(m.mean()))
     n = len(best)
 
     def near(m: Array) -> bool:
-        excess = m - best
-        return bool(excess.mean() <= max(best.std(ddof=1), excess.std(ddof=1)) / np.sqrt(n) + SAME)
+        ratio = m - best
+        return bool(ratio.mean() <= max(best.std(ddof=1), ratio.std(ddof=1)) / np.sqrt(n))
 
-    kept = [(s, m) for s, m in zip(scores, means, strict=True) if near(m)]
-    return [s for s, m in sorted(kept, key=lambda sm: (len(sm[0].form.free), round(float(sm[1].mean()) / SAME)))]
+    kept = [(s, m) for s, m in zip(scores, sizes, strict=True) if near(m)]
+
+    def order(scored: tuple[Score, Array]) -> tuple[int, bool, float]:
+        free = scored[0].form.free
+        return len(free), prefer is not None and prefer not in free, float(scored[1].mean())
+
+    return [s for s, _ in sorted(kept, key=order)]
 
 
 def scipy(part: str) -> Any:

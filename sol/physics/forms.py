@@ -53,19 +53,20 @@ class Fit:
     left_out_s: Array | None
 
 
-def best_fit(loads: Loads, *, per_kernel: bool = False, mbu: float | None = None, mfu: float | None = None) -> Fit:
-    """The smallest form the rows support, fitted. `per_kernel`: how a fixed time is taken where rows of one size cannot tell.
+def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None = None, mfu: float | None = None) -> Fit:
+    """The smallest form the rows support, fitted. `per_kernel`: how a fixed time is taken where the rows hardly tell.
 
     A rate that is given is not fitted. The rest is filled in only where the form is identified.
     """
     own = mfu is None and _tells_mfu(loads, mbu)
+    prefer = None if per_kernel is None else LAUNCH if per_kernel else STEP
     tried = [scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)]
     tried = [s for s in tried if _host_shows(loads, s)]
-    kept = supported(tried, loads)
+    kept = supported(tried, loads, prefer)
     if own and all(_loose(loads, s, V) for s in kept):  # FLOPs bind somewhere, and yet do not tell their rate
         own = False
         tried = [s for s in (scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)) if _host_shows(loads, s)]
-        kept = supported(tried, loads)
+        kept = supported(tried, loads, prefer)
     first: Fit | None = None
     for score in kept:
         rates = {i: profile(loads, score.form, score.theta, i) for i in score.form.free if i in (U, V)}
@@ -85,7 +86,7 @@ def _whole(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[in
     )  # fmt: skip
 
 
-def _forms(loads: Loads, own_mfu: bool, per_kernel: bool, mbu: float | None, mfu: float | None) -> list[Form]:
+def _forms(loads: Loads, own_mfu: bool, per_kernel: bool | None, mbu: float | None, mfu: float | None) -> list[Form]:
     """The forms that rows of so many models and sizes could tell, smallest first."""
     tied = not own_mfu and mfu is None
     rates = (*((U,) if mbu is None else ()), *((V,) if own_mfu else ()))
@@ -112,11 +113,11 @@ def _tells_mfu(loads: Loads, mbu: float | None) -> bool:
 
 
 def _host_shows(loads: Loads, score: Score) -> bool:
-    """A host's time counts only where rows wait for it, and a time per kernel beside it only where rows do not."""
+    """A host's time counts only where rows wait for it, and a time per kernel beside it only where enough rows do not."""
     if HOST not in score.form.free:
         return True
     waits = host_bound(loads, score.theta)
-    return bool(waits.sum() >= FEW and ((~waits).sum() >= FEW or LAUNCH not in score.form.free))
+    return bool(waits.sum() >= FEW and (LAUNCH not in score.form.free or (~waits).sum() > len(score.form.free) - 1))
 
 
 def _loose(loads: Loads, score: Score, figure: int) -> bool:

@@ -18,20 +18,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def measured_options(command: Command) -> Command:
-    """FILE… and the options of `read_measurements`; none of them overrules a file."""
+    """FILE… and the options of `read_measurements`; none but labels overrules a file."""
     for option in reversed(
         (
             click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"),
             click.option("--model", default=None, help="The model, where a file does not say, or in words that are none of ours."),
             click.option("--gpu", default=None, help="The device, likewise."),
-            click.option("--engine", default=None, help="The engine, likewise."),
+            click.option("--engine", default=None, help="The engine, instead of what a file says."),
             click.option("--cuda-graphs/--no-cuda-graphs", default=None, help="Whether graphs were replayed, likewise."),
             click.option("--dtype", "--quantization", default=None, help="The weights' format, likewise."),
             click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="The cache's format, likewise."),
             click.option("--batch", type=COUNT, default=None, help="Sequences in every step, likewise."),
             click.option("--prompt-tokens", type=COUNT, default=None, help="Tokens of a prompt, likewise."),
             click.option("--output-tokens", type=COUNT, default=None, help="Tokens of an answer, likewise."),
-            click.option("--source", default=None, help="Where the rows come from, likewise."),
+            click.option("--source", default=None, help="Where the rows come from, instead of what a file says."),
             gpu_files,
         )
     ):
