@@ -29,6 +29,8 @@ ON_BOUND = 1e-9
 PER_KERNEL = {"eager": True, "fused": True, "graph": False}
 """Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
 NAMED_SOURCES = 6
+SPREAD = 50.0
+"""From so many percent on, the rows' work is different enough, and what hides the rate is how far they lie off the fit."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -183,11 +185,10 @@ def _unknown(group: Group, fit: Fit) -> str:
         return f"{rows} cannot tell {len(score.form.free)} figures; measure models of other sizes or other batches as well"
     serial = loads.serial_s
     more = 100 * (serial.max() / serial.min() - 1)
+    off = 100 * float(np.median(np.abs(np.log(fit.estimated_s / loads.measured_s))))
+    why = f"the work of a step differs by {significant(more, 2)} %" if more < SPREAD else f"rows lie {significant(off, 2)} % off the fit"
     other = "a model of another size, or batches from 1 to 64," if models == 1 else "larger batches, or models of more sizes,"
-    return (
-        f"mbu and the fixed time cannot be told apart from {_span(group)}: the work of a step differs by {significant(more, 2)} % "
-        f"({span}); measure {other} as well, or give mbu="
-    )
+    return f"mbu and the fixed time cannot be told apart from {_span(group)}: {why} ({span}); measure {other} as well, or give mbu="
 
 
 def _span(group: Group) -> str:

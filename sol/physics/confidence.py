@@ -2,7 +2,8 @@
 
 Rows of one model share an error, so rows are no sample: models are. Intervals of figures come from
 models resampled (8 models or more) or left out one by one (3 to 7); with one or two, only from the
-rows, which is said. A figure whose profile spans more than a factor of two is not known at all.
+rows, which is said. A rate whose profile spans more than a factor of two is not
+known at all; nor is one that may be anything from the whole peak to what leaves nothing to other times.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROWS_OF_A_MODEL = 10
 """Rows of one model beyond this many add no evidence of their own."""
 BOOTSTRAPPED, REPLICATES = 8, 300
 STEPS, HALVINGS = 10, 7
-TOO_WIDE = 2.0
+TOO_WIDE, WIDE = 2.0, 1.25
 
 
 class Interval(NamedTuple):
@@ -84,9 +85,15 @@ def _weights(loads: Loads) -> Array:
     return share
 
 
-def too_wide(bounds: tuple[float, float]) -> bool:
-    """Whether an interval says next to nothing."""
-    return not bounds[1] <= TOO_WIDE * bounds[0]
+def untold(loads: Loads, form: Form, figure: int, bounds: tuple[float, float]) -> bool:
+    """Whether the rows do not tell a rate: its profile is wide, or reaches from the whole peak to where no other time is left."""
+    low, high = bounds
+    if not high <= TOO_WIDE * low:
+        return True
+    if high <= WIDE * low or low > LEAST[figure] * (1 + 1e-9):
+        return False
+    alone = fitted(loads, form._replace(free=tuple(i for i in form.free if i in (U, V))))
+    return bool(high >= alone[figure] * (1 - 1e-3))
 
 
 def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]], seed: int = 0) -> Interval:

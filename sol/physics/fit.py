@@ -146,7 +146,7 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
     found = [
         least_squares(
             errors, np.maximum(s, lowest + 1e-6), slopes, bounds=(lowest, np.inf), loss="soft_l1", f_scale=SOFT,
-            xtol=1e-13, ftol=1e-13, gtol=1e-13, max_nfev=200,
+            xtol=1e-10, ftol=1e-10, gtol=1e-12, max_nfev=200,
         )
         for s in starts
     ]  # fmt: skip

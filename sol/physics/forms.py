@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sol.physics.confidence import Interval, intervals, profile, too_wide, within_95
+from sol.physics.confidence import Interval, intervals, profile, untold, within_95
 from sol.physics.fit import (
     HOST,
     LAUNCH,
@@ -70,7 +70,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
     first: Fit | None = None
     for score in kept:
         rates = {i: profile(loads, score.form, score.theta, i) for i in score.form.free if i in (U, V)}
-        unknown = tuple(i for i, bounds in rates.items() if too_wide(bounds))
+        unknown = tuple(i for i, bounds in rates.items() if untold(loads, score.form, i, bounds))
         scores = (score, *(s for s in tried if s is not score))
         if not unknown and len(loads.measured_s) > len(score.form.free):
             return _whole(loads, score, scores, rates)
@@ -121,7 +121,7 @@ def _host_shows(loads: Loads, score: Score) -> bool:
 
 
 def _loose(loads: Loads, score: Score, figure: int) -> bool:
-    return figure in score.form.free and too_wide(profile(loads, score.form, score.theta, figure))
+    return figure in score.form.free and untold(loads, score.form, figure, profile(loads, score.form, score.theta, figure))
 
 
 def regimes(loads: Loads, score: Score) -> dict[str, int]:
