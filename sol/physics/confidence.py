@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sol.physics.fit import LEAST, Form, Loads, Score, Theta, U, V, by_model, fitted, misfit, scipy, seconds
+from sol.physics.fit import ACCURACY, LEAST, Form, Loads, Score, Theta, U, V, by_model, fitted, misfit, scipy, seconds
 from sol.specs.step import Array
 
-ACCURACY = 0.01
-"""No such model fits steps better than this, however exact the rows [log]."""
 ROWS_OF_A_MODEL = 10
 """Rows of one model beyond this many add no evidence of their own."""
 BOOTSTRAPPED, REPLICATES = 8, 300

@@ -26,8 +26,8 @@ LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
 """Nothing is faster than its peak, no time is negative."""
 SOFT = 0.1
 """Errors up to about 10 % count squared, larger ones in proportion."""
-SAME = 2e-3
-"""Errors below this are none: 0.2 % of a step."""
+ACCURACY = 0.01
+"""No such model explains steps better than this, however exact the rows: smaller errors say nothing [log]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ def supported(scores: Sequence[Score], loads: Loads, prefer: int | None = None) 
     """
     if len(loads.models) < 2:
         return list(scores)
-    sizes = [np.log(np.maximum(by_model(loads, np.abs(s.errors)), SAME)) for s in scores]
+    sizes = [np.log(np.maximum(by_model(loads, np.abs(s.errors)), ACCURACY)) for s in scores]
     best = min(sizes, key=lambda m: float(m.mean()))
     n = len(best)
 
