@@ -86,7 +86,7 @@ class AB:
             Column("sessions", "sessions", lambda v: f"{v[0]} and {v[1]}"),
             Column("saved_s", "saved", show_seconds),
             Column("saved_s_per_layer", "a layer", show_seconds),
-            Column("saved_s_per_kernel", "a kernel", show_seconds),
+            Column("saved_s_per_kernel", "a kernel", show_seconds, hidden=not alone),
         )
         dropped = {"where"} if alone else set()
         dropped |= {"sessions"} if len(counts) == 1 else set()
