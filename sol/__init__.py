@@ -24,6 +24,7 @@ _HOME = {
     "kv_bytes_per_token": "sol.answers.memory",
     "offload": "sol.answers.offload",
     "plan": "sol.answers.plan",
+    "pools": "sol.answers.pools",
     "collective": "sol.answers.collective",
     "gpus": "sol.answers.catalogue",
     "models": "sol.answers.catalogue",

@@ -95,8 +95,7 @@ def formats() -> Table:
     for format_id in format_ids():
         f = load_format(format_id)
         compute = f.compute if f.otherwise is None else f"{f.compute}, else {f.otherwise}"
-        covers = "every tensor" if f.covering("lm_head") else ", ".join(f.covers)
-        rows.append((f.id, f.bits_per_weight, compute, f.cache, covers, f.name))
+        rows.append((f.id, f.bits_per_weight, compute, f.cache, _covered(f), f.name))
     columns = (
         Column("id", "format", left=True),
         Column("bits_per_weight", "bits", lambda v: f"{v:.4g}"),
@@ -107,6 +106,14 @@ def formats() -> Table:
     )
     footer = ("what a format does not cover keeps the model's 16 bits; of a mix, the bits of its main part",)
     return Table(columns=columns, rows=tuple(rows), footer=footer)
+
+
+def _covered(f: NumberFormat) -> str:
+    if not f.covering("lm_head"):
+        return ", ".join(f.covers)
+    if not f.covering("embedding"):
+        return "every linear layer"
+    return "every tensor" if f.covering("norm") else "every matrix"
 
 
 def links() -> Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sol.answers.routing import routing_document
 from sol.tabular import Table
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def floor_document(f: Floor) -> dict[str, Any]:
     inputs = {
         "model": q.model.id, "gpu": q.gpu.id, "phase": q.phase, "batch": plain(q.step.batch, f), "ctx": plain(q.ctx, f),
         "new_tokens": plain(q.step.new_tokens, f), "cached_tokens": plain(q.cached_tokens, f), "logits": q.step.logits,
-        "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": q.routing, "fusion": q.fusion,
-        **q.split._asdict(), "imbalance": q.step.imbalance,
+        "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": routing_document(q.routing), "fusion": q.fusion,
+        **{name: plain(n, f) for name, n in q.split._asdict().items()}, "imbalance": q.step.imbalance,
     }  # fmt: skip
     outputs: dict[str, Any] = {name: plain(getattr(f, name), f) for name in OUTPUTS}
+    outputs |= {"valid": plain(f.valid, f)} if q.split.is_many else {}
     outputs["capacity_bytes"] = q.gpu.memory_bytes
     outputs["capacity_basis"] = q.gpu.capacity_basis
     if f.is_point:
@@ -59,7 +61,7 @@ def plain(value: Any, f: Floor) -> Any:
         return value
     if f.is_point:
         return value.reshape(-1)[0].item()
-    return value.tolist()
+    return _finite(value.tolist())
 
 
 def table_document(kind: str, table: Table, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -83,9 +85,10 @@ def memory_document(m: Memory) -> dict[str, Any]:
     inputs: dict[str, Any] = {"model": m.model.id, "gpu": None if m.gpu is None else m.gpu.id}
     inputs |= {name: _listed(getattr(m, name), m.is_point) for name in ("ctx", "batch", "step_tokens")}
     inputs |= {"dtype": m.storage.weights.id, "kv_dtype": m.storage.cache.id}
-    inputs |= m.split._asdict()
+    inputs |= {name: _listed(n, m.is_point) for name, n in m.split._asdict().items()}
     inputs |= {"engine": None if m.engine is None else m.engine.id, "memory_fraction": m.memory_fraction}
     outputs = {name: _listed(getattr(m, name), m.is_point) for name in MEMORY_OUTPUTS}
+    outputs |= {"valid": m.valid.tolist()} if m.split.is_many else {}
     cites = list(m.model.cites.values())
     fields = ("memory_bytes", "marketed_memory_bytes")
     cites += [m.gpu.cites[f] for f in fields if m.gpu is not None and f in m.gpu.cites][:1]
@@ -132,7 +135,7 @@ def offload_document(o: Offload) -> dict[str, Any]:
     q = o.question
     inputs = {
         "model": q.model.id, "gpu": q.gpu.id, "batch": _listed(q.step.batch, o.is_point), "ctx": _listed(q.ctx, o.is_point),
-        "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": q.routing, "link": o.link.name,
+        "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": routing_document(q.routing), "link": o.link.name,
         "link_bytes_per_s": o.link.per_direction_bytes_per_s,
     }  # fmt: skip
     outputs = {name: _listed(getattr(o, name), o.is_point) for name in OFFLOAD_OUTPUTS}

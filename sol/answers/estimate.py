@@ -16,6 +16,7 @@ from sol.answers.citations import Bibliography, cite_row
 from sol.answers.floor import answer
 from sol.answers.question import Question, ask
 from sol.answers.result import Floor
+from sol.answers.splits import computed, where_valid
 from sol.answers.storage import SIXTEEN
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.physics.estimate import Spent, spent
@@ -153,13 +154,13 @@ class Estimate:
 def estimate(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
     cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: str = "expected", engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
+    routing: Any = "expected", engine: str | None = None, calibration: Calibration | str | Path | None = None,
 ) -> Estimate:  # fmt: skip
     """The expected time of one decode or prefill step: the serial floor with what an engine reaches of the device.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
-        step   = max( Σ kernels , layers·host ) + step time
+        step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
     Parameters
     ----------
@@ -194,8 +195,9 @@ def estimate(
 def estimated(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = answer(q)
-    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
-    where = spent(rows, q.rates, q.storage, calibration, q.model.layers)
+    split = computed(q.split, q.valid)
+    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split)
+    where = spent(rows, q.rates, q.storage, calibration, q.model.layers, q.step.batch / split.dp)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)
@@ -210,7 +212,7 @@ def shaped(value: Any, f: Floor) -> Any:
     """A float for a point, a read-only array of the sweep's shape for a sweep."""
     if f.is_point:
         return float(np.asarray(value).reshape(-1)[0])
-    return np.broadcast_to(value, np.shape(f.latency_s))
+    return np.broadcast_to(where_valid(value, f.question.valid), np.shape(f.latency_s))
 
 
 def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration | str | Path | None) -> Calibration:

@@ -81,7 +81,7 @@ def _row(op: Operator, f: Floor) -> list[str]:
         message = show_bytes(_number(op.wire.message_bytes))
         return [
             f"{op.name}  ×{op.layers}",
-            f"  shape    {op.shape}",
+            f"  shape    {op.shape()}",
             f"  sends    {op.wire.op} of {message} over {op.wire.ranks} devices: {show_bytes(_number(times.wire_bytes))} a device in all",
             f"  time     floor {show_seconds(_number(times.network_s), 4)} at the whole rate, "
             f"{show_seconds(_number(times.serial_s), 4)} with latency",
@@ -89,7 +89,7 @@ def _row(op: Operator, f: Floor) -> list[str]:
         ]
     bandwidth = show_rate(q.rates.memory_bytes_per_s, "B/s")
     lines = [f"{op.name}" + (f"  ×{op.layers} layers" if op.layers > 1 else "")]
-    lines.append(f"  shape    {op.shape}")
+    lines.append(f"  shape    {op.shape()}")
     if op.detail:
         lines.append("  counts   " + " · ".join(f"{name} {_number(value):,.6g}" for name, value in op.detail))
     if weight:

@@ -7,6 +7,7 @@ perfectly overlapped. Nothing here is an efficiency.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,23 @@ import numpy as np
 from sol.answers.question import Question, ask
 from sol.answers.result import Floor
 from sol.answers.rows import operator_table
-from sol.errors import DoesNotFit
+from sol.answers.splits import computed, where_valid
+from sol.errors import DoesNotFit, InvalidPlan
 from sol.physics.operators import Operator
-from sol.physics.roofline import Times, sweep, total
-from sol.physics.sharding import device_resident_bytes, split_operators
+from sol.physics.roofline import Times, pipelined, sweep, total
+from sol.physics.sharding import device_resident_bytes, last_token, pieces, split_operators
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.split import Split
 from sol.specs.step import Step
 
 
 def floor(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
     cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: str = "expected", fusion: str = "ideal",
+    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
+    routing: Any = "expected", fusion: str = "ideal",
 ) -> Floor:  # fmt: skip
     """The floor of one decode or prefill step: the time no implementation can beat.
 
@@ -49,10 +52,12 @@ def floor(
     logits : "last", "all" or "none"; by default all in decode, last in prefill.
     dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
     tp, pp, ep, dp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data
-        parallelism; `ep` divides the experts over the same devices. `batch` is the whole replica's.
+        parallelism; `ep` divides the experts over the same devices. `batch` is the whole replica's. Arrays make
+        a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
     imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
     network : id of the link beyond the devices' own scale-up domain (sol links).
-    routing : "expected", "min" (the only bound) or "max" distinct experts.
+    routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
+        layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
     fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.
 
     Returns
@@ -81,30 +86,37 @@ def floor(
 def answer(q: Question) -> Floor:
     """The floor of a resolved question, fitting or not."""
 
-    def rows(step: Step) -> list[Operator]:
-        return split_operators(q.model, step, q.storage, q.routing, q.fusion, q.split)
+    split = computed(q.split, q.valid)
 
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, q.split)
+    def rows(step: Step, split: Split) -> list[Operator]:
+        return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
+
+    def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
+        if not (np.any(split.pp > 1) and np.any(q.step.new_tokens > 1.0)):
+            return whole
+        return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
+
+    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
     resident = weights + kv + activations
     capacity = q.gpu.memory_bytes
     tokens = q.step.batch * q.step.new_tokens
-    routed = ~(tokens > 1.0) if q.model.is_moe and q.routing != "min" else np.array([True])
+    even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
+    routed = (~(tokens > 1.0) | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
     if q.scalar:
-        one = rows(q.step)
-        times = total(one, q.rates)
+        one = rows(q.step, split)
+        times = staged(total(one, q.rates), lambda step: total(rows(step, split), q.rates))
         table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
         show = _item
     else:
-        times = sweep(q.step, q.rates, rows)
-        table = lambda: operator_table(rows(q.step), times, q.rates)  # noqa: E731  # as above, computed again on demand
-        shape = np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape)
-        show = lambda value: _spread(value, shape)  # noqa: E731  # the counterpart of _item
+        times = staged(sweep(q.step, split, q.rates, rows), lambda step: sweep(step, split, q.rates, rows))
+        table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
+        show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
     is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
     return Floor(
         question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
-        wire_bytes=show(times.wire_bytes), devices=q.split.devices,
+        wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
         resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
         _rows=table, _at=lambda index: answer(_point(q, times, index)),
@@ -115,19 +127,27 @@ def _item(value: Any) -> Any:
     return value.item() if isinstance(value, np.ndarray) else value
 
 
-def _spread(value: Any, shape: tuple[int, ...]) -> Any:
-    """A read-only array of the sweep's shape; smaller ones are views, not copies."""
-    return np.broadcast_to(value, shape)
+def _spread(value: Any, q: Question) -> Any:
+    """A read-only array of the sweep's shape; smaller ones are views, not copies. Nothing is said of a split that cannot be."""
+    return np.broadcast_to(where_valid(value, q.valid), _shape(q))
+
+
+def _shape(q: Question) -> tuple[int, ...]:
+    return np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape, q.split.shape)
 
 
 def _point(q: Question, times: Times, index: Any) -> Question:
-    shape = np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape)
+    shape = _shape(q)
 
     def pick(array: Any) -> Any:
         return np.array([np.broadcast_to(array, shape)[index].item()])
 
+    if not np.broadcast_to(q.valid, shape)[index]:
+        raise InvalidPlan(f"the split at {index} is none this model and these links can have; see `valid`")
+
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
-    return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), scalar=True)
+    split = Split(*(pick(n).item() for n in q.split))
+    return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), split=split, scalar=True, valid=True)
 
 
 def _does_not_fit(q: Question) -> DoesNotFit:

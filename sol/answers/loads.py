@@ -163,7 +163,7 @@ def _priced(rows: Sequence[Measurement], q: Question, model: int) -> dict[str, A
         "moved_s": np.stack([np.broadcast_to(t.moved_s, n) for t in columns], axis=1),
         "peak_s": np.stack([np.broadcast_to(t.peak_s, n) for t in columns], axis=1),
         "wire_s": np.add.reduce(sent) if sent else np.zeros(n),
-        "kernels": np.full(n, float(sum(op.kernels for op in ops))),
+        "kernels": np.full(n, float(sum(op.kernels for op in ops if op.wire is None))),  # a collective's latency holds its launch
         "layers": np.full(n, float(q.model.layers)),
         "model": np.full(n, model),
     }

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from sol.answers.engine import reserving, resolve_engine
-from sol.answers.question import load_model, number, numbers, resolve_gpu
-from sol.answers.splits import ONE, resolve_split
+from sol.answers.question import common_shape, load_model, number, numbers, resolve_gpu
+from sol.answers.splits import ONE, computed, possible, resolve_split, where_valid
 from sol.answers.storage import decided, resolve_format, stored_format
 from sol.errors import InvalidInput
 from sol.physics import capacity as capacities
@@ -84,9 +84,10 @@ class Memory:
     kv_wasted_bytes: Any = None
     engine_max_batch: Any = None
     split: Split = ONE
+    valid: Any = True
 
     @property
-    def devices(self) -> int:
+    def devices(self) -> Any:
         """Devices of the replica; every figure is that of the fullest of them."""
         return self.split.devices
 
@@ -97,7 +98,7 @@ class Memory:
 
     def heading(self) -> str:
         """What was asked, on one line."""
-        several = f"{self.devices}×" if self.devices > 1 else ""
+        several = self.split.times
         where = f"{self.model.id} on {several}{self.gpu.id}" if self.gpu else self.model.id
         where = joined((where, str(self.split))) if several else where
         span = [show_count(v.min()) + ("" if v.min() == v.max() else f"…{show_count(v.max())}") for v in (self.batch, self.ctx)]
@@ -132,7 +133,7 @@ class Memory:
 def memory(
     model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
     kv_dtype: str | NumberFormat | None = None, max_step_tokens: float | None = None, engine: str | Engine | None = None,
-    memory_fraction: float | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, lora_rank: int | None = None,
+    memory_fraction: float | None = None, tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, lora_rank: int | None = None,
     lora_adapters: int = 1,
 ) -> Memory:  # fmt: skip
     """Bytes needed by `batch` sequences of `ctx` tokens, whether `gpu` holds them, and what an engine makes of it.
@@ -163,13 +164,11 @@ def memory(
     the_engine, fraction = resolve_engine(engine, memory_fraction, the_gpu)
     storage, _, assumptions, _ = decided(the_model, the_gpu or ANYWHERE, _stored(stored_format(the_model, dtype)), kv_dtype)
     c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
-    try:
-        shape = np.broadcast_shapes(c.shape, b.shape)
-    except ValueError:
-        raise InvalidInput(f"shapes do not broadcast: ctx {c.shape}, batch {b.shape}; use np.meshgrid or [:, None]") from None
+    asked = resolve_split(tp, pp, ep, dp)
+    valid = possible(the_model, asked)
+    split, shape = computed(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
-    split = resolve_split(the_model, tp, pp, ep, dp)
-    if split.pp > 1 and the_engine is not None:
+    if np.any(split.pp > 1) and the_engine is not None:
         raise InvalidInput(f"pp={pp}: what an engine reserves is told for whole layers; leave engine, or pp, out")
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
@@ -181,12 +180,12 @@ def memory(
     held_whole = weights + adapters + states
     resident = held_whole + kv + activations
     room = None if the_gpu is None else the_gpu.memory_bytes
-    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0
+    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0 and not split.is_many
 
     def out(value: Any) -> Any:
         if scalar:
             return value.item() if isinstance(value, np.ndarray) else value
-        return np.broadcast_to(value, shape)
+        return np.broadcast_to(where_valid(value, valid), shape)
 
     longest = None if room is None else max_ctx(own, (room - held_whole - activations) / mine / layers_held, storage.cache)
     most = 0.0 if room is None else split.dp * capacities.max_batch(own, storage, c, room - weights - adapters, limit, layers_held)
@@ -207,7 +206,8 @@ def memory(
         fits=None if room is None else out(resident <= room), headroom_bytes=None if room is None else out(room - resident),
         max_batch=None if room is None else out(most),
         max_ctx=None if longest is None else out(longest),
-        min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=split,
+        min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
+        valid=valid if scalar else np.broadcast_to(valid, shape),
         assumptions=(*(a for a in assumptions if not a.startswith(("cold cache", "no skipped work"))),
                      f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs",
                      *reserving(the_engine, fraction)), **held,

@@ -97,6 +97,7 @@ def _points(m: Memory) -> Table:
     shape = m.resident_bytes.shape
     whole = lambda v: f"{v:,.0f}"  # noqa: E731  # counts of sequences
     keys: list[tuple[str, str, Any]] = [
+        *((name, name, show_count) for name, n in m.split._asdict().items() if np.size(n) > 1),
         ("batch", "batch", show_count), ("ctx", "ctx", show_count), ("kv_bytes", "kv GiB", show_gib), ("kv_read_bytes", "read", show_gib),
         ("resident_bytes", "needs GiB", show_gib),
     ]  # fmt: skip
@@ -107,7 +108,14 @@ def _points(m: Memory) -> Table:
         else:
             keys += [("max_batch", "max batch", whole), ("max_ctx", "max ctx", lambda v: f"{v:,.0f}" if np.isfinite(v) else "any")]
     columns = tuple(Column(key, title, show) for key, title, show in keys)
-    rows = tuple(zip(*(np.broadcast_to(getattr(m, key), shape).ravel().tolist() for key, _, _ in keys), strict=True))
+    split = m.split._asdict()
+    values = [np.broadcast_to(split[key] if key in split else getattr(m, key), shape).ravel().tolist() for key, _, _ in keys]
+    can_be = np.broadcast_to(m.valid, shape).ravel().tolist()
+    asked = (*split, "batch", "ctx")
+    rows = tuple(
+        row if there else tuple(v if key in asked else None for v, (key, _, _) in zip(row, keys, strict=True))
+        for row, there in zip(zip(*values, strict=True), can_be, strict=True)
+    )
     meaning = "per device; read: GiB of cache that one decode step reads"
     if m.engine is not None:
         meaning += f"; pool, holds: tokens {m.engine.id} reserves, and how many sequences of ctx it has room for"

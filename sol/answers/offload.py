@@ -115,7 +115,7 @@ class Offload:
 
 def offload(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, routing: str = "expected", host_bytes: Any = None, link: str | Link | None = None,
+    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected", host_bytes: Any = None, link: str | Link | None = None,
 ) -> Offload:  # fmt: skip
     """The time of one decode step with part of the model in host memory.
 
@@ -177,7 +177,7 @@ def offload(
     )  # fmt: skip
 
 
-def _on_host(q: Question, asked: Any, excess: Any, weights: float, kv: Any) -> Any:
+def _on_host(q: Question, asked: Any, excess: Any, weights: Any, kv: Any) -> Any:
     """Bytes on the host: what was asked, or what does not fit; never more than weights and cache."""
     if asked is None:
         if excess is None:

@@ -6,27 +6,29 @@ never says that one device more makes a step slower. What does not fit is counte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from sol.answers.candidates import device_counts, latency_limits, priced
 from sol.answers.floor import answer
 from sol.answers.question import ask, load_model, number, numbers, resolve_gpu
 from sol.answers.result import Floor
-from sol.errors import DoesNotFit, InvalidInput, InvalidPlan
+from sol.errors import DoesNotFit, InvalidInput
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
-from sol.specs.split import Split, experts_of, illegal, tp_divisor
+from sol.specs.split import Split
 from sol.specs.step import Array
 from sol.tabular import Table
 
-Objective = Literal["latency", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "cost"]
-BATCHES = np.unique(np.round(np.geomspace(1, 4096, 64)))
-MOST_DEVICES = 4096
+Objective = Literal["latency", "ttft", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "cost"]
+AT_ONE = ("latency", "ttft")
+"""Objectives that a larger batch never serves."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,10 +36,10 @@ class Plan:
     """Every candidate, one row each, and the best of them.
 
     `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
-    (the serial floor of a decode step), `floor_s` [s], `tokens_per_s_per_user`, `tokens_per_s_per_gpu`
-    [token/s], `cost_per_million` (of output tokens, in the currency of the price; None without one),
-    `fits`. `best` is the winner's index, `front` those no other beats in both rates, `fewest` the least
-    number of devices that holds it.
+    (the serial floor of a decode step), `floor_s` [s], `ttft_s` (the serial floor of one prompt's prefill [s];
+    None unasked), `tokens_per_s_per_user`, `tokens_per_s_per_gpu` [token/s], `cost_per_million` (of output
+    tokens, in the currency of the price; None without one), `fits`. `best` is the winner's index, `front`
+    those no other beats in both rates, `fewest` the least number of devices that holds it.
     """
 
     model: Model
@@ -49,6 +51,7 @@ class Plan:
     latency_s: Array
     floor_s: Array
     network_s: Array
+    ttft_s: Array | None
     tokens_per_s_per_user: Array
     tokens_per_s_per_gpu: Array
     cost_per_million: Array | None
@@ -57,6 +60,7 @@ class Plan:
     front: tuple[int, ...]
     fewest: int
     ctx: float
+    prompt_tokens: float | None
     meets: Any
     asked: dict[str, Any]
     winner: Floor
@@ -93,19 +97,22 @@ class Plan:
 
 def plan(
     model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], ctx: float, objective: str = "latency",
-    batch: Any = None, tpot_s: float | None = None, price_per_hour: float | None = None, network: str | None = None,
-    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: str = "expected",
+    batch: Any = None, prompt_tokens: float | None = None, ttft_s: float | None = None, tpot_s: float | None = None,
+    price_per_hour: float | None = None, network: str | None = None, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
 ) -> Plan:  # fmt: skip
-    """The best split of a decode step over `devices` devices, the Pareto front, and why.
+    """The best split of a decode step over `devices` devices, the Pareto front, and why (`pools`: with prefill on devices of its own).
 
     Parameters
     ----------
     model, gpu, dtype, kv_dtype, routing : as in `floor`.
     devices : how many there are: a number, a list, or a range as text, "1-16" [1].
     ctx : tokens in the cache of every sequence [token].
-    objective : "latency" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
-    batch : batches of the replica to try [1]; by default 64 from 1 to 4,096, for latency the smallest alone.
-    tpot_s : the longest step that is acceptable [s].
+    objective : "latency" or "ttft" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
+    batch : batches of the replica to try [1]; by default 64 of each split, from 1 to 4,096 sequences for each of its copies and
+        stages, for latency and ttft the smallest alone.
+    prompt_tokens : of one prompt that is prefilled alone [token]; by default `ctx`.
+    ttft_s, tpot_s : the longest prefill of that prompt, and the longest step, that are acceptable [s].
     price_per_hour : of one device; required for "cost".
     network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
 
@@ -115,124 +122,82 @@ def plan(
     if objective not in get_args(Objective):
         raise InvalidInput(f"objective={objective!r} is not one of {', '.join(get_args(Objective))}")
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
-    if objective == "cost" and price_per_hour is None:
+    if objective == "cost" and price is None:
         raise InvalidInput("objective='cost' needs price_per_hour, the price of one device")
-    limit = None if tpot_s is None else number("tpot_s", tpot_s, above=0.0)
-    given = np.array([1.0]) if objective == "latency" else BATCHES
-    batches = given if batch is None else numbers("batch", batch, above=0.0).ravel()
+    limits = latency_limits(ttft_s, tpot_s)
+    alone = np.array([1.0]) if objective in AT_ONE else None
+    batches = alone if batch is None else numbers("batch", batch, above=0.0).ravel()
     counts, context = device_counts(devices), number("ctx", ctx, at_least=0.0)
     asked: dict[str, Any] = {"ctx": context, "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
-    floors = _priced(the_model, the_gpu, counts, batches, asked)
-    return _chosen(the_model, the_gpu, objective, floors, batches, limit, price, context, asked)  # type: ignore[arg-type]  # checked above
-
-
-def device_counts(devices: Any) -> list[int]:
-    """The numbers of devices of an int, a list, or text such as "1-16" or "1,2,8". Raises `InvalidInput`."""
-    try:
-        if isinstance(devices, str):
-            found = [n for part in devices.split(",") for n in _span(part)]
-        else:
-            found = [devices] if isinstance(devices, int) else list(devices)
-        if not found or not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n <= MOST_DEVICES for n in found):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise InvalidInput(
-            f"devices={devices!r} is not a number, a list or a range of devices such as '1-16', up to {MOST_DEVICES}"
-        ) from None
-    return sorted(set(found))
-
-
-def _span(part: str) -> Iterable[int]:
-    low, dash, high = part.strip().partition("-")
-    last = int(high if dash else low)
-    if last > MOST_DEVICES:
-        raise ValueError(part)
-    return range(int(low), last + 1)
-
-
-def legal_splits(model: Model, devices: int) -> list[Split]:
-    """Every legal split of so many devices. Data parallelism is only for models with experts: copies of a dense one are replicas."""
-    divisor, routed = tp_divisor(model), experts_of(model) > 0
-    found = []
-    for tp in (n for n in range(1, devices + 1) if devices % n == 0 and divisor % n == 0):
-        for pp in (n for n in range(1, devices // tp + 1) if devices // tp % n == 0 and n <= model.layers):
-            dp = devices // tp // pp
-            if dp > 1 and not routed:
-                continue
-            ways = (n for n in range(1, tp * dp + 1) if tp * dp % n == 0) if routed else (1,)
-            found += [s for ep in ways if illegal(model, s := Split(tp, pp, ep, dp)) is None]
-    return found
-
-
-def _priced(model: Model, gpu: GPU, counts: list[int], batches: Array, asked: dict[str, Any]) -> list[Floor]:
-    """One sweep over the batches for each legal split that the links join."""
-    floors, refused = [], None
-    for n in counts:
-        for split in legal_splits(model, n):
-            try:
-                q = ask(model, gpu, batch=batches, **split._asdict(), **asked)
-            except InvalidPlan as error:  # beyond what the links join
-                refused = error
-                break
-            floors.append(answer(q))
-    if not floors:
-        raise refused or InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
-    return floors
-
-
-def _nearest(model: Model) -> str:
-    divisor = tp_divisor(model)
-    return f"tp divides {divisor}, pp is at most {model.layers}" + (f", ep divides {experts_of(model)}" if experts_of(model) else "")
+    swept = priced(the_model, the_gpu, counts, batch=batches, **asked)
+    first = None
+    if objective == "ttft" or ttft_s is not None or prompt_tokens is not None:
+        prompt = number("prompt_tokens", context if prompt_tokens is None else prompt_tokens, above=0.0)
+        _, first = priced(the_model, the_gpu, counts, batch=np.array([1.0]), phase="prefill", **asked | {"ctx": prompt})
+    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)  # type: ignore[arg-type]  # checked above
 
 
 def _chosen(
-    model: Model, gpu: GPU, objective: Objective, floors: list[Floor], batches: Array, limit: float | None, price: float | None,
-    ctx: float, asked: dict[str, Any],
+    model: Model, gpu: GPU, objective: Objective, swept: tuple[list[Split], Floor], first: Floor | None,
+    limits: dict[str, float | None], price: float | None, asked: dict[str, Any],
 ) -> Plan:  # fmt: skip
-    shape = (len(floors), batches.size)
+    splits, steps = swept
+    joined = steps.valid.ravel()  # beyond what the links join there is nothing to rate
 
-    def stacked(value: Any) -> Array:
-        return np.array([np.broadcast_to(value(f), batches.shape) for f in floors]).ravel()
+    def flat(value: Any) -> Any:
+        return np.broadcast_to(value, steps.valid.shape).ravel()[joined]
 
-    devices = np.repeat([float(f.devices) for f in floors], batches.size)
-    batch = np.broadcast_to(batches, shape).ravel()
-    latency, least = stacked(lambda f: f.serial_s), stacked(lambda f: f.latency_s)
-    fits = stacked(lambda f: True if f.fits is None else f.fits).astype(bool)
+    devices, batch = flat(steps.devices).astype(float), flat(steps.question.step.batch)
+    latency, ttft = flat(steps.serial_s), None if first is None else flat(first.serial_s)
+    fits = np.ones(latency.shape, dtype=bool) if steps.fits is None else flat(steps.fits)
+    if first is not None and first.fits is not None:
+        fits = fits & flat(first.fits)
     user = 1.0 / latency
     each = batch * user / devices
     cost = None if price is None else price / 3600.0 / each * 1e6
-    meets = fits if limit is None else fits & (latency <= limit)
     if not fits.any():
-        needs = min(float(np.min(f.resident_bytes)) for f in floors)
+        needs = float(flat(steps.resident_bytes).min())
         raise DoesNotFit(
             f"no split of up to {devices.max():.0f}×{gpu.id} holds {model.id}: at the least {needs / 1e9:.1f} GB are needed on each, "
             f"{(gpu.memory_bytes or 0) / 1e9:.1f} GB there is; more devices, a narrower dtype or less ctx"
         )
-    if not meets.any():
-        raise DoesNotFit(
-            f"nothing that fits meets tpot_s={limit:g}: the fastest takes {latency[fits].min():.4g} s; more devices, a shorter ctx, "
-            "a narrower dtype or a longer tpot_s"
-        )
-    score = {"latency": latency, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost}[objective]
+    meets = _within({"tpot_s": latency, "ttft_s": ttft}, limits, fits)
+    score = {
+        "latency": latency, "ttft": ttft, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost,
+    }[objective]  # fmt: skip
     assert score is not None
-    order = np.lexsort((devices, np.where(meets, score, np.inf)))
-    best = int(order[0])
-    winner = floors[best // batches.size]
+    ties = np.flatnonzero(meets & (score == score[meets].min()))
+    best = int(ties[np.lexsort((latency[ties], devices[ties]))[0]])
+    there = (repeat(split, steps.valid.shape[1]) for split in compress(splits, steps.valid.any(axis=1)))
+    of = tuple(chain.from_iterable(there))
+    winner = answer(ask(model, gpu, batch=batch[best].item(), **of[best]._asdict(), **asked))
     return Plan(
-        model=model, gpu=gpu, objective=objective, splits=tuple(f.question.split for f in floors for _ in range(batches.size)),
-        devices=devices, batch=batch, latency_s=latency, floor_s=least, network_s=stacked(lambda f: f.network_s),
-        tokens_per_s_per_user=user, tokens_per_s_per_gpu=each, cost_per_million=cost, fits=fits, best=best,
-        front=_front(user, each, meets), fewest=int(devices[fits].min()), ctx=ctx, meets=meets, asked=asked,
-        winner=winner[best % batches.size] if batches.size > 1 else winner, assumptions=winner.assumptions,
+        model=model, gpu=gpu, objective=objective, splits=of, devices=devices, batch=batch, latency_s=latency,
+        floor_s=flat(steps.latency_s), network_s=flat(steps.network_s), ttft_s=ttft, tokens_per_s_per_user=user, tokens_per_s_per_gpu=each,
+        cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=int(devices[fits].min()),
+        ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), meets=meets, asked=asked, winner=winner,
+        assumptions=winner.assumptions,
     )  # fmt: skip
+
+
+def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) -> Any:
+    """Which of those that fit keep every limit. Raises `DoesNotFit` naming the one that none keeps."""
+    meets = fits
+    for name, value in values.items():
+        limit = limits[name]
+        if limit is not None:
+            left, meets = meets, meets & (value <= limit)
+            if not meets.any():
+                raise DoesNotFit(
+                    f"nothing that fits meets {name}={limit:g}: the fastest takes {value[left].min():.4g} s; more devices, a shorter ctx, "
+                    f"a narrower dtype or a longer {name}"
+                )
+    return meets
 
 
 def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
     """The candidates no other beats both per user and per device, fastest per user first."""
-    order = np.lexsort((-each, -user))
-    found, highest = [], -np.inf
-    for i in order:
-        if allowed[i] and each[i] > highest:
-            found.append(int(i))
-            highest = float(each[i])
-    return tuple(found)
+    there = np.flatnonzero(allowed)
+    order = there[np.lexsort((-each[there], -user[there]))]
+    highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))
+    return tuple(order[each[order] > highest[:-1]].tolist())

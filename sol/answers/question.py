@@ -16,7 +16,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from sol.answers.splits import ONE, connected, resolve_split
+from sol.answers.routing import resolve_routing, routed, skewed
+from sol.answers.splits import ONE, computed, connected, possible, resolve_split
 from sol.answers.storage import decided
 from sol.errors import InvalidInput
 from sol.physics.roofline import Rates
@@ -52,28 +53,34 @@ class Question:
     assumptions: tuple[str, ...]
     warnings: tuple[str, ...]
     split: Split = ONE
+    valid: Any = True
 
 
 def ask(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
     cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: str = "expected", fusion: str = "ideal",
+    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
+    routing: Any = "expected", fusion: str = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
+
+    Of many splits, `valid` says which can be.
 
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`, one line each.
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
-    split = resolve_split(the_model, tp, pp, ep, dp)
+    split = resolve_split(tp, pp, ep, dp)
+    valid = possible(the_model, split, the_gpu, network)
+    run = computed(split, valid)
     the_phase: Phase = _one_of("phase", phase, get_args(Phase))
-    the_routing: Routing = _one_of("routing", routing, get_args(Routing))
+    skew = number("imbalance", imbalance, at_least=1.0)
+    the_routing = resolve_routing(the_model, routing, skew)
     the_fusion: Fusion = _one_of("fusion", fusion, get_args(Fusion))
     rows: Logits | None = None if logits is None else _one_of("logits", logits, get_args(Logits))
     b = numbers("batch", batch, above=0.0)
     c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
     n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
-    _broadcast(batch=b, ctx=c, new_tokens=n, cached_tokens=cached)
+    common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
     if phase == "decode":
         _reject("cached_tokens", cached, 0.0, "phase='decode' takes the cached tokens as ctx; leave cached_tokens out")
         step = Step(b, n, c, rows or "all")
@@ -83,18 +90,17 @@ def ask(
             over = cached >= c
             raise InvalidInput(f"cached_tokens={_first(cached, over)} is not below ctx={_first(c, over)}; at least one token must be new")
         step = Step(b, c - cached, cached, rows or "last")
-    skew = number("imbalance", imbalance, at_least=1.0)
     step = replace(step, imbalance=skew)
     storage, rates, assumptions, warnings = decided(the_model, the_gpu, dtype, kv_dtype)
-    rates, said = connected(the_gpu, split, network, rates)
-    if split.dp > 1 and the_model.is_moe:
+    rates, said = connected(the_gpu, run, network, rates)
+    if the_model.is_moe and np.any(run.dp > 1):
         said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}, and back in 16 bits")
-    if skew > 1.0 and split.devices > 1:
-        said = (*said, f"imbalance {skew:g}: the fullest device's experts get so many times an even share of the tokens")
+    if the_model.is_moe and np.any(run.ep > 1):
+        said = (*said, *skewed(the_model, run, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
-        all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)),
-        (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split,
+        all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)) and not split.is_many,
+        (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
     )  # fmt: skip
 
 
@@ -204,11 +210,12 @@ def _reject(field: str, array: Array, default: float, why: str) -> None:
         raise InvalidInput(f"{field}={_first(array, array != default)}: {why}")
 
 
-def _broadcast(**arrays: Array) -> None:
+def common_shape(**arrays: Any) -> tuple[int, ...]:
+    """The shape these numbers broadcast to. Raises `InvalidInput` naming those that are arrays."""
     try:
-        np.broadcast_shapes(*(a.shape for a in arrays.values()))
+        return np.broadcast_shapes(*map(np.shape, arrays.values()))
     except ValueError:
-        shapes = ", ".join(f"{k} {a.shape}" for k, a in arrays.items() if a.size > 1)
+        shapes = ", ".join(f"{k} {a.shape}" for k, a in arrays.items() if np.size(a) > 1)
         raise InvalidInput(f"shapes do not broadcast: {shapes}; use np.meshgrid or [:, None]") from None
 
 
@@ -228,12 +235,7 @@ def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
 def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:
     lines = []
     if model.is_moe:
-        meaning = {
-            "expected": "E·(1 − (1 − k/E)^T) distinct experts per layer, tokens routed uniformly",
-            "min": "every token chooses the same k experts",
-            "max": "no two tokens share an expert until all are used",
-        }[routing]
-        lines.append(f"routing {routing}: {meaning}")
+        lines.append(routed(routing))
     blocks = [b for g in model.groups for b in g.blocks]
     widths = sorted({b.state_bits for b in blocks if isinstance(b, StateMixer) and b.state_elements})
     if widths:

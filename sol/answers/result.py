@@ -30,7 +30,8 @@ class Floor:
     `moved_kv_bytes`, `wire_bytes` sent [B]; `flops` [FLOP]; `resident_bytes` what must fit [B];
     `fits` (None where the capacity is unknown); `is_bound` whether
     every assumption is at its optimistic end (uniform expert routing is not, nor a cold cache that could
-    hold all the step reads); `devices` how many. Of a split replica, all but the rates are those of one
+    hold all the step reads); `devices` how many (an array where splits are); `valid` whether the split can be, without which
+    figures are NaN. Of a split replica, all but the rates are those of one
     device, the fullest, over a whole pass.
     """
 
@@ -49,7 +50,7 @@ class Floor:
     is_bound: Any
     _rows: Callable[[], Table]
     _at: Callable[[Any], Floor]
-    devices: int = 1
+    devices: Any = 1
 
     # What it is made of
 
@@ -64,6 +65,7 @@ class Floor:
         memory, compute, network = (np.asarray(0.0 if v is None else v) for v in (self.memory_s, self.compute_s, self.network_s))
         one_device = np.where(memory >= compute, "memory", "compute")
         limit = np.where(network > np.maximum(memory, compute), "network", one_device)
+        limit = limit if np.all(self.valid) else np.where(self.valid, limit, "")
         return str(limit) if self.is_point else np.broadcast_to(limit, np.shape(self.latency_s))
 
     @property
@@ -96,6 +98,11 @@ class Floor:
         if rates.peak is None:
             return None
         return rates.peak["weights"] / rates.memory_bytes_per_s
+
+    @property
+    def valid(self) -> Any:
+        """Whether the split is one the model and the links can have; an array for a sweep."""
+        return True if self.is_point else np.broadcast_to(self.question.valid, np.shape(self.latency_s))
 
     @property
     def is_point(self) -> bool:
@@ -149,7 +156,7 @@ class Floor:
 
     def heading(self) -> str:
         """What was asked, on one line."""
-        q, several = self.question, f"{self.devices}×" if self.devices > 1 else ""
+        q, several = self.question, self.question.split.times
         return joined(
             (f"{q.model.id} on {several}{q.gpu.id}", str(q.split) if several else "", q.phase,
              f"batch {_span(q.step.batch)}", f"ctx {_span(q.ctx)}",
@@ -161,7 +168,7 @@ class Floor:
     def __repr__(self) -> str:
         if self.is_point:
             return f"<Floor {self.heading()}: {show_seconds(self.latency_s, 4)}, {self.bound}-bound>"
-        low, high = float(np.min(self.latency_s)), float(np.max(self.latency_s))
+        low, high = float(np.nanmin(self.latency_s)), float(np.nanmax(self.latency_s))
         return f"<Floor {self.heading()}: {np.size(self.latency_s)} points, {show_seconds(low, 4)} … {show_seconds(high, 4)}>"
 
     def __str__(self) -> str:

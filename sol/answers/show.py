@@ -155,14 +155,17 @@ def points(f: Floor) -> Table:
         for name, values in (("batch", q.step.batch), ("ctx", q.ctx), ("cached_tokens", q.cached_tokens), ("new_tokens", q.step.new_tokens))
         if values.size > 1 and not (name == "new_tokens" and q.phase == "prefill")
     ]
+    varying += [(name, np.broadcast_to(n, shape).ravel()) for name, n in q.split._asdict().items() if np.size(n) > 1]
     capacity = q.gpu.memory_bytes
     bounds, fit = f.bound.ravel(), None if f.fits is None else f.fits.ravel()
     latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
     intensity, resident = np.asarray(f.intensity).ravel(), f.resident_bytes.ravel()
     shown = min(latency.size, MAX_POINTS)
+    valid = f.valid.ravel()
     rows = tuple(
         (*(float(v[i]) for _, v in varying), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
-         float(resident[i]), None if fit is None else bool(fit[i]))
+         float(resident[i]), None if fit is None else bool(fit[i])) if valid[i] else
+        (*(float(v[i]) for _, v in varying), None, None, None, "no such split", None, None, None)
         for i in range(shown)
     )  # fmt: skip
     more = () if shown == latency.size else (f"… {latency.size - shown:,} more points; every array of the result holds them all",)

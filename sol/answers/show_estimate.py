@@ -19,7 +19,7 @@ PARTS = {
     "launch_s": "kernels' own time",
     "overlapped_s": "saved by overlapping",
     "host_s": "the device waits for the host",
-    "step_s": "fixed per step",
+    "step_s": "the engine's own, per step and per sequence in it",
 }
 """The parts of an estimate in words."""
 

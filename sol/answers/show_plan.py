@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 MEANING = {
     "latency": "the shortest step",
+    "ttft": "the shortest prefill",
     "tokens_per_s_per_user": "the most tokens a second for one user",
     "tokens_per_s_per_gpu": "the most tokens a second per device",
     "cost": "the cheapest tokens",
 }
+
+
+MOST_ROWS = 20
 
 
 def best_by_devices(p: Plan) -> list[int]:
@@ -27,14 +31,14 @@ def best_by_devices(p: Plan) -> list[int]:
     for n in np.unique(p.devices):
         allowed = np.flatnonzero((p.devices == n) & p.meets)
         if allowed.size:
-            found.append(int(allowed[np.argmin(score(p)[allowed])]))
+            found.append(int(allowed[np.lexsort((p.latency_s[allowed], score(p)[allowed]))[0]]))
     return found
 
 
 def score(p: Plan) -> Any:
     """What the objective makes small."""
-    if p.objective == "cost":
-        return p.cost_per_million
+    if p.objective in ("cost", "ttft"):
+        return p.cost_per_million if p.objective == "cost" else p.ttft_s
     return {"latency": p.latency_s, "tokens_per_s_per_user": -p.tokens_per_s_per_user}.get(p.objective, -p.tokens_per_s_per_gpu)
 
 
@@ -46,20 +50,31 @@ def plan_table(p: Plan) -> Table:
         Column("batch", "batch", show_count),
         Column("latency_s", "step", lambda v: show_seconds(v, 4)),
         Column("floor_s", "floor", lambda v: show_seconds(v, 4)),
+        *([Column("ttft_s", "ttft", lambda v: show_seconds(v, 4))] if p.ttft_s is not None else []),
         Column("tokens_per_s_per_user", "tok/s/user", significant),
         Column("tokens_per_s_per_gpu", "tok/s/GPU", significant),
         *([Column("cost_per_million", "per M tok", lambda v: f"{v:.3g}")] if p.cost_per_million is not None else []),
         Column("best", "", lambda v: "best" if v else "", left=True),
     ]
-    rows = [tuple(row.values()) for row in candidates(p, best_by_devices(p))]
+    found = best_by_devices(p)
+    shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
+    rows = [tuple(row.values()) for row in candidates(p, shown)]
     unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
     footer = [p.why(), f"the fewest that hold it: {p.fewest}"]
+    if len(found) > MOST_ROWS:
+        footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:
         why = "does not fit, or is too slow" if p.meets is not p.fits else "does not fit"
-        footer.append(f"{', '.join(f'{n:g}' for n in unfit)} devices: {why}")
+        footer.append(f"{', '.join(f'{n:g}' for n in unfit)} device{'s' * (unfit != [1.0])}: {why}")
     footer += [f"front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
     title = joined(
-        (f"{p.model.id} on {p.gpu.id}", MEANING[p.objective], f"decode · ctx {show_count(p.ctx)}", p.winner.question.storage.weights.id)
+        (
+            f"{p.model.id} on {p.gpu.id}",
+            MEANING[p.objective],
+            f"decode · ctx {show_count(p.ctx)}",
+            "" if p.prompt_tokens is None else f"prompt {show_count(p.prompt_tokens)}",
+            p.winner.question.storage.weights.id,
+        )
     )
     return Table(columns=tuple(columns), rows=tuple(rows), title=title, footer=tuple(footer))
 
@@ -69,7 +84,8 @@ def candidates(p: Plan, which: list[int] | tuple[int, ...]) -> list[dict[str, An
     return [
         {
             "devices": float(p.devices[i]), "split": str(p.splits[i]), "batch": float(p.batch[i]), "latency_s": float(p.latency_s[i]),
-            "floor_s": float(p.floor_s[i]), "tokens_per_s_per_user": float(p.tokens_per_s_per_user[i]),
+            "floor_s": float(p.floor_s[i]), **({} if p.ttft_s is None else {"ttft_s": float(p.ttft_s[i])}),
+            "tokens_per_s_per_user": float(p.tokens_per_s_per_user[i]),
             "tokens_per_s_per_gpu": float(p.tokens_per_s_per_gpu[i]),
             **({} if p.cost_per_million is None else {"cost_per_million": float(p.cost_per_million[i])}), "best": i == p.best,
         }
@@ -82,7 +98,7 @@ def _front_line(p: Plan) -> str:
     said = [
         f"{significant(p.tokens_per_s_per_user[i])} a user at {significant(p.tokens_per_s_per_gpu[i])} a GPU ({p.splits[i]})" for i in ends
     ]
-    return f"{len(p.front)} points, from {said[0]} to {said[1]}"
+    return f"{len(p.front)} points, from {said[0]} to {said[1]}" if len(p.front) > 1 else f"one point, {said[0]}"
 
 
 def reasons(p: Plan) -> str:
@@ -127,7 +143,8 @@ def parts(p: Plan, i: int) -> tuple[float, float]:
 
 def plan_document(p: Plan) -> dict[str, Any]:
     """The plan as JSON: the best of each number of devices, and the front."""
-    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"]}
+    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
+              "prompt_tokens": p.prompt_tokens}  # fmt: skip
     outputs = {
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),

@@ -35,7 +35,7 @@ def table(
     model: str | Path | Model = "qwen2.5-7b", gpus: str | list[str | GPU] | tuple[str | GPU, ...] = "all", *, ctx: float = 2048,
     batch: float = 1, phase: str = "decode", new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None,
     dtype: str | NumberFormat | Sequence[str | NumberFormat] | None = None, kv_dtype: str | NumberFormat | None = None,
-    routing: str = "expected", fusion: str = "ideal",
+    routing: Any = "expected", fusion: str = "ideal",
 ) -> Table:  # fmt: skip
     """The floor of one step on each of many devices, fastest first; what is missing or too large is a note in its row.
 

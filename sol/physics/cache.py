@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sol.physics.linear import Amount
 from sol.physics.mixing import state_bytes_per_sequence
 from sol.specs.blocks import StateMixer
 from sol.specs.formats import NumberFormat
@@ -17,7 +18,7 @@ from sol.specs.model import Model
 from sol.specs.step import Array, Storage
 
 
-def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, float]]:
+def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
     """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
     for group in model.groups:
         for block in group.blocks:
@@ -40,13 +41,13 @@ def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
     return total
 
 
-def state_bytes(model: Model, storage: Storage) -> float:
+def state_bytes(model: Model, storage: Storage) -> Amount:
     """Bytes of the recurrent states and convolutions of one sequence, whatever its length [B]."""
-    total = 0.0
+    total: Amount = 0.0
     for group in model.groups:
         for block in group.blocks:
             if isinstance(block, StateMixer):
-                total += group.count * state_bytes_per_sequence(block, storage)
+                total = total + group.count * state_bytes_per_sequence(block, storage)
     return total
 
 
@@ -59,14 +60,14 @@ def max_ctx(model: Model, budget_bytes: Array, cache: NumberFormat) -> Array:
     slope = sum(width for _, width in widths)
     tokens, left, start = 0.0 * budget_bytes, np.maximum(budget_bytes, 0.0), 0.0
     for span in [*sorted({w for w, _ in widths if w is not None}), None]:
-        if slope > 0:
+        if np.any(slope > 0):  # of many splits all or none: each device has some of every layer
             length = np.inf if span is None else span - start
             grown = np.minimum(left / slope, length)
             tokens, left = tokens + grown, np.where(grown < length, 0.0, left - grown * slope)
         elif span is None:
             tokens = np.where(left >= 0.0, np.where(tokens >= start, np.inf, tokens), tokens)
         if span is not None:
-            slope -= sum(width for w, width in widths if w == span)
+            slope = slope - sum(width for w, width in widths if w == span)
             start = float(span)
     whole: Array = np.floor(tokens)
     fits = kv_bytes(model, np.where(np.isfinite(whole), whole + 1.0, 0.0), cache) <= budget_bytes  # a rounding may be one short

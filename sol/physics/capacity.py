@@ -6,13 +6,13 @@ runs long prompts in chunks of `CHUNK_TOKENS`; an engine's own profiled figure d
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 
 from sol.physics.cache import kv_bytes, state_bytes
-from sol.physics.linear import layer_bytes
-from sol.specs.blocks import Block
+from sol.physics.linear import Amount, layer_bytes
+from sol.specs.blocks import Block, Ways
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.model import Model
@@ -23,7 +23,7 @@ ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
 
 
 @lru_cache(maxsize=1024)
-def resident_weight_bytes(model: Model, storage: Storage) -> float:
+def resident_weight_bytes(model: Model, storage: Storage) -> Amount:
     """Bytes of all stored parameters [B]: every expert, the tables, the head unless it is tied, a tower, layers for prediction ahead."""
     d, per = model.hidden, storage.bytes_per_weight
     head = model.lm_head_elements * per("lm_head", d)  # a tied table is stored as the head is
@@ -32,28 +32,31 @@ def resident_weight_bytes(model: Model, storage: Storage) -> float:
     total += model.position_elements * per("embedding", d) + (model.vocab * per("bias", 1) if model.head_bias else 0.0)
     total += sum(group.count * layer_bytes(group, d, storage) for group in model.groups)
     total += _ahead(model, storage) + model.tower_parameters * storage.bytes_beside("tower")
-    return float(round(total))  # files hold whole bytes; an average over layers may miss them by a rounding
+    whole: Amount = np.rint(total)  # files hold whole bytes; an average over layers may miss them by a rounding
+    return whole if isinstance(whole, np.ndarray) else float(whole)
 
 
-def _ahead(model: Model, storage: Storage) -> float:
+def _ahead(model: Model, storage: Storage) -> Amount:
     """Bytes of the layers for multi-token prediction: as a checkpoint stores them together, else each matrix by its class."""
     if storage.weights.covering("mtp"):
         return model.mtp_parameters * storage.bytes_beside("mtp")
-    layers = sum(group.count * layer_bytes(group, model.hidden, storage) for group in model.mtp)
-    return layers + model.mtp_tables * model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
+    layers: Amount = sum(group.count * layer_bytes(group, model.hidden, storage) for group in model.mtp)
+    tables: Amount = model.mtp_tables * model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
+    return layers + tables
 
 
 @lru_cache(maxsize=1024)
-def activation_bytes_per_token(model: Model) -> float:
+def activation_bytes_per_token(model: Model) -> Amount:
     """Bytes of activations one token of a step keeps alive: (2d + the widest block)·2 [B].
 
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
     """
-    widest = max(_through(block, model.hidden) for group in model.groups for block in group.blocks)
-    return (2 * model.hidden + widest) * ACT
+    widest = reduce(np.maximum, (_through(block, model.hidden) for group in model.groups for block in group.blocks))
+    alive: Amount = (2 * model.hidden + widest) * ACT
+    return alive
 
 
-def _through(block: Block, hidden: int) -> int:
+def _through(block: Block, hidden: int) -> Ways:
     if isinstance(block, MoE):
         return block.experts_per_token * block.wide
     if isinstance(block, MLP):
@@ -63,7 +66,7 @@ def _through(block: Block, hidden: int) -> int:
     return sum(m.rows for m in block.matrices(hidden)[:-1])
 
 
-def logit_bytes_per_row(model: Model) -> float:
+def logit_bytes_per_row(model: Model) -> Amount:
     """Bytes of one row of logits in fp32 [B]."""
     return model.vocab * LOGIT
 

@@ -1,4 +1,4 @@
-"""How many distinct experts a step touches: what a mixture of experts must read.
+"""How many distinct experts a step touches, and how much more than its share the fullest device gets.
 
 Capacity always holds all of them; FLOPs follow the tokens. Skewed traffic touches fewer than the
 expectation, never fewer than the minimum.
@@ -6,18 +6,22 @@ expectation, never fewer than the minimum.
 
 from __future__ import annotations
 
+from functools import lru_cache, reduce
+
 import numpy as np
 
-from sol.specs.step import Array, Routing
+from sol.specs.blocks import Ways
+from sol.specs.step import Array, Routing, Shares
 
 
-def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: int | None = None) -> Array:
+def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Ways | None = None) -> Array:
     """Distinct experts of one layer that `tokens` tokens are routed to, of the `held` ones a device has (all by default) [1].
 
     `min`: all tokens choose the same k experts, spread evenly over the devices (the only bound). `max`:
     none shares until all are used. `expected`: held·(1 − (1 − k/E)ᵀ), tokens routed uniformly and
-    independently, no fewer than the minimum: of several devices the fullest counts. For fewer than one
-    token (an average), k·T of each.
+    independently. A number: as measured, the same part of it on every device. `Shares`: Σ 1 − (1 − πₑ)ᵀ
+    over the device that touches most, of devices that hold consecutive experts. No fewer than the minimum:
+    of several devices the fullest counts. For fewer than one token (an average), k·T of each.
 
     >>> distinct_experts(256, 8, np.array([32.0, 64.0]), "expected").round(1)
     array([163.3, 222.4])
@@ -26,9 +30,68 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routin
     least = np.minimum(tokens, 1.0) * (experts_per_token if held is None else -(-experts_per_token * held // experts))
     if routing == "min":
         return least
-    most = np.minimum(tokens * experts_per_token, float(here))
+    most = np.minimum(tokens * experts_per_token, here)
     if routing == "max" or experts == experts_per_token:
         return most
-    uniform: Array = -np.expm1(tokens * np.log1p(-experts_per_token / experts)) * here
-    clipped: Array = np.minimum(np.maximum(uniform, least), most)
+    if isinstance(routing, Shares):
+        likely = _fullest(chances(routing, experts_per_token), tokens, here)
+    elif isinstance(routing, str):
+        likely = touched(experts_per_token / experts, tokens) * here
+    else:
+        likely = routing * (here / experts) + 0.0 * tokens
+    clipped: Array = np.minimum(np.maximum(likely, least), most)
     return clipped
+
+
+def touched(chance: float, tokens: Array) -> Array:
+    """1 − (1 − chance)ᵀ: how likely one expert is chosen at all."""
+    if chance >= 1.0:
+        return np.where(tokens > 0.0, 1.0, 0.0)
+    likely: Array = -np.expm1(tokens * np.log1p(-chance))
+    return likely
+
+
+@lru_cache(maxsize=64)
+def chances(shares: Shares, experts_per_token: int) -> Array:
+    """The chance of each expert to be among a token's k, Σ = k: k times its share, one at most [1].
+
+    What a share has above 1/k no token can give it (its k experts are distinct); the others get that, in proportion.
+    """
+    found = experts_per_token * shares.of_experts
+    while (found > 1.0).any():
+        full = found >= 1.0
+        rest = shares.of_experts[~full].sum()
+        found = np.where(full, 1.0, shares.of_experts * ((experts_per_token - full.sum()) / rest if rest else 0.0))
+    return found
+
+
+def _fullest(chance: Array, tokens: Array, held: Ways) -> Array:
+    """Distinct experts on the device that touches most [1]; devices hold `held` consecutive experts each."""
+    if isinstance(held, np.ndarray):
+        found = np.zeros(np.broadcast_shapes(tokens.shape, held.shape))
+        for one in np.unique(held).tolist():
+            found = np.where(held == one, _fullest(chance, tokens, one), found)
+        return found
+    return reduce(np.maximum, (_sum(part, tokens) for part in chance.reshape(-1, held)))
+
+
+def _sum(chance: Array, tokens: Array) -> Array:
+    total = 0.0 * tokens
+    for one, times in zip(*(a.tolist() for a in np.unique(chance, return_counts=True)), strict=True):
+        total = total + times * touched(one, tokens)
+    return total
+
+
+def imbalance(experts: int, experts_per_token: int, held: Ways, routing: Routing, given: float) -> Ways:
+    """How many times an even share of the tokens the experts of the fullest device get [1]: as `given`, or as the shares make it.
+
+    One where every device holds all experts, or a part of each.
+    """
+    if not isinstance(routing, Shares):
+        return np.where(held == experts, 1.0, given)
+    chance = chances(routing, experts_per_token)
+    found = np.ones(np.shape(held))
+    for one in np.unique(held).tolist():
+        skew = chance.reshape(-1, one).sum(axis=1).max() * (experts / one) / experts_per_token
+        found = np.where(held == one, 1.0 if one == experts else skew, found)
+    return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sol.physics import fusion as fused
-from sol.physics.experts import distinct_experts
-from sol.physics.linear import Operator, expert_bytes, linear_row, linears, row
+from sol.physics.experts import distinct_experts, imbalance
+from sol.physics.linear import Amount, Operator, expert_bytes, linear_row, linears, row
 from sol.specs.feedforward import MLP, MoE
-from sol.specs.step import Array, Fusion, Routing, Step, Storage
+from sol.specs.step import Array, Fusion, Routing, Shares, Step, Storage
 
 
 def mlp_rows(mlp: MLP, layers: int, hidden: int, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
@@ -19,7 +19,7 @@ def mlp_rows(mlp: MLP, layers: int, hidden: int, tokens: Array, storage: Storage
 
 def _activation(name: str, mlp: MLP, layers: int, tokens: Array, fusion: Fusion) -> Operator:
     cost = fused.activation(fusion, mlp.ffn, mlp.gated, tokens)
-    return row(name, layers, "rest", cost=cost, shape="act(gate)·up" if mlp.gated else "elementwise")
+    return row(name, layers, "rest", cost=cost, shape=lambda: "act(gate)·up" if mlp.gated else "elementwise")
 
 
 def experts_rows(
@@ -28,7 +28,7 @@ def experts_rows(
     """Router, what every token goes through, and the experts as one grouped row: distinct ones read, top_k computed.
 
     Of experts spread over devices, the fullest device's share: it holds some, for the tokens of all copies, and gets
-    `imbalance` times an even share of them; never more experts than it holds.
+    more than an even share of them by the imbalance; never more experts than it holds.
     """
     rows = []
     for x in linears(moe, hidden, storage):
@@ -37,17 +37,22 @@ def experts_rows(
     if moe.shared is not None and fusion != "ideal":
         rows.append(_activation("shared_activation", moe.shared, layers, tokens, fusion))
     matrices = moe.expert_matrices(hidden)
-    met = tokens if step.copies == 1 else tokens * float(step.copies)
+    met = tokens * step.copies
     touched = distinct_experts(moe.experts, moe.experts_per_token, met, routing, moe.held)
-    each = moe.experts_per_token if moe.held is None else moe.experts_per_token * (moe.held / moe.experts)
-    if moe.held is not None and step.imbalance > 1.0:
-        each, touched = each * step.imbalance, np.minimum(touched * step.imbalance, float(moe.held))
+    each: Amount = float(moe.experts_per_token)
+    if moe.held is not None:
+        skew = imbalance(moe.experts, moe.experts_per_token, moe.held, routing, step.imbalance)
+        each = moe.experts_per_token * (moe.held / moe.experts) * skew
+        touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, moe.held)
     one = sum(m.weights for m in matrices)
+
+    def shape() -> str:
+        return f"distinct experts of {moe.experts_held} · {len(matrices)}·d·f = {len(matrices)}·{matrices[0].columns}·{moe.expert_ffn}"
+
     rows.append(row(
         "experts", layers, storage.role("experts_up"), weight_bytes=touched * (layers * expert_bytes(moe, hidden, storage)),
         flops=met * (2.0 * layers * each * one),
-        shape=f"distinct experts of {moe.experts_held} · {len(matrices)}·d·f = {len(matrices)}·{matrices[0].columns}·{moe.expert_ffn}",
-        cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
-        detail=((f"distinct of {moe.experts_held} experts per layer", touched), ("experts per token", float(each))),
+        shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
+        detail=(("distinct experts per layer", touched), ("experts per token", each)),
     ))  # fmt: skip
     return rows

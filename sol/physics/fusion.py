@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sol.physics.linear import FREE, Cost, Linear
+from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.mixers import Attention
 from sol.specs.model import LayerGroup
@@ -50,11 +51,11 @@ def linear(style: Fusion, x: Linear, tokens: Array) -> Cost:
         return FREE
     if style == "kernel":
         return Cost(tokens * ((x.inputs + x.outputs) * ACT), 1)
-    return Cost(tokens * (x.apart * ACT), x.matrices)
+    return Cost(tokens * (x.apart * ACT), len(x.matrices))
 
 
 def attention(
-    style: Fusion, heads: int, q: int, kv: int, out: int, grouped: bool, step: Step, tokens: Array
+    style: Fusion, heads: int, q: int, kv: int, out: int, grouped: Ways, step: Step, tokens: Array
 ) -> AttentionCosts:  # fmt: skip
     """Attention of widths q, kv (cached) and out [1]; eager splits q, k and v, copies the cache and spells out the scores."""
     if style == "ideal":
@@ -64,7 +65,7 @@ def attention(
     held = step.past_tokens + step.new_tokens
     grown = (step.batch * (2 * kv * ACT)) * held  # the cache is concatenated anew: read and written whole
     # K and V are repeated for every query head and read back; the cache's own read is compulsory and counted elsewhere.
-    repeated = (step.batch * (2 * (q + out) * ACT if grouped else 0.0)) * held
+    repeated = (step.batch * (2 * (q + out) * ACT * grouped)) * held
     scores = (step.batch * (heads * EAGER_SCORE_BYTES)) * (step.new_tokens * held)
     rotated = tokens * ((q + kv * 0.5) * EAGER_ROPE_PASSES * ACT)
     return AttentionCosts(rope=Cost(rotated + grown, 12), attention=Cost(repeated + scores + tokens * (2 * (q + out) * ACT), 9))

@@ -5,11 +5,14 @@ The bytes and shapes of a block's matrices do not depend on the step, so they ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import NamedTuple
 
-from sol.specs.blocks import Block, Matrix
+import numpy as np
+
+from sol.specs.blocks import Block, Matrix, Ways
 from sol.specs.feedforward import MoE
 from sol.specs.links import Operation
 from sol.specs.model import LayerGroup
@@ -34,8 +37,8 @@ class Wire(NamedTuple):
 
     op: Operation
     message_bytes: Amount
-    ranks: int
-    stride: int = 1
+    ranks: Ways
+    stride: Ways = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,26 +47,26 @@ class Operator:
 
     `weight_bytes` and `kv_bytes` (a cache's or a recurrent state's) are compulsory; `activation_bytes`
     are those an engine moves besides: activations a fusion style writes to memory, a state written back.
-    `role` says at which of the step's rates it runs. `shape` tells its shape for a reader, `detail` the
+    `role` says at which of the step's rates it runs. `shape()` tells its shape for a reader, `detail` the
     counts behind its bytes and FLOPs. `wire`: what it sends, `layers` times.
     """
 
     name: str
-    layers: int
+    layers: Ways
     role: Role
     weight_bytes: Amount
     kv_bytes: Amount
     activation_bytes: Amount
     flops: Amount
-    kernels: int
-    shape: str
+    kernels: Ways
+    shape: Callable[[], str]
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None
 
 
 def row(
-    name: str, layers: int, role: Role, *, weight_bytes: Amount = 0.0, flops: Amount = 0.0, shape: str = "", kv_bytes: Amount = 0.0,
-    cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (),
+    name: str, layers: int, role: Role, *, weight_bytes: Amount = 0.0, flops: Amount = 0.0, kv_bytes: Amount = 0.0,
+    shape: Callable[[], str] = str, cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (),
 ) -> Operator:  # fmt: skip
     """One row; `cost` is a layer's, everything else that of all `layers`."""
     spilled = layers * cost.activation_bytes
@@ -80,19 +83,27 @@ class Linear:
 
     operator: str
     role: Role
-    stored_bytes: float
-    weights: int
-    inputs: int
-    outputs: int
-    apart: int
-    matrices: int
-    shape: str
+    stored_bytes: Amount
+    weights: Ways
+    inputs: Ways
+    outputs: Ways
+    apart: Ways
+    matrices: tuple[Matrix, ...]
+
+    def shape(self) -> str:
+        """Inputs times outputs, matrix by matrix, for a reader."""
+        rows = " + ".join(str(m.rows) for m in self.matrices) if all(m.columns == self.inputs for m in self.matrices) else ""
+        several = len(self.matrices) > 1 and rows
+        sizes = f"{self.inputs}·({rows})" if several else " + ".join(f"{m.columns}·{m.rows}" for m in self.matrices)
+        biases = sum(m.biases for m in self.matrices)
+        return f"in·out = {sizes}" + (f", {biases} biases" if biases else "")
 
 
-def stored_bytes(matrix: Matrix, storage: Storage) -> float:
+def stored_bytes(matrix: Matrix, storage: Storage) -> Amount:
     """Bytes of one matrix and its biases as stored [B]."""
-    per_bias = storage.bytes_per_weight("bias", 1) if matrix.biases else 0.0
-    return matrix.weights * storage.bytes_per_weight(matrix.tensor, matrix.columns) + matrix.biases * per_bias
+    weights: Amount = matrix.weights * storage.bytes_per_weight(matrix.tensor, matrix.columns)
+    biases: Amount = matrix.biases * storage.bytes_per_weight("bias", 1)
+    return weights + biases
 
 
 @lru_cache(maxsize=4096)
@@ -105,15 +116,10 @@ def linears(block: Block, hidden: int, storage: Storage) -> tuple[Linear, ...]:
 
 
 def _merged(name: str, matrices: list[Matrix], storage: Storage) -> Linear:
-    inputs = max(m.columns for m in matrices)
-    rows = " + ".join(str(m.rows) for m in matrices) if all(m.columns == inputs for m in matrices) else ""
-    shape = f"{inputs}·({rows})" if len(matrices) > 1 and rows else " + ".join(f"{m.columns}·{m.rows}" for m in matrices)
-    biases = sum(m.biases for m in matrices)
     return Linear(
         operator=name, role=storage.role(matrices[0].tensor), stored_bytes=sum(stored_bytes(m, storage) for m in matrices),
-        weights=sum(m.weights for m in matrices), inputs=inputs, outputs=sum(m.rows for m in matrices),
-        apart=sum(m.columns + m.rows for m in matrices), matrices=len(matrices),
-        shape=f"in·out = {shape}" + (f", {biases} biases" if biases else ""),
+        weights=sum(m.weights for m in matrices), inputs=reduce(np.maximum, (m.columns for m in matrices)),
+        outputs=sum(m.rows for m in matrices), apart=sum(m.columns + m.rows for m in matrices), matrices=tuple(matrices),
     )  # fmt: skip
 
 
@@ -126,24 +132,25 @@ def linear_row(linear: Linear, layers: int, tokens: Array, cost: Cost) -> Operat
 
 
 @lru_cache(maxsize=4096)
-def expert_bytes(moe: MoE, hidden: int, storage: Storage) -> float:
+def expert_bytes(moe: MoE, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one expert [B]."""
     return sum(stored_bytes(m, storage) for m in moe.expert_matrices(hidden))
 
 
 @lru_cache(maxsize=4096)
-def small_bytes(group: LayerGroup, hidden: int, storage: Storage) -> float:
+def small_bytes(group: LayerGroup, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one layer's norms and of its vectors that belong to no matrix [B]."""
     vectors = group.scalars + sum(b.vector_elements for b in group.blocks)
-    return group.norm_elements(hidden) * storage.bytes_per_weight("norm", 1) + vectors * storage.bytes_per_weight("bias", 1)
+    stored: Amount = group.norm_elements(hidden) * storage.bytes_per_weight("norm", 1) + vectors * storage.bytes_per_weight("bias", 1)
+    return stored
 
 
-def layer_bytes(group: LayerGroup, hidden: int, storage: Storage) -> float:
+def layer_bytes(group: LayerGroup, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one layer, every expert included [B]."""
     total = small_bytes(group, hidden, storage)
     for block in group.blocks:
-        total += sum(linear.stored_bytes for linear in linears(block, hidden, storage))
-        total += block.table_elements * storage.bytes_per_weight("embedding", hidden)
+        total = total + sum(linear.stored_bytes for linear in linears(block, hidden, storage))
+        total = total + block.table_elements * storage.bytes_per_weight("embedding", hidden)
         if isinstance(block, MoE):
-            total += block.experts_held * expert_bytes(block, hidden, storage)
+            total = total + block.experts_held * expert_bytes(block, hidden, storage)
     return total

@@ -27,12 +27,12 @@ def attention_rows(att: Attention, layers: int, hidden: int, step: Step, tokens:
     core = row(
         "attention", layers, "attention", kv_bytes=(step.batch * (layers * token_bytes)) * (read + written) if att.owns_kv else 0.0,
         flops=(step.batch * (layers * 2.0 * (att.q_width + att.out_width))) * pairs, cost=core_cost,
-        shape=f"h·(dk+dv) = {att.heads}·{att.head_dim + att.v_dim}{limit}",
+        shape=lambda: f"h·(dk+dv) = {att.heads}·{att.head_dim + att.v_dim}{limit}",
         detail=(("cached tokens read per sequence", read), ("written", written), ("query-key pairs per sequence", pairs)),
     )  # fmt: skip
     if fusion == "ideal":
         return [*before, core, o]
-    return [*before, row("rope", layers, "rest", cost=costs.rope, shape="rotary embedding, cache write"), core, o]
+    return [*before, row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write"), core, o]
 
 
 def latent_rows(
@@ -47,7 +47,8 @@ def latent_rows(
     for x in linears(att, hidden, storage):
         if x.operator == "kv_b_proj":
             expanding = 2 * x.weights
-            rows.append(row(x.operator, layers, x.role, weight_bytes=layers * x.stored_bytes, shape=x.shape + ", flops in attention"))
+            shape = lambda x=x: x.shape() + ", flops in attention"  # noqa: E731  # text for few
+            rows.append(row(x.operator, layers, x.role, weight_bytes=layers * x.stored_bytes, shape=shape))
             continue
         made = linear_row(x, layers, tokens, fused.linear(fusion, x, tokens))
         if x.operator == "o_proj":
@@ -57,19 +58,19 @@ def latent_rows(
     assert o is not None
     new, past, chosen = step.new_tokens, step.past_tokens, None if att.indexer is None else att.indexer.top_k
     pairs, read = causal_pairs(new, past, chosen), cached_tokens_read(past, chosen)
-    plain = (past + new) * float(expanding) + pairs * (2.0 * (att.q_width + att.out_width))
-    absorbed = new * float(expanding) + pairs * (2.0 * att.heads * (att.kv_width + att.kv_rank))
+    plain = (past + new) * expanding + pairs * (2.0 * (att.q_width + att.out_width))
+    absorbed = new * expanding + pairs * (2.0 * att.heads * (att.kv_width + att.kv_rank))
     costs = fused.attention(fusion, att.heads, att.q_width, att.kv_width, att.out_width, False, step, tokens)
     core = row(
         "attention", layers, "attention",
         kv_bytes=(step.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + new),
         flops=(step.batch * float(layers)) * np.minimum(plain, absorbed), cost=costs.attention,
-        shape=f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
+        shape=lambda: f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
         detail=(("cached tokens read per sequence", read), ("query-key pairs per sequence", pairs),
                 ("FLOP per sequence, latents expanded", plain), ("absorbed", absorbed)),
     )  # fmt: skip
     index = [] if att.indexer is None or not att.indexed else [_index(att, layers, step)]
-    rope = [] if fusion == "ideal" else [row("rope", layers, "rest", cost=costs.rope, shape="rotary embedding, cache write")]
+    rope = [] if fusion == "ideal" else [row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write")]
     return [*rows, *rope, *index, core, o]
 
 
@@ -79,7 +80,8 @@ def _index(att: LatentAttention, layers: int, step: Step) -> Operator:
     i, pairs = att.indexer, causal_pairs(step.new_tokens, step.past_tokens)
     return row(
         "index", layers, "index", kv_bytes=(step.batch * (layers * i.cache_bytes)) * (step.past_tokens + step.new_tokens),
-        flops=(step.batch * (layers * 2.0 * i.heads * i.head_dim)) * pairs, shape=f"h·d = {i.heads}·{i.head_dim}, the best {i.top_k}",
+        flops=(step.batch * (layers * 2.0 * i.heads * i.head_dim)) * pairs,
+        shape=lambda: f"h·d = {i.heads}·{i.head_dim}, the best {i.top_k}",
         detail=(("query-key pairs per sequence", pairs),),
     )  # fmt: skip
 
@@ -93,12 +95,12 @@ def state_rows(mixer: StateMixer, layers: int, hidden: int, step: Step, tokens: 
     scan = row(
         "state", layers, "attention", kv_bytes=(step.batch * (layers * held)) * known, flops=tokens * (float(layers) * mixer.scan_flops),
         cost=cost._replace(activation_bytes=cost.activation_bytes + step.batch * held),
-        shape=f"{mixer.state_elements} elements at {mixer.state_bits} bits, {mixer.conv_elements} of a convolution",
-        detail=(("FLOP per token and layer", float(mixer.scan_flops)),),
+        shape=lambda: f"{mixer.state_elements} elements at {mixer.state_bits} bits, {mixer.conv_elements} of a convolution",
+        detail=(("FLOP per token and layer", 1.0 * mixer.scan_flops),),
     )  # fmt: skip
     return [*before, scan, out]
 
 
-def state_bytes_per_sequence(mixer: StateMixer, storage: Storage) -> float:
+def state_bytes_per_sequence(mixer: StateMixer, storage: Storage) -> Amount:
     """Bytes of one layer's recurrent state and convolution memory for one sequence [B]."""
     return mixer.state_elements * mixer.state_bits / 8 + mixer.conv_elements * storage.base.bytes_per_weight

@@ -55,7 +55,7 @@ def _block(
     rows = [linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(block, hidden, storage)]
     if isinstance(block, PerLayerInput):
         gathered = np.minimum(tokens, float(block.vocab)) * (layers * block.width * storage.bytes_per_weight("embedding", block.width))
-        rows.append(row("per_layer_rows", layers, "rest", weight_bytes=gathered, shape=f"min(T, {block.vocab})·{block.width}"))
+        rows.append(row("per_layer_rows", layers, "rest", weight_bytes=gathered, shape=lambda: f"min(T, {block.vocab})·{block.width}"))
     return rows
 
 
@@ -63,26 +63,28 @@ def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion
     """Gathered rows of the input tables; none of the vocabulary's when the head reads the same (tied) table whole."""
     head_reads_it = model.tied_embeddings and step.logits != "none"
     row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
-    gathered = 0.0 if head_reads_it else np.minimum(tokens, float(model.vocab)) * row_bytes
+    gathered = 0.0 if head_reads_it else np.minimum(tokens, model.vocab) * row_bytes
     if model.positions:  # sequences at one position share its row
         gathered = gathered + step.new_tokens * (model.hidden * storage.bytes_per_weight("embedding", model.hidden))
-    shape = "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"
+    shape = lambda: "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"  # noqa: E731  # text for few
     return row("embedding", 1, "rest", weight_bytes=gathered, shape=shape, cost=fused.embedding(fusion, model.hidden, tokens))
 
 
 def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
-    norms, vectors = group.norm_elements(model.hidden), group.scalars + sum(b.vector_elements for b in group.blocks)
+    def shape() -> str:
+        norms, vectors = group.norm_elements(model.hidden), group.scalars + sum(b.vector_elements for b in group.blocks)
+        return f"{norms} elements" + (f", and {vectors} of vectors that belong to no matrix" if vectors else "")
+
     return row(
         "norms", group.count, "rest", weight_bytes=group.count * small_bytes(group, model.hidden, storage),
-        shape=f"{norms} elements" + (f", and {vectors} of vectors that belong to no matrix" if vectors else ""),
-        cost=fused.norms(fusion, group, model.hidden, tokens),
+        shape=shape, cost=fused.norms(fusion, group, model.hidden, tokens),
     )  # fmt: skip
 
 
 def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     elements = model.outer_norm_elements + model.scalars
     return row(
-        "final_norm", 1, "rest", weight_bytes=elements * storage.bytes_per_weight("norm", 1), shape=f"{elements} elements",
+        "final_norm", 1, "rest", weight_bytes=elements * storage.bytes_per_weight("norm", 1), shape=lambda: f"{elements} elements",
         cost=fused.final_norm(fusion, model.hidden, tokens),
     )  # fmt: skip
 
@@ -96,5 +98,5 @@ def _lm_head(model: Model, step: Step, tokens: Array, storage: Storage, fusion: 
         read = model.lm_head_elements * storage.bytes_per_weight("lm_head", model.hidden) + biases
     return row(
         "lm_head", 1, storage.role("lm_head"), weight_bytes=read, flops=wanted * (2.0 * model.lm_head_elements),
-        shape=f"V·d = {model.vocab}·{model.hidden}", cost=fused.lm_head(fusion, model.vocab, model.hidden, wanted),
+        shape=lambda: f"V·d = {model.vocab}·{model.hidden}", cost=fused.lm_head(fusion, model.vocab, model.hidden, wanted),
     )  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 
 from sol.physics.linear import Wire
 from sol.physics.operators import Amount, Operator
+from sol.specs.split import Split
 from sol.specs.step import Array, Role, Step
 
 BLOCK_POINTS = 16_384
@@ -83,8 +84,7 @@ def price(op: Operator, rates: Rates) -> OperatorTimes:
     if op.wire is not None:
         assert rates.network is not None  # only split replicas have such rows, and they have a topology
         sent = rates.network(op.wire)
-        times = float(op.layers)
-        return OperatorTimes(0.0, 0.0, 0.0, 0.0, times * sent.estimate_s, times * sent.floor_s, times * sent.wire_bytes)
+        return OperatorTimes(0.0, 0.0, 0.0, 0.0, op.layers * sent.estimate_s, op.layers * sent.floor_s, op.layers * sent.wire_bytes)
     memory_s = (op.weight_bytes + op.kv_bytes) / rates.memory_bytes_per_s
     spilled = op.activation_bytes
     moved_s = memory_s if isinstance(spilled, float) and not spilled else memory_s + spilled / rates.memory_bytes_per_s
@@ -123,23 +123,40 @@ def total(rows: Sequence[Operator], rates: Rates) -> Times:
     return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops)
 
 
-def sweep(step: Step, rates: Rates, operators: Callable[[Step], Sequence[Operator]]) -> Times:
-    """`total(operators(step), rates)`, block by block along the longest axis when the sweep is large.
+def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:
+    """The bound where stages may work on pieces of a pass side by side: each stage's part, or the last token's way through all of them.
 
-    Shapes: the step's arrays broadcast to the sweep's shape; every result broadcasts to it as well.
+    No longer than the pass in one piece, whose times these are.
     """
-    shape = np.broadcast_shapes(step.batch.shape, step.new_tokens.shape, step.past_tokens.shape)
+
+    def bound(name: str) -> Amount:
+        value: Amount = getattr(whole, name)
+        cut: Amount = np.maximum(value / pieces, np.minimum(getattr(last, name), value))
+        return np.where(np.asarray(pieces) > 1.0, cut, value)
+
+    memory_s, compute_s, network_s = map(bound, ("memory_s", "compute_s", "network_s"))
+    latency_s = np.maximum(np.maximum(memory_s, compute_s), network_s)
+    return replace(whole, latency_s=latency_s, memory_s=memory_s, compute_s=compute_s, network_s=network_s)
+
+
+def sweep(step: Step, split: Split, rates: Rates, operators: Callable[[Step, Split], Sequence[Operator]]) -> Times:
+    """`total(operators(step, split), rates)`, block by block along the longest axis when the sweep is large.
+
+    Shapes: the arrays of the step and of the splits broadcast to the sweep's shape; every result broadcasts to it as well.
+    """
+    asked = (step.batch, step.new_tokens, step.past_tokens, *split)
+    shape = np.broadcast_shapes(*map(np.shape, asked))
     points = int(np.prod(shape))
     if points <= BLOCK_POINTS:
-        return total(operators(step), rates)
+        return total(operators(step, split), rates)
     axis = int(np.argmax(shape))
     length = max(1, BLOCK_POINTS * shape[axis] // points)
-    inputs = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in (step.batch, step.new_tokens, step.past_tokens)]
+    inputs = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) if isinstance(a, np.ndarray) else a for a in asked]
     results: dict[str, Amount] = {}
     for start in range(0, shape[axis], length):
         window = (slice(None),) * axis + (slice(start, start + length),)
-        parts = [a[window] if a.shape[axis] > 1 else a for a in inputs]
-        block = total(operators(replace(step, batch=parts[0], new_tokens=parts[1], past_tokens=parts[2])), rates)
+        batch, new, past, *ways = (a[window] if isinstance(a, np.ndarray) and a.shape[axis] > 1 else a for a in inputs)
+        block = total(operators(replace(step, batch=batch, new_tokens=new, past_tokens=past), Split(*ways)), rates)
         for field in fields(Times):
             value = getattr(block, field.name)
             if isinstance(value, float):

@@ -8,9 +8,13 @@ boundary. Gathering the logits is not compulsory and not counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import comb
 
+import numpy as np
+
 from sol.physics.linear import Amount, Operator, Wire
+from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup, Model
 from sol.specs.split import Split
@@ -22,48 +26,43 @@ NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
 
 
 def wire_rows(model: Model, split: Split, step: Step, storage: Storage) -> list[Operator]:
-    """The wire rows of one device's pass: `model` is the whole one, `step` the device's own."""
-    if split.devices == 1:
-        return []
+    """The wire rows of one device's pass: `model` is the whole one, `step` the device's own. Nothing is sent within one device."""
     tokens = step.batch * step.new_tokens
-    rows = []
+    sums = sum(g.count * (g.residual_adds - (_moe(g) is not None) * (split.dp > 1)) for g in model.groups)
+    hidden = Wire("all_reduce", tokens * (model.hidden * ACT), split.tp)
+    rows = [_row("all_reduce", sums * (split.tp > 1), hidden, lambda: f"T·d = T·{model.hidden}")]
     for group in model.groups:
-        rows += _layer_rows(model, group, split, tokens, storage)
-    if split.pp > 1:
-        boundaries, each = split.pp - 1, tokens * (model.hidden * ACT / split.tp)
-        rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), f"T·d/tp at {boundaries} boundaries"))
-    return rows
+        moe = _moe(group)
+        if moe is not None:
+            rows += _expert_rows(model, group.count, moe, split, tokens, storage)
+    each, boundaries = tokens * (model.hidden * ACT / split.tp), split.pp - 1
+    rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), lambda: f"T·d/tp at {boundaries} boundaries"))
+    return [op for op in rows if isinstance(op.layers, np.ndarray) or op.layers]
 
 
-def _layer_rows(model: Model, group: LayerGroup, split: Split, tokens: Amount, storage: Storage) -> list[Operator]:
-    routed = next((b for b in group.blocks if isinstance(b, MoE)), None)
-    sums, rows, hidden = group.residual_adds, [], tokens * (model.hidden * ACT)
-    spread = routed is not None and split.dp > 1
-    if split.tp > 1:
-        reduced = group.count * (sums - 1 if spread else sums)
-        if reduced:
-            rows.append(_row("all_reduce", reduced, Wire("all_reduce", hidden, split.tp), f"T·d = T·{model.hidden}"))
-    if spread and routed is not None:
-        rows += _expert_rows(model, group.count, routed, split, tokens, storage)
-    return rows
+def _moe(group: LayerGroup) -> MoE | None:
+    return next((b for b in group.blocks if isinstance(b, MoE)), None)
 
 
 def _expert_rows(model: Model, layers: int, moe: MoE, split: Split, tokens: Amount, storage: Storage) -> list[Operator]:
-    """Dispatch and combine, each token once to a device however many of its experts are there."""
+    """Dispatch and combine, each token once to a device however many of its experts are there; then the copy's own group gathers."""
     copies = remote_copies(moe.experts, moe.experts_per_token, split)
     narrow = NARROW.get(storage.computed("experts_up"), ACT)
-    ranks, shape = split.tp * split.dp, f"T·d·{copies:.4g} devices a token"
-    one_way = tokens * (model.hidden * copies * ranks / (ranks - 1))  # a buffer holds its own device's part too
-    rows = [
-        _row("dispatch", layers, Wire("all_to_all", one_way * narrow, ranks), shape),
-        _row("combine", layers, Wire("all_to_all", one_way * ACT, ranks), shape),
+    ranks, spread = split.tp * split.dp, layers * (split.dp > 1)
+    one_way = tokens * (model.hidden * copies * ranks / np.maximum(ranks - 1, 1))  # a buffer holds its own device's part too
+    gathered = Wire("all_gather", tokens * (model.hidden * ACT), split.tp)
+
+    def shape() -> str:
+        return f"T·d·{copies:.4g} devices a token"
+
+    return [
+        _row("dispatch", spread, Wire("all_to_all", one_way * narrow, ranks), shape),
+        _row("combine", spread, Wire("all_to_all", one_way * ACT, ranks), shape),
+        _row("all_gather", spread * (split.tp > 1), gathered, lambda: f"T·d = T·{model.hidden}"),
     ]
-    if split.tp > 1:
-        rows.append(_row("all_gather", layers, Wire("all_gather", tokens * (model.hidden * ACT), split.tp), f"T·d = T·{model.hidden}"))
-    return rows
 
 
-def remote_copies(experts: int, experts_per_token: int, split: Split) -> float:
+def remote_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
     """Devices outside its own copy that a token must reach, over the tp devices that share sending it [1].
 
         (dp − 1)·(1 − C(E − E/ep, k) / C(E, k))
@@ -73,9 +72,17 @@ def remote_copies(experts: int, experts_per_token: int, split: Split) -> float:
     >>> round(remote_copies(256, 8, Split(dp=8, ep=8)), 3)
     4.633
     """
-    missed = comb(experts - experts // split.ep, experts_per_token) / comb(experts, experts_per_token)
-    return (split.dp - 1) * (1.0 - missed)
+    reached: Amount = (split.dp - 1) * (1.0 - _missed(experts, experts_per_token, split.ep))
+    return reached
 
 
-def _row(name: str, times: int, wire: Wire, shape: str) -> Operator:
+def _missed(experts: int, experts_per_token: int, ep: Ways) -> Amount:
+    """The chance that a token chooses none of one device's experts."""
+    if isinstance(ep, np.ndarray):
+        ways, which = np.unique(ep, return_inverse=True)
+        return np.array([_missed(experts, experts_per_token, n) for n in ways.tolist()])[which].reshape(ep.shape)
+    return comb(experts - experts // ep, experts_per_token) / comb(experts, experts_per_token)
+
+
+def _row(name: str, times: Ways, wire: Wire, shape: Callable[[], str]) -> Operator:
     return Operator(name, times, "rest", 0.0, 0.0, 0.0, 0.0, times, shape, wire=wire)

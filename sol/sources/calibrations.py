@@ -95,7 +95,16 @@ def shipped() -> dict[str, Calibration]:
     for path in sorted((data_root() / "calibrations").glob("*.toml")):
         if path.name != CLASSES:
             found |= read_calibrations(path)
-    return found
+    return {name: c if not c.base else _based(c, found) for name, c in found.items()}
+
+
+def _based(c: Calibration, known: dict[str, Calibration]) -> Calibration:
+    """A calibration with the rates of the record it adds times to."""
+    if c.base not in known:
+        raise BadFile(f"calibration {c.id} is based on '{c.base}', which no file has")
+    base = known[c.base]
+    rates = {"mbu": base.mbu, "mfu": base.mfu, "launch_s": base.launch_s, "rates": {**base.rates, **c.rates}}
+    return c.model_copy(update={**rates, "sources": {**base.sources, **c.sources}})
 
 
 @lru_cache(maxsize=1)

@@ -131,6 +131,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
                         needs=("multi_query_attention",),
         requires=("rmsnorm", "post_layer_norm"),
     ),
+    "internlm": _kind(qkv_bias="bias", o_bias="bias"),
     "internlm2": _kind(qkv_bias="bias", o_bias="bias"),
     "internlm3": _kind(qkv_bias="qkv_bias", o_bias="bias", mlp_bias="bias"),
     "helium": _kind(qkv_bias="attention_bias", mlp_bias="mlp_bias"),

@@ -6,7 +6,7 @@ the split over devices all follow from these rows, so that no mechanism has a se
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
 """A width or a count; no model comes near the limit."""
 Count = Annotated[int, Field(ge=0, le=2**40, strict=True)]
 """A count that may be none."""
+Ways = Any
+"""A whole number, or an int64 array of them: the parts of a block that many splits make, side by side."""
 
 
 class Matrix(NamedTuple):
@@ -24,12 +26,12 @@ class Matrix(NamedTuple):
 
     operator: str
     tensor: TensorClass
-    rows: int
-    columns: int
-    biases: int = 0
+    rows: Ways
+    columns: Ways
+    biases: Ways = 0
 
     @property
-    def weights(self) -> int:
+    def weights(self) -> Ways:
         """Elements without biases."""
         return self.rows * self.columns
 
@@ -61,10 +63,11 @@ class Block(HandMade):
         """What splitting the block over devices must divide: heads, or 1 where any number of ways will do."""
         return 1
 
-    def shard(self, ways: int) -> Block:
+    def shard(self, ways: Ways) -> Block:
         """The part of the block one of `ways` tensor-parallel devices holds: its heads, its share of the width.
 
-        What cannot be split (a block with heads that `ways` does not divide) the caller has refused.
+        Of many ways (an array) the part's sizes are arrays, for physics alone. What cannot be split (a block with heads
+        that `ways` does not divide) the caller has refused.
         """
         del ways  # a block without heads or width of its own is held whole
         return self
@@ -76,7 +79,7 @@ class Block(HandMade):
     def parameters(self, hidden: int, *, active: bool = False) -> int:
         """Elements of the block; `active` counts only the experts one token uses."""
         del active  # all of a block, unless it has experts
-        linear = sum(m.weights + m.biases for m in self.matrices(hidden))
+        linear: int = sum(m.weights + m.biases for m in self.matrices(hidden))
         return linear + self.norm_elements + self.vector_elements + self.table_elements
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -19,9 +19,9 @@ Form = Literal["M1", "M2", "M3", "given"]
 """M1: serial/mbu + a fixed time, per step or per kernel · M2: both · M3: and the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
-Kind = Literal["gemm", "attention", "experts"]
-"""Operators that reach different rates: matrix products, attention and states, grouped products of experts."""
-KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts")
+Kind = Literal["gemm", "attention", "experts", "other"]
+"""Operators that reach different rates: matrix products, attention and states, grouped products of experts, and what multiplies nothing."""
+KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
 
 
 class Figure(Record):
@@ -56,17 +56,34 @@ NOTHING, WHOLE = Figure(value=0.0), Figure(value=1.0)
 
 
 class Rate(Record):
-    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel."""
+    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel.
+
+    `passes`: the operator's activations cross memory so many times after its product, and not beneath it [1].
+    """
 
     mbu: Figure | None = None
     mfu: Figure | None = None
     launch_s: Figure | None = None
+    passes: Figure | None = None
 
     @model_validator(mode="after")
-    def _fractions(self) -> Rate:
+    def _means_something(self) -> Rate:
         _fraction(self.mbu)
         _fraction(self.mfu)
+        if self.passes is not None and self.passes.value < 1:
+            raise ValueError(
+                f"passes: activations cross memory at least once (got {self.passes.value:g}); leave it out to hide them beneath"
+            )
         return self
+
+
+class Reached(NamedTuple):
+    """What operators of one kind reach, in plain numbers: see `Rate`."""
+
+    mbu: float
+    mfu: float
+    launch_s: float
+    passes: float | None
 
 
 class Residual(Record):
@@ -87,17 +104,20 @@ class Calibration(HandMade):
     """What an engine reaches of a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
-    `host_s` of the host per layer [s]; `step_s` fixed per step [s]; `overlap` [0..1] how far operators
-    overlap. `rates` replaces them for a kind of operator, "gemm", "attention" or "experts", or for one
-    with its weights in one format, "gemm.fp8". `fusion` says which kernels there are. `within_95`: 19 of 20
-    models that were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
-    weights of one `dtype` ("16-bit": bf16 or fp16); `cuda_graphs` where the rows say.
+    `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
+    "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
+    of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
+    were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
+    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `base`: the
+    record of the database that it adds times to, whose rates it has.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    (1.0, 1.0, 0.0)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
     """
 
     id: str = ""
+    base: str = ""
     gpu: str
     engine: str
     cuda_graphs: bool | None = None
@@ -109,6 +129,7 @@ class Calibration(HandMade):
     launch_s: Figure = NOTHING
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
+    sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=dict)
     within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
@@ -130,19 +151,22 @@ class Calibration(HandMade):
                 raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
         return self
 
-    def at(self, kind: Kind, weights: str) -> tuple[float, float, float]:
-        """(mbu, mfu, launch_s) of a kind of operator with weights (of attention: a cache) in this format.
+    def at(self, kind: Kind, *formats: str) -> Reached:
+        """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
 
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach, the calibration's own.
         """
-        keys = [f"{kind}.{weights}", kind] + ([f"gemm.{weights}", "gemm"] if kind == "experts" else [])
+        kinds = (kind, "gemm") if kind == "experts" else (kind,)
+        keys = [key for k in kinds for key in (*(f"{k}.{f}" for f in formats), k)]
         known = [self.rates[k] for k in keys if k in self.rates]
 
         def nearest(name: str) -> float:
             found = next((f for r in known if (f := getattr(r, name)) is not None), getattr(self, name))
             return float(found.value)
 
-        return nearest("mbu"), nearest("mfu"), nearest("launch_s")
+        of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
+        passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
 
     def interval(self) -> tuple[float, float]:
         """Factors on an estimate that hold 19 of 20 models [1]; (0, inf) where that is not known."""
@@ -152,6 +176,6 @@ class Calibration(HandMade):
 
     def __repr__(self) -> str:
         known = f"mbu {self.mbu.value:.3g}, mfu {self.mfu.value:.3g}" + "".join(
-            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s") if (v := getattr(self, name).value)
+            f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"

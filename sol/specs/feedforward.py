@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Block, Matrix, Size
+from sol.specs.blocks import Block, Matrix, Size, Ways
 
 
 class MLP(Block):
@@ -19,7 +19,7 @@ class MLP(Block):
         """Elements of one token between the matrices: gate and up, or up alone."""
         return (2 if self.gated else 1) * self.ffn
 
-    def shard(self, ways: int) -> MLP:
+    def shard(self, ways: Ways) -> MLP:
         """ffn / ways, rounded up: the widest part."""
         return self._with(ffn=-(-self.ffn // ways))
 
@@ -69,11 +69,11 @@ class MoE(Block):
         """The router's correction."""
         return self.experts if self.correction else 0
 
-    def shard(self, ways: int) -> MoE:
+    def shard(self, ways: Ways) -> MoE:
         """The shared block's part; the router is held whole. Experts are split by their own rule (`split_experts`)."""
         return self if self.shared is None else self._with(shared=self.shared.shard(ways))
 
-    def split_experts(self, ways: int, width_ways: int) -> MoE:
+    def split_experts(self, ways: Ways, width_ways: Ways) -> MoE:
         """experts / ways of them, each expert_ffn / width_ways wide, rounded up."""
         return self._with(expert_ffn=-(-self.expert_ffn // width_ways), held=-(-self.experts // ways))
 
@@ -103,4 +103,5 @@ class MoE(Block):
     def parameters(self, hidden: int, *, active: bool = False) -> int:
         """Elements of the router, what is shared, and all experts, or those one token uses."""
         used = self.experts_per_token if active else self.experts_held
-        return super().parameters(hidden) + used * sum(m.weights + m.biases for m in self.expert_matrices(hidden))
+        each: int = sum(m.weights + m.biases for m in self.expert_matrices(hidden))
+        return super().parameters(hidden) + used * each

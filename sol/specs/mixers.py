@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Block, Count, Matrix, Size
+from sol.specs.blocks import Block, Count, Matrix, Size, Ways
 from sol.specs.record import HandMade
 
 
@@ -103,9 +103,9 @@ class Attention(Block):
         """Query heads."""
         return self.heads
 
-    def shard(self, ways: int) -> Attention:
+    def shard(self, ways: Ways) -> Attention:
         """heads / ways; KV heads the same way, one at least: more ways than KV heads hold copies."""
-        return self._with(heads=self.heads // ways, kv_heads=max(1, -(-self.kv_heads // ways)))
+        return self._with(heads=self.heads // ways, kv_heads=-(-self.kv_heads // ways))
 
     def as_mha(self) -> Attention:
         """The same attention with one KV head per query head."""
@@ -192,7 +192,7 @@ class LatentAttention(Block):
         """Query heads."""
         return self.heads
 
-    def shard(self, ways: int) -> LatentAttention:
+    def shard(self, ways: Ways) -> LatentAttention:
         """heads / ways; the latents and the way into them are held whole, and so is the indexer."""
         return self._with(heads=self.heads // ways)
 

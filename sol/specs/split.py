@@ -7,33 +7,54 @@ it divides tp·dp, and what remains, tp·dp/ep, splits each expert's width.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.model import Model
 
 
 class Split(NamedTuple):
-    """tp, pp, ep, dp [1]; all 1 is one device."""
+    """tp, pp, ep, dp [1]; all 1 is one device. Of many splits side by side each is an int64 array; arrays broadcast."""
 
-    tp: int = 1
-    pp: int = 1
-    ep: int = 1
-    dp: int = 1
+    tp: Ways = 1
+    pp: Ways = 1
+    ep: Ways = 1
+    dp: Ways = 1
 
     @property
-    def devices(self) -> int:
+    def devices(self) -> Ways:
         """Devices of one replica."""
         return self.tp * self.pp * self.dp
 
     @property
-    def expert_width_ways(self) -> int:
+    def expert_width_ways(self) -> Ways:
         """How many ways each expert's width is split."""
         return self.tp * self.dp // self.ep
 
+    @property
+    def is_many(self) -> bool:
+        """Whether these are many splits side by side."""
+        return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is int  # asked at every turn
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape the arrays of many splits broadcast to; () of one."""
+        return np.broadcast_shapes(*map(np.shape, self))
+
+    @property
+    def times(self) -> str:
+        """What stands before a device's name: "8×", "1…8×" of many splits, nothing of one device."""
+        low, high = np.min(self.devices), np.max(self.devices)
+        return "" if high == 1 else f"{low}×" if low == high else f"{low}…{high}×"
+
     def __str__(self) -> str:
-        named = [f"{name}={n}" for name, n in zip(self._fields, self, strict=True) if n > 1]
-        return " ".join(named) or "one device"
+        spans = ((name, np.min(n), np.max(n)) for name, n in zip(self._fields, self, strict=True))
+        return " ".join(f"{name}={low}" + (f"…{high}" if high > low else "") for name, low, high in spans if high > 1) or "one device"
 
 
 def tp_divisor(model: Model) -> int:
@@ -49,17 +70,35 @@ def experts_of(model: Model) -> int:
 
 def illegal(model: Model, split: Split) -> str | None:
     """Why a split is none a model can have, with the legal values; None where it is legal."""
-    tp, pp, ep, _ = split
+    return next((why() for holds, why in _rules(model, split) if not holds), None)
+
+
+def legal(model: Model, splits: Split) -> Any:
+    """Which of many splits a model can have: an array of truth values."""
+    return reduce(np.logical_and, (holds for holds, _ in _rules(model, splits)))
+
+
+def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """Whether each rule holds, and what to say of one split where it does not."""
+    tp, pp, ep, dp = split
     divisor, experts = tp_divisor(model), experts_of(model)
-    if divisor % tp:
-        legal = ", ".join(str(n) for n in range(1, divisor + 1) if divisor % n == 0)
-        return f"tp={tp} does not divide heads={divisor} of {model.id}; use {legal}"
-    if pp > model.layers:
-        return f"pp={pp} is more stages than the {model.layers} layers of {model.id}; use 1 to {model.layers}"
-    if ep > 1 and not experts:
-        return f"ep={ep} splits experts, and {model.id} has none; use ep=1"
-    if split.tp * split.dp % ep or (ep > 1 and experts % ep):
-        ways = split.tp * split.dp
-        legal = ", ".join(str(n) for n in range(1, ways + 1) if ways % n == 0 and experts % n == 0)
-        return f"ep={ep} must divide tp·dp={ways} and the {experts} experts of {model.id}; use {legal or 1}"
-    return None
+    yield (
+        divisor % tp == 0,
+        lambda: f"tp={tp} does not divide heads={divisor} of {model.id}; use {_those(divisor, lambda n: divisor % n == 0)}",
+    )
+    yield pp <= model.layers, lambda: f"pp={pp} is more stages than the {model.layers} layers of {model.id}; use 1 to {model.layers}"
+    if not experts:
+        yield ep == 1, lambda: f"ep={ep} splits experts, and {model.id} has none; use ep=1"
+        return
+    ways = tp * dp
+    yield (
+        (ways % ep == 0) & (experts % ep == 0),
+        lambda: (
+            f"ep={ep} must divide tp·dp={ways} and the {experts} experts of {model.id}; "
+            f"use {_those(ways, lambda n: ways % n == 0 and experts % n == 0)}"
+        ),
+    )
+
+
+def _those(most: int, allowed: Callable[[int], bool]) -> str:
+    return ", ".join(str(n) for n in range(1, most + 1) if allowed(n))

@@ -7,20 +7,32 @@ drafts (batch, 1 + drafts, ctx): one kind of step serves them all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sol.specs.blocks import Ways
 from sol.specs.formats import NumberFormat, Part, TensorClass
 
 Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]
-Routing = Literal["min", "expected", "max"]
 Fusion = Literal["ideal", "kernel", "eager"]
 Phase = Literal["decode", "prefill"]
 Role = Literal["weights", "rest", "attention", "index"]
 """Which of a step's rates an operator runs at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """The part of all choices each expert of a layer gets [1], in the order of the experts: none negative, Σ = 1."""
+
+    of_experts: Array
+
+
+RoutingName = Literal["min", "expected", "max"]
+Routing = RoutingName | float | Shares
+"""How tokens choose their experts: by a rule, so many distinct ones a layer as measured, or by shares as measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +47,7 @@ class Step:
     new_tokens: Array
     past_tokens: Array
     logits: Logits
-    copies: int = 1
+    copies: Ways = 1
     imbalance: float = 1.0
 
 
@@ -54,11 +66,15 @@ class Storage:
     experts: int
     computes: str = ""
 
-    def bytes_per_weight(self, tensor: TensorClass, columns: int) -> float:
-        """Stored bytes per element of a tensor class with rows of `columns` elements [B]."""
+    def bytes_per_weight(self, tensor: TensorClass, columns: Ways) -> Any:
+        """Stored bytes per element of a tensor class with rows of `columns` elements [B]; an array for an array of lengths."""
         if not self.weights.covering(tensor):
             return self.base.bytes_per_weight
-        return self.weights.bytes_of(tensor, columns, self.layers, self.experts)
+        if not isinstance(columns, np.ndarray):
+            return self.weights.bytes_of(tensor, columns, self.layers, self.experts)
+        lengths, which = np.unique(columns, return_inverse=True)
+        found = [self.weights.bytes_of(tensor, n, self.layers, self.experts) for n in lengths.tolist()]
+        return np.array(found)[which].reshape(columns.shape)
 
     def bytes_beside(self, part: Part) -> float:
         """Stored bytes per element of a part no step reads [B]: 16 bits, unless the format knows better."""
@@ -67,6 +83,10 @@ class Storage:
     def role(self, tensor: TensorClass) -> Role:
         """Whose rate a tensor class's matrix products run at: the weights' compute format, or that of the rest."""
         return "weights" if self.weights.narrows(tensor) else "rest"
+
+    def stored(self, role: Role) -> NumberFormat:
+        """The format in which matrix products of a role find their weights."""
+        return self.weights if role == "weights" else self.base
 
     def computed(self, tensor: TensorClass) -> str:
         """The format a tensor class's matrix products run in."""

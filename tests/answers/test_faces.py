@@ -45,7 +45,7 @@ def test_explain_counts_what_a_window_and_a_router_let_through() -> None:
     windowed = str(floor("mistral-7b", "h100", ctx=32768).explain())
     assert "cached tokens read per sequence 4,095 · written 1" in windowed
     routed = str(floor("qwen3-30b-a3b", "h200", ctx=10, batch=16).explain())
-    assert f"distinct of 128 experts per layer {128 * (1 - (120 / 128) ** 16):,.6g}" in routed
+    assert f"distinct experts per layer {128 * (1 - (120 / 128) ** 16):,.6g}" in routed
 
 
 def test_sources_name_every_device_number_used() -> None:

@@ -21,6 +21,7 @@ from sol.physics import collectives
 from sol.physics.sharding import device_weight_bytes, share
 from sol.physics.wires import wire_rows
 from sol.sources.database import load_gpu
+from sol.sources.measured import MeasuredRow, measured_rows
 from sol.sources.tomlfiles import data_root
 from sol.specs.split import Split
 from sol.specs.step import Step, Storage
@@ -94,6 +95,54 @@ def test_a_pipeline_between_boxes_gives_more_and_shortens_nothing() -> None:
     alone, staged = (step("llama-3.1-8b", pp=pp) for pp in (1, 4))
     assert staged.latency_s == pytest.approx(alone.latency_s, rel=1e-12)  # one sequence sees one stage after another
     assert staged.tokens_per_s_per_gpu == pytest.approx(alone.tokens_per_s_per_gpu / 4, rel=1e-12)
+
+
+@pytest.mark.truth
+def test_stages_may_work_on_pieces_of_a_prompt_side_by_side() -> None:
+    """2,048 tokens are compute-bound: the bound of pp stages is a stage's even part, while serial takes the prompt whole.
+
+    Published: llama.cpp sends 4,096 tokens of a 70B F16 model through 6 RTX 3090 in chunks of 512, at 1.0007 of the time the FLOPs of one
+    pass take at the peak of one card after the other. The last token passes every stage after all others: its bytes are no stage's part.
+    """
+    alone, eight = (step(gpu="h200", pp=pp, phase="prefill") for pp in (1, 8))
+    assert eight.latency_s == pytest.approx(alone.latency_s / 8, rel=1e-12)
+    assert eight.serial_s >= alone.serial_s
+    short = step(gpu="h200", pp=8, phase="prefill", ctx=2)
+    token = step(gpu="h200", pp=8, ctx=1)  # the second of two tokens: one cached, one new
+    assert short.latency_s == pytest.approx(token.latency_s, rel=1e-6)
+    verified = step(gpu="h200", pp=8, new_tokens=4)
+    assert verified.latency_s >= step(gpu="h200", pp=8).latency_s
+    many = step(gpu="h200", pp=8, phase="prefill", batch=[8.0], ctx=2048)  # as many prompts as stages: nothing is left to cut
+    assert many.latency_s[0] == pytest.approx(alone.latency_s, rel=1e-6)
+
+
+@pytest.mark.law
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["llama-3.1-8b", "mixtral-8x7b", "gemma-2-9b"]), st.integers(1, 6000), st.sampled_from([1, 2, 3, 16]),
+       st.sampled_from(["decode", "prefill"]), st.integers(1, 5))  # fmt: skip
+def test_a_pipelines_bound_is_between_a_stage_and_a_pass(model: str, ctx: int, batch: int, phase: str, new: int) -> None:
+    asked: dict[str, Any] = {"ctx": [float(ctx)], "batch": float(batch), "phase": phase, "network": NDR}
+    if phase == "decode":
+        asked["new_tokens"] = float(new)
+    whole = floor(model, "h200", **asked)
+    for pp in (2, 5, 8):
+        piped = floor(model, "h200", pp=pp, **asked)
+        assert (piped.latency_s <= piped.serial_s).all()
+        assert (piped.latency_s >= whole.latency_s / pp * (1 - 1e-12)).all()
+        assert (piped.latency_s == np.maximum(np.maximum(piped.memory_s, piped.compute_s), piped.network_s)).all()
+
+
+@pytest.mark.truth
+def test_layers_that_do_not_divide_leave_room_for_the_tables() -> None:
+    """80 layers on 6 stages: two of 14 layers, four of 13, and the tables lie with these. By hand, 70B in 16 bits, 855,654,400 a layer."""
+    model, bf16 = load_model("llama-3.1-70b"), load_format("bf16")
+    storage = Storage(bf16, bf16, bf16, model.layers, 0)
+    layer, table = 855_654_400 * 2, 128_256 * 8192 * 2
+    held = {pp: float(device_weight_bytes(model, Split(pp=pp), storage)) for pp in (2, 3, 6, 8)}
+    assert held[6] == pytest.approx(max(14 * layer, 13 * layer + table + 8192 * 2), rel=1e-12)
+    assert held[8] == pytest.approx(10 * layer + table + 8192 * 2, rel=1e-12)
+    assert held[3] == pytest.approx(27 * layer + table, rel=1e-12)  # 27, 27 and 26 layers: one table must lie with 27
+    assert held[2] == pytest.approx(40 * layer + table + 8192 * 2, rel=1e-12)
 
 
 EP = (8, 16, 32, 64)
@@ -172,9 +221,7 @@ def test_no_published_exchange_of_experts_is_faster_than_ours(row: dict[str, str
 
 # gpt-fast's published tensor parallelism
 
-GPT_FAST = [
-    r for name in ("gpt-fast", "gpt-fast-tp") for r in csv.DictReader((MEASURED / f"{name}.csv").read_text(encoding="utf-8").splitlines())
-]
+GPT_FAST = [r for r in measured_rows() if r.engine == "gpt-fast" and r.gpu == "a100-sxm-80gb" and r.dtype == "bf16"]
 OUTLIER = "GPTF-0019"
 """Llama-3.1-70B on 2 cards, 62.4 ms: a third more than Llama-2-70B's 46.9 of nearly the same bytes, and 2.34 times its own on 4."""
 
@@ -182,10 +229,6 @@ OUTLIER = "GPTF-0019"
 @lru_cache
 def serial(model: str, tp: int) -> float:
     return floor(model, "a100-sxm-80gb", ctx=104.5, tp=tp, dtype="bf16").serial_s
-
-
-def ways(row: dict[str, str]) -> int:
-    return int(row.get("tp", 1))
 
 
 @pytest.mark.truth
@@ -196,12 +239,12 @@ def test_published_speed_ups_of_tensor_parallelism() -> None:
     shares, which the next test finds; the outlier is left out.
     """
     errors: dict[tuple[str, int], float] = {}
-    for model in dict.fromkeys(r["model"] for r in GPT_FAST):
-        rows = sorted((r for r in GPT_FAST if r["model"] == model and r["id"] != OUTLIER), key=ways)
+    for model in dict.fromkeys(r.model for r in GPT_FAST):
+        rows = sorted((r for r in GPT_FAST if r.model == model and r.id != OUTLIER), key=lambda r: r.tp)
         for row in rows[1:]:
-            if ways(row) > ways(rows[0]):
-                theirs = float(rows[0]["measured_s"]) / float(row["measured_s"])
-                errors[row["id"], ways(row)] = serial(model, ways(rows[0])) / serial(model, ways(row)) / theirs - 1
+            if row.tp > rows[0].tp:
+                theirs = rows[0].measured_s / row.measured_s
+                errors[row.id, row.tp] = serial(model, rows[0].tp) / serial(model, row.tp) / theirs - 1
     print({k: round(v, 3) for k, v in errors.items()})
     within = {row for (row, _), error in errors.items() if abs(error) <= 0.15}
     assert {"GPTF-0009", "GPTF-0013"} <= within
@@ -215,22 +258,22 @@ def test_what_the_speed_ups_miss_is_a_fixed_time_a_layer() -> None:
     Every card reads the whole head, as gpt-fast's tp.py leaves it.
     """
 
-    def known(row: dict[str, str]) -> tuple[float, int]:
-        model = load_model(row["model"])
-        head = model.vocab * model.hidden * 2 * (1 - 1 / ways(row)) / load_gpu("a100-sxm-80gb").memory_bytes_per_s
-        return serial(row["model"], ways(row)) + head, model.layers
+    def known(row: MeasuredRow) -> tuple[float, int]:
+        model = load_model(row.model)
+        head = model.vocab * model.hidden * 2 * (1 - 1 / row.tp) / load_gpu("a100-sxm-80gb").memory_bytes_per_s
+        return serial(row.model, row.tp) + head, model.layers
 
-    rows = {r["id"]: r for r in GPT_FAST}
+    rows = {r.id: r for r in GPT_FAST}
     first, second = rows["GPTF-0001"], rows["GPTF-0009"]
-    per_serial = (float(first["measured_s"]) - float(second["measured_s"])) / (known(first)[0] - known(second)[0])
-    per_layer = (float(first["measured_s"]) - per_serial * known(first)[0]) / known(first)[1]
+    per_serial = (first.measured_s - second.measured_s) / (known(first)[0] - known(second)[0])
+    per_layer = (first.measured_s - per_serial * known(first)[0]) / known(first)[1]
     assert 1 / per_serial == pytest.approx(1700 / 2039, abs=0.05)  # "seems like peak bandwidth is about 1700 GB/s", their README
     errors = {}
     for name, row in rows.items():
         at, layers = known(row)
-        errors[name] = (per_serial * at + per_layer * layers) / float(row["measured_s"]) - 1
+        errors[name] = (per_serial * at + per_layer * layers) / row.measured_s - 1
     print(f"{1 / per_serial:.3f} of the rate, {per_layer * 1e6:.1f} µs a layer", {k: round(v, 3) for k, v in errors.items()})
-    held = {k: abs(v) for k, v in errors.items() if k not in (OUTLIER, first["id"], second["id"])}
+    held = {k: abs(v) for k, v in errors.items() if k not in (OUTLIER, first.id, second.id)}
     assert max(held.values()) <= 0.15
     assert np.median(list(held.values())) <= 0.05
     assert errors[OUTLIER] < -0.15

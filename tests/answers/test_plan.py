@@ -6,11 +6,41 @@ import numpy as np
 import pytest
 
 from sol import DoesNotFit, InvalidInput, InvalidPlan, floor, plan
-from sol.answers.plan import device_counts, legal_splits
+from sol.answers.candidates import device_counts, legal_splits
 from sol.sources.database import built_in_model
 from sol.specs.split import Split
 
 ASKED = {"devices": "1-8", "ctx": 2048, "batch": [1, 7, 64]}
+
+
+@pytest.mark.law
+def test_the_first_token_is_one_prompt_alone_under_the_split() -> None:
+    p = plan("llama-3.1-70b", "h100", devices="2-8", ctx=4096, objective="ttft", prompt_tokens=2048)
+    assert p.ttft_s is not None
+    assert p.ttft_s[p.best] == p.ttft_s[p.fits].min()
+    for i in range(len(p.splits)):
+        f = floor("llama-3.1-70b", "h100", ctx=[2048.0], phase="prefill", **p.splits[i]._asdict())
+        assert p.ttft_s[i] == f.serial_s[0]
+    assert "ttft" in str(p)
+    limited = plan("llama-3.1-70b", "h100", devices="2-8", ctx=2048, objective="tokens_per_s_per_gpu", ttft_s=0.09)
+    assert limited.prompt_tokens == 2048
+    assert limited.ttft_s[limited.best] <= 0.09 < limited.ttft_s.max()
+    free = plan("llama-3.1-70b", "h100", devices="2-8", ctx=2048, objective="tokens_per_s_per_gpu")
+    assert free.ttft_s is None
+    assert free.tokens_per_s_per_gpu[free.best] > limited.tokens_per_s_per_gpu[limited.best]
+    with pytest.raises(DoesNotFit, match=r"nothing that fits meets ttft_s=0\.001: the fastest takes"):
+        plan("llama-3.1-70b", "h100", devices="2-8", ctx=2048, ttft_s=0.001)
+
+
+@pytest.mark.law
+def test_batches_are_whole_for_every_copy_and_stage() -> None:
+    """64 of each split, as many for each of its copies and stages, from 1 to 4,096."""
+    p = plan("mixtral-8x7b", "h200", devices="8", ctx=128, objective="tokens_per_s_per_gpu")
+    ways = np.array([s.pp * s.dp for s in p.splits])
+    each = (p.batch / ways).reshape(-1, 64)
+    assert (each == np.round(each)).all()
+    assert (each[:, 0] == 1).all()
+    assert (each[:, -1] == 4096).all()
 
 
 @pytest.mark.law
@@ -79,6 +109,9 @@ def test_a_limit_on_the_step_is_kept_or_refused() -> None:
         ({"price_per_hour": -1}, InvalidInput, "price_per_hour=-1"),
         ({"devices": 16}, InvalidPlan, "name the network"),
         ({"ctx": [100, 200]}, InvalidInput, "ctx has 2 values"),
+        ({"prompt_tokens": 0}, InvalidInput, "prompt_tokens=0"),
+        ({"ctx": 0, "objective": "ttft"}, InvalidInput, "prompt_tokens=0"),
+        ({"ttft_s": -1}, InvalidInput, "ttft_s=-1"),
         ({"tpot_s": [0.1, 0.2]}, InvalidInput, "tpot_s has 2 values"),
     ],
 )

@@ -120,6 +120,10 @@ def test_what_is_sent() -> None:
     assert set(names) == {"dispatch", "combine"}
     assert names["combine"].layers == 58
     assert names["combine"].wire.message_bytes * 7 / 8 == pytest.approx(4 * 7168 * 2 * 4.63282, rel=1e-5)
+    (row,) = wire_rows(moe, Split(tp=8, ep=8), step(batch=4.0), stored(moe))  # one copy: its tokens are everywhere already
+    assert (row.name, row.layers) == ("all_reduce", 2 * 61)
+    mixed = {r.name: (r.layers, r.wire.ranks) for r in wire_rows(moe, Split(tp=4, dp=2, ep=8), step(batch=4.0), stored(moe))}
+    assert mixed == {"all_reduce": (2 * 61 - 58, 4), "dispatch": (58, 8), "combine": (58, 8), "all_gather": (58, 4)}
     (row,) = wire_rows(llama, Split(pp=4), step(batch=4.0), stored(llama))
     assert (row.name, row.layers, row.wire.message_bytes) == ("send", 3, 4 * 8192 * 2)
 

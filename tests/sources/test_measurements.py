@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sol import BadFile, InvalidInput, Measurement, Measurements, SolError, UnknownName, read_measurements
 from sol.sources.benchmarks import documents, settle
-from sol.sources.tomlfiles import data_root
+from sol.sources.measured import measured_files
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "benchmarks"
 HEADER = "model,gpu,phase,measured_s,batch,ctx"
@@ -39,24 +39,26 @@ def wrote(tmp_path: Path) -> Callable[[str | bytes], Path]:
 Wrote = Callable[[str | bytes], Path]
 
 
-STEPS = [p for p in sorted((data_root() / "measured").glob("*.csv")) if p.name != "collectives.csv"]  # those of steps
-
-
 @pytest.mark.truth
-@pytest.mark.parametrize("path", STEPS, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", measured_files(), ids=lambda p: p.name)
 def test_the_published_measurements_are_such_tables(path: Path) -> None:
     expected = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     found = read_measurements(path)
     assert found.rejected == ()
-    assert len(found) == len(expected)
-    for row, text in zip(found, expected, strict=True):
-        assert (row.model, row.gpu, row.phase, row.dtype, row.kv_dtype) == tuple(
-            text[k] for k in ("model", "gpu", "phase", "dtype", "kv_dtype")
-        )
-        assert (row.measured_s, row.batch, row.ctx) == tuple(float(text[k]) for k in ("measured_s", "batch", "ctx"))
-        assert row.cuda_graphs == {"yes": True, "no": False}[text["cuda_graphs"]]
+    steps = [text for text in expected if text["phase"] != "request"]
+    requests = [text for text in expected if text["phase"] == "request"]
+    for row, text in (*zip(found.rows, steps, strict=True), *zip(found.aggregates, requests, strict=True)):
+        assert (row.model, row.gpu, row.dtype, row.kv_dtype) == tuple(text[k] for k in ("model", "gpu", "dtype", "kv_dtype"))
+        assert row.measured_s == float(text["measured_s"])
+        assert row.cuda_graphs == {"yes": True, "no": False, "unknown": None}[text["cuda_graphs"]]
         assert (row.engine, row.source) == (text["engine"], text["source"])
-    assert "columns not read: id, printed, note, split" in found.assumptions
+        assert (row.tp, row.pp) == (int(text["tp"]), int(text["pp"]))
+    for step, text in zip(found.rows, steps, strict=True):
+        assert (step.phase, step.batch, step.ctx) == (text["phase"], float(text["batch"]), float(text["ctx"]))
+    for request, text in zip(found.aggregates, requests, strict=True):
+        assert (request.metric, request.concurrency) == ("request", float(text["batch"]))
+        assert (request.prompt_tokens, request.output_tokens) == (float(text["prompt_tokens"]), float(text["output_tokens"]))
+    assert "columns not read: id, version, printed, note, split" in found.assumptions
 
 
 @pytest.mark.truth
@@ -114,6 +116,16 @@ def test_ctx_from_lengths_is_the_mean_over_the_span(wrote: Wrote) -> None:
     assert (found[0].prompt_tokens, found[0].output_tokens) == (100.0, 4.0)
 
 
+@pytest.mark.truth
+def test_a_whole_request_is_an_aggregate_and_needs_its_lengths(wrote: Wrote) -> None:
+    head = "model,gpu,phase,measured_s,batch,prompt_tokens,output_tokens\n"
+    found = read_measurements(wrote(head + "qwen2.5-7b,h100,request,2.5,16,128,512\nqwen2.5-7b,h100,request,2.5,16,128,\n"))
+    (request,) = found.aggregates
+    assert (len(found), request.metric, request.measured_s, request.concurrency) == (0, "request", 2.5, 16.0)
+    assert (request.prompt_tokens, request.output_tokens) == (128.0, 512.0)
+    assert "output_tokens not recorded" in found.rejected[0].reason
+
+
 REJECTS = {
     "qwen2.5-7b,h100,decode,nan,1,5": "measured_s='nan' is not a finite number",
     "qwen2.5-7b,h100,decode,inf,1,5": "measured_s='inf' is not a finite number",
@@ -123,7 +135,7 @@ REJECTS = {
     "qwen2.5-7b,h100,decode,,1,5": "measured_s is missing",
     "qwen2.5-7b,h101,decode,0.1,1,5": "no gpu 'h101'; did you mean 'h100'",
     "qwen2.6-7b,h100,decode,0.1,1,5": "no built-in model 'qwen2.6-7b'",
-    "qwen2.5-7b,h100,verify,0.1,1,5": "phase='verify' is neither decode nor prefill",
+    "qwen2.5-7b,h100,verify,0.1,1,5": "phase='verify' is none of decode, prefill, request",
     "qwen2.5-7b,h100,,0.1,1,5": "phase is missing",
     "qwen2.5-7b,h100,decode,0.1,0,5": "batch: input should be greater than 0",
     "qwen2.5-7b,h100,decode,0.1,1,-5": "ctx: input should be greater than or equal to 0",

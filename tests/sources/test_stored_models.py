@@ -27,7 +27,8 @@ from sol.specs.record import Source
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CASES = json.loads((FIXTURES / "transformers_tensors.json").read_text())["cases"]
 CONFIGS = {(c["kind"], c["case"]): c for c in json.loads((FIXTURES / "transformers_kinds.json").read_text())["cases"]}
-REMOTE = {"qwen", "phi-msft", "chatglm", "internlm2", "deepseek", "kimi_k2", "nemotron-nas"}  # their classes came with their checkpoints
+REMOTE = {"qwen", "phi-msft", "chatglm", "internlm", "internlm2", "deepseek", "kimi_k2", "nemotron-nas"}
+"""Kinds whose classes came with their checkpoints."""
 
 
 def resident(model: Model, gpu: str = "h200") -> float:

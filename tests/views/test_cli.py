@@ -179,7 +179,7 @@ def test_help_holds_a_worked_example(capsys: pytest.CaptureFixture[str], command
         (("floor", "llama-3.1-70b", "h100", "--ctx", "1"), "does not fit"),
         (("floor", "no/such/config.json", "h100", "--ctx", "1"), "no file"),
         (("table", "--gpus", "h100,nope"), "no gpu 'nope'"),
-        (("table", "--dtype", "bf16,fp8"), "several dtypes compare on one device, and gpus='all' names 87"),
+        (("table", "--dtype", "bf16,fp8"), "several dtypes compare on one device, and gpus='all' names 90"),
         (("table", "--gpus", "h100", "--model", "qwen3-8b,qwen3-14b", "--dtype", "bf16,fp8"), "several dtypes compare on one model"),
         (("show", "nothing-like-it"), "nothing-like-it"),
         (("memory", "qwen2.5-7b", "h100", "--ctx", "1", "--engine", "tgi"), "no engine 'tgi'; known: vllm"),

@@ -1,4 +1,7 @@
-"""The product's own table: a row a measurement, columns as the fields of `Measurement`, seconds and tokens."""
+"""The product's own table: a row a measurement, columns as the fields of `Measurement`, seconds and tokens.
+
+A row of the phase "request" is a whole request, from the prompt to its last token: an `Aggregate`.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +64,8 @@ def read(record: Record, given: Given) -> Iterable[Finding]:
     if misspelt:
         raise Unreadable(misspelt)
     phase = text(record, "phase")
-    if phase not in ("decode", "prefill"):
-        raise Unreadable("phase is missing" if phase is None else f"phase={short(phase)} is neither decode nor prefill")
+    if phase not in ("decode", "prefill", "request"):
+        raise Unreadable("phase is missing" if phase is None else f"phase={short(phase)} is none of decode, prefill, request")
     try:
         measured = number(record, "measured_s")
     except Unreadable as error:
@@ -70,7 +73,9 @@ def read(record: Record, given: Given) -> Iterable[Finding]:
     numbers = {k: optional_number(record, k) for k in ("batch", "ctx", "new_tokens", "prompt_tokens", "output_tokens")}
     prompt, output = numbers["prompt_tokens"] or given.get("prompt_tokens"), numbers["output_tokens"] or given.get("output_tokens")
     assumes = list(unread)
-    if numbers["ctx"] is None:
+    if phase == "request":
+        del numbers["ctx"], numbers["new_tokens"]
+    elif numbers["ctx"] is None:
         numbers["ctx"], said = _context(phase, prompt, output)
         assumes.append(said)
     if numbers["batch"] is None and "batch" not in given:
@@ -78,8 +83,9 @@ def read(record: Record, given: Given) -> Iterable[Finding]:
         assumes.append("batch 1: no column says otherwise")
     split = {k: whole(record, k) for k in ("tp", "pp", "ep", "dp")}
     words = {k: text(record, k) for k in ("model", "gpu", "dtype", "kv_dtype", *LABELS)}
-    fields = {"phase": phase, "measured_s": measured, **numbers, **split, **words, "cuda_graphs": flag(record, "cuda_graphs")}
-    yield Found(fields, tuple(assumes))
+    kind = {"metric": "request"} if phase == "request" else {"phase": phase}
+    fields = {**kind, "measured_s": measured, **numbers, **split, **words, "cuda_graphs": flag(record, "cuda_graphs")}
+    yield Found(fields, tuple(assumes), needs=("prompt_tokens", "output_tokens") if phase == "request" else ())
 
 
 def _context(phase: str, prompt: float | None, output: float | None) -> tuple[float, str]:

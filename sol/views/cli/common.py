@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
+from sol.errors import InvalidInput
 from sol.units import parse_amount, parse_count
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -18,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Numbers(click.ParamType[Any]):
     """A number as people type it, or a list of them by comma."""
 
-    def __init__(self, name: str, parse: Callable[[str, str], float]) -> None:
+    def __init__(self, name: str, parse: Callable[[str, str], float | int]) -> None:
         self.name, self._parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -34,6 +35,33 @@ COUNT = Numbers("N[,N…]", parse_count)
 """Tokens or sequences; `k` is 1,024."""
 AMOUNT = Numbers("BYTES[,…]", parse_amount)
 """Bytes with their unit: 40GiB, 2GB."""
+
+
+def _whole(text: str, field: str) -> int:
+    if not text.strip().isdecimal():
+        raise InvalidInput(f"{field} '{text}' is not a whole number of devices; write it like 8 or 1,2,4,8")
+    return int(text)
+
+
+WAYS = Numbers("N[,N…]", _whole)
+"""Ways to split."""
+
+
+ROUTING_HELP = "Distinct experts: min (the bound), expected, max, a measured number of them, or each expert's share by comma."
+
+
+def routing_option(command: Command) -> Command:
+    """How tokens choose their experts."""
+    return click.option("--routing", callback=_routing, default="expected", show_default=True, help=ROUTING_HELP)(command)
+
+
+def _routing(ctx: click.Context, param: click.Parameter, value: str) -> Any:
+    """Numbers as numbers; anything else is a rule's name, or none, which the answer says."""
+    try:
+        parsed = [float(part) for part in value.split(",")]
+    except ValueError:
+        return value
+    return parsed[0] if len(parsed) == 1 else parsed
 
 
 def _auto(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -55,7 +83,7 @@ def step_options(command: Command) -> Command:
             click.option(
                 "--kv-dtype", "--kv-cache-dtype", callback=_auto, default=None, help="Format of the KV cache; by default (auto) 16 bits."
             ),
-            click.option("--routing", default="expected", show_default=True, help="Distinct experts: min (the bound), expected or max."),
+            routing_option,
             click.option(
                 "--fusion", default="ideal", show_default=True, help="ideal, kernel or eager: changes the serial floor and the rows."
             ),
@@ -70,10 +98,10 @@ def plain_split_options(command: Command) -> Command:
     """How a replica is spread over devices."""
     for option in reversed(
         (
-            click.option("--tp", "--tensor-parallel-size", type=int, default=1, show_default=True, help="Tensor-parallel devices."),
-            click.option("--pp", "--pipeline-parallel-size", type=int, default=1, show_default=True, help="Pipeline stages."),
-            click.option("--ep", "--expert-parallel-size", type=int, default=1, show_default=True, help="Ways the experts are split."),
-            click.option("--dp", "--data-parallel-size", type=int, default=1, show_default=True, help="Copies that divide the sequences."),
+            click.option("--tp", "--tensor-parallel-size", type=WAYS, default=1, show_default=True, help="Tensor-parallel devices."),
+            click.option("--pp", "--pipeline-parallel-size", type=WAYS, default=1, show_default=True, help="Pipeline stages."),
+            click.option("--ep", "--expert-parallel-size", type=WAYS, default=1, show_default=True, help="Ways the experts are split."),
+            click.option("--dp", "--data-parallel-size", type=WAYS, default=1, show_default=True, help="Copies that divide the sequences."),
         )
     ):
         command = option(command)

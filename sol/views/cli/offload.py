@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import AMOUNT, COUNT, as_json, emit, emit_json, gpu_files, grid
+from sol.views.cli.common import AMOUNT, COUNT, as_json, emit, emit_json, gpu_files, grid, routing_option
 
 
 @click.command()
@@ -16,7 +16,7 @@ from sol.views.cli.common import AMOUNT, COUNT, as_json, emit, emit_json, gpu_fi
 @click.option("--batch", type=COUNT, default=1.0, show_default="1", help="Sequences in the step.")
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
-@click.option("--routing", default="expected", show_default=True, help="Distinct experts: min (the bound), expected or max.")
+@routing_option
 @click.option("--host-bytes", type=AMOUNT, default=None, help="Bytes on the host, like 40GiB; by default what does not fit.")
 @click.option("--link", default=None, help="Kind of link to the host (sol links); by default the device's PCIe.")
 @gpu_files

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sol.answers.candidates import device_counts, legal_splits
 from sol.answers.floor import floor
-from sol.answers.plan import Plan, device_counts, legal_splits, plan
+from sol.answers.plan import Plan, plan
 from sol.answers.show_plan import best_by_devices
 from sol.answers.topology import resolve_network, topology
 from sol.specs.formats import NumberFormat
