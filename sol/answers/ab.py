@@ -207,7 +207,7 @@ def _launched(m: Measurement) -> tuple[float, float]:
     """Layers of a step, and kernels its engine issues [1]."""
     q = asked([m], style(m.engine))
     rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
-    return float(q.model.layers), float(sum(op.kernels for op in rows))
+    return float(q.model.layers), float(sum(op.kernels for op in rows if op.wire is None))
 
 
 def _notes(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sol.answers.loads import Group, groups, where
+from sol.answers.loads import Group, parts, where
 from sol.answers.question import number
 from sol.errors import BadMeasurement, InvalidInput
 from sol.physics.fit import HOST, LAUNCH, STEP, U, V
@@ -102,18 +102,18 @@ def calibrate(
         raise InvalidInput(f"fusion={fusion!r} is not one of ideal, kernel, eager")
     path = measurements.path if isinstance(measurements, Measurements) else ""
     found, refused = [], []
-    parts = groups(measurements, fusion)
-    for group in parts:
+    apart = parts(measurements, fusion)
+    for part in apart:
         try:
-            found.append(_calibration(group, path, **rates))
+            found.append(_calibration(part.priced(), path, **rates))
         except BadMeasurement as error:
-            if len(parts) == 1:
+            if len(apart) == 1:
                 raise
-            refused.append((str(group.key), str(error)))
+            refused.append((str(part.key), str(error)))
     if not found:
         first, why = refused[0]
         raise BadMeasurement(f"none of {len(refused)} groups of rows can be fitted; {first}: {why}")
-    return found[0] if len(parts) == 1 else Calibrations(tuple(found), tuple(refused))
+    return found[0] if len(apart) == 1 else Calibrations(tuple(found), tuple(refused))
 
 
 def _fraction(field: str, value: float | None) -> float | None:

@@ -58,13 +58,36 @@ class Group:
     kind: str
 
 
-def groups(measurements: Measurements | Iterable[Measurement], fusion: str | None = None) -> list[Group]:
-    """Every group of some measurements, priced. Raises `BadMeasurement` for none, and for rows that cannot be."""
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of one calibration, not priced yet: which of all `rows`, and their questions."""
+
+    key: Key
+    rows: Sequence[Measurement]
+    asked: tuple[tuple[list[int], Question], ...]
+
+    def priced(self) -> Group:
+        """What these rows ask. Raises `BadMeasurement` where the device has no rate for it."""
+        order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
+        models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
+        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id)) for at, q in self.asked]
+        widest = max(p["moved_s"].shape[1] for p in pieces)
+        whole = {
+            name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces])[order] for name in pieces[0]
+        }
+        floors = np.concatenate([np.broadcast_to(answer(q).latency_s, len(at)) for at, q in self.asked])[order]
+        kept = tuple(self.rows[i] for i in sorted(i for at, _ in self.asked for i in at))
+        kind = engine_classes().get(self.key.engine, "")
+        return Group(self.key, kept, models, Loads(**whole), floors, self.asked[0][1].fusion, kind)
+
+
+def parts(measurements: Measurements | Iterable[Measurement], fusion: str | None = None) -> list[Part]:
+    """The rows of every calibration apart. Raises `BadMeasurement` for no rows, and for rows that cannot be."""
     rows = checked(measurements)
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, m in enumerate(rows):
         alike.setdefault((m.model, m.gpu, m.phase, m.dtype, m.kv_dtype, m.tp, m.pp, m.ep, m.dp, m.engine, m.cuda_graphs), []).append(i)
-    parts: dict[Key, list[tuple[list[int], Question]]] = {}
+    found: dict[Key, list[tuple[list[int], Question]]] = {}
     too_fast: list[tuple[int, float]] = []
     for at in alike.values():
         first = rows[at[0]]
@@ -72,10 +95,10 @@ def groups(measurements: Measurements | Iterable[Measurement], fusion: str | Non
         too_fast += [(i, float(s)) for i, s in zip(at, optimistic(q), strict=True) if rows[i].measured_s < s]
         weights = q.storage.weights.id
         key = Key(q.gpu.id, (first.engine or UNNAMED).lower(), first.cuda_graphs, "16-bit" if weights in SIXTEEN else weights)
-        parts.setdefault(key, []).append((at, q))
+        found.setdefault(key, []).append((at, q))
     if too_fast:
         raise _impossible(rows, sorted(too_fast))
-    return [_group(key, rows, of) for key, of in parts.items()]
+    return [Part(key, rows, tuple(of)) for key, of in found.items()]
 
 
 def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
@@ -134,20 +157,6 @@ def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> 
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     count = f"{len(found)} of {len(rows)} rows are" if len(found) > 1 else "a row is"
     return BadMeasurement(f"{count} faster than light: {named}{more}; {SUSPECTS}; correct or leave out")
-
-
-def _group(key: Key, rows: Sequence[Measurement], of: list[tuple[list[int], Question]]) -> Group:
-    order = np.argsort([i for at, _ in of for i in at], kind="stable")
-    models = tuple(dict.fromkeys(q.model.id for _, q in of))
-    pieces = [_priced([rows[i] for i in at], q, models.index(q.model.id)) for at, q in of]
-    widest = max(p["moved_s"].shape[1] for p in pieces)
-    whole = {
-        name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces])[order] for name in pieces[0]
-    }
-    kind = engine_classes().get(key.engine, "")
-    kept = tuple(rows[i] for i in sorted(i for at, _ in of for i in at))
-    floors = np.concatenate([np.broadcast_to(answer(q).latency_s, len(at)) for at, q in of])[order]
-    return Group(key, kept, models, Loads(**whole), floors, of[0][1].fusion, kind)
 
 
 def _priced(rows: Sequence[Measurement], q: Question, model: int) -> dict[str, Any]:

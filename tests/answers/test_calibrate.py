@@ -24,7 +24,7 @@ from sol import (
     read_measurements,
     save_calibration,
 )
-from sol.answers.loads import groups
+from sol.answers.loads import parts
 from sol.specs.measurement import Measurements
 
 MODELS = ("qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b")
@@ -182,9 +182,9 @@ def test_a_mixture_is_impossible_only_below_its_least_routing() -> None:
     shared = floor("qwen3-30b-a3b", "h100", ctx=512, batch=16, routing="min").latency_s
     assert shared < 0.7 * expected
     between = Measurement(model="qwen3-30b-a3b", gpu="h100-sxm", phase="decode", ctx=512, batch=16, engine="x", measured_s=0.7 * expected)
-    groups([between])
+    parts([between])
     with pytest.raises(BadMeasurement, match="faster than light"):
-        groups([between.model_copy(update={"measured_s": 0.9 * shared})])
+        parts([between.model_copy(update={"measured_s": 0.9 * shared})])
 
 
 def test_what_is_no_measurement_is_said() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sol import Measurement
-from sol.answers.loads import groups
+from sol.answers.loads import parts
 from sol.physics.confidence import profile, untold
 from sol.physics.fit import HOST, LAUNCH, STEP, Form, Loads, U, V, fitted, seconds
 from sol.physics.forms import best_fit
@@ -28,8 +28,8 @@ def asked(models: tuple[str, ...], prompts: bool = True) -> Loads:
     rows = [Measurement(model=m, gpu="h100-sxm", phase="decode", measured_s=1.0, ctx=c, batch=b) for m in models for c, b in DECODE]
     if prompts:
         rows += [Measurement(model=m, gpu="h100-sxm", phase="prefill", measured_s=1.0, ctx=c) for m in models for c in (1024, 4096)]
-    (group,) = groups(rows)
-    return group.loads
+    (part,) = parts(rows)
+    return part.priced().loads
 
 
 def simulated(loads: Loads, theta: np.ndarray, draw: np.random.Generator, between: float, within: float) -> Loads:
@@ -106,8 +106,9 @@ def test_contexts_of_one_model_tell_no_rate_and_batches_do() -> None:
     right, form = theta(0.8, 0.8, step=3e-3), Form("M1", (U, STEP), True)
     for asked_of, told in (([(512, 1), (1024, 1), (2048, 1), (4096, 1)], False), ([(512, 1), (2048, 8), (2048, 32), (1024, 64)], True)):
         rows = [Measurement(model="llama-3.1-8b", gpu="h100-sxm", phase="decode", measured_s=1.0, ctx=c, batch=b) for c, b in asked_of]
-        (group,) = groups(rows)
-        loads = replace(group.loads, measured_s=seconds(group.loads, right))
+        (part,) = parts(rows)
+        loads = part.priced().loads
+        loads = replace(loads, measured_s=seconds(loads, right))
         assert untold(loads, form, U, profile(loads, form, fitted(loads, form), U)) is not told
 
 
