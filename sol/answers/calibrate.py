@@ -16,7 +16,7 @@ import numpy as np
 from sol.answers.loads import Group, parts, where
 from sol.answers.question import number
 from sol.errors import BadMeasurement, InvalidInput
-from sol.physics.fit import HOST, LAUNCH, STEP, U, V
+from sol.physics.fit import EACH, HOST, LAUNCH, STEP, U, V
 from sol.physics.forms import Fit, best_fit, regimes
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
@@ -24,7 +24,7 @@ from sol.specs.record import Source
 from sol.tabular import Table
 from sol.units import show_count, show_seconds, significant
 
-FIGURES = {"mbu": U, "mfu": V, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP}
+FIGURES = {"mbu": U, "mfu": V, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP, "sequence_s": EACH}
 ON_BOUND = 1e-9
 PER_KERNEL = {"eager": True, "fused": True, "graph": False}
 """Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
@@ -78,7 +78,7 @@ def calibrate(
     """Fit what an engine reaches of a device to measured steps.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
-        step   = max( Σ kernels , layers·host ) + step time
+        step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def _enough(group: Group) -> None:
         raise BadMeasurement(
             f"one row ({where(group.rows[0])}) cannot tell a rate from a fixed time; measure models of other sizes or other batches as well"
         )
-    asked = np.column_stack([loads.serial_s, loads.kernels, loads.layers])
+    asked = np.column_stack([loads.serial_s, loads.kernels, loads.layers, loads.sequences])
     if (asked == asked[0]).all():
         raise BadMeasurement(
             f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time cannot be told apart; "

@@ -174,6 +174,7 @@ def _priced(rows: Sequence[Measurement], q: Question, model: int) -> dict[str, A
         "wire_s": np.add.reduce(sent) if sent else np.zeros(n),
         "kernels": np.full(n, float(sum(op.kernels for op in ops if op.wire is None))),  # a collective's latency holds its launch
         "layers": np.full(n, float(q.model.layers)),
+        "sequences": np.broadcast_to(q.step.batch / q.split.dp, n),
         "model": np.full(n, model),
     }
 

@@ -22,6 +22,7 @@ MEANING = {
     "launch_s": "each kernel",
     "host_s": "of the host, each layer",
     "step_s": "each step",
+    "sequence_s": "each sequence of a step",
 }
 """The figures of a calibration in words."""
 
@@ -132,6 +133,7 @@ def calibrations_table(found: Calibrations) -> Table:
         Column("launch_s", "launch", _time),
         Column("host_s", "host", _time),
         Column("step_s", "step", _time),
+        Column("sequence_s", "sequence", _time),
         Column("n", "rows"),
         Column("models", "models"),
         Column("error", "error", lambda v: f"{100 * v:.1f} %"),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sol.physics.fit import ACCURACY, LEAST, Form, Loads, Score, Theta, U, V, by_model, fitted, misfit, scipy, seconds
+from sol.physics.fit import ACCURACY, FIGURES, LEAST, Form, Loads, Score, Theta, U, V, by_model, fitted, misfit, scipy, seconds
 from sol.specs.step import Array
 
 ROWS_OF_A_MODEL = 10
@@ -23,7 +23,7 @@ TOO_WIDE, WIDE = 2.0, 1.25
 
 
 class Interval(NamedTuple):
-    """The figures' 95 % bounds, each (5), and how they were found."""
+    """The figures' 95 % bounds, each of all figures, and how they were found."""
 
     low: Theta
     high: Theta
@@ -113,7 +113,7 @@ def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]],
     for figure, (least, most) in rates.items():  # models may agree where their rows hardly tell, at a bound above all
         low[figure], high[figure] = min(low[figure], least), max(high[figure], most)
     low, high = np.maximum(np.minimum(low, theta), LEAST), np.maximum(high, theta)
-    fixed = [i for i in range(5) if i not in free and not (form.tied and i == V)]
+    fixed = [i for i in range(FIGURES) if i not in free and not (form.tied and i == V)]
     low[fixed] = high[fixed] = theta[fixed]
     if form.tied:
         low[V], high[V] = low[U], high[U]
@@ -140,7 +140,7 @@ def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
     free, n = list(form.free), len(loads.measured_s)
     slopes = np.zeros((n, len(free)))
     for k, i in enumerate(free):
-        step = np.zeros(5)
+        step = np.zeros(FIGURES)
         step[i] = 1e-6 * max(theta[i], 1e-9)
         if form.tied and i == U:
             step[V] = step[U]
@@ -149,7 +149,7 @@ def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
     spread = max(misfit(loads, theta) / freedom, ACCURACY**2)
     scale = np.maximum(np.abs(slopes).max(axis=0), 1e-300)
     covariance = np.linalg.pinv((slopes / scale).T @ (slopes / scale)) / np.outer(scale, scale) * spread
-    away = np.zeros(5)
+    away = np.zeros(FIGURES)
     away[free] = np.sqrt(np.maximum(np.diag(covariance), 0.0)) * _t(freedom)
     return theta - away, theta + away
 

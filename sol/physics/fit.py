@@ -1,6 +1,6 @@
 """Which rates and times explain measured steps: least squares on the logarithms, and the form chosen by models left out.
 
-    seconds = max( Σ_op max(u·moved_s, v·peak_s) + wire_s + launch·kernels , host·layers ) + step
+    seconds = max( Σ_op max(u·moved_s, v·peak_s) + wire_s + launch·kernels , host·layers ) + step + each·sequences
 
 u = 1/mbu and v = 1/mfu, in which the model is convex. Residuals are logarithms of estimated over
 measured: least squares on relative errors would be biased towards small estimates. Rows far off count
@@ -20,9 +20,10 @@ from sol.errors import InvalidInput
 from sol.specs.step import Array
 
 Theta = Array
-"""(u, v, launch, host, step): 1/mbu and 1/mfu [1], seconds per kernel, per layer, per step [s]."""
-U, V, LAUNCH, HOST, STEP = range(5)
-LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
+"""(u, v, launch, host, step, each): 1/mbu and 1/mfu [1], seconds per kernel, per layer, per step, per sequence in it [s]."""
+U, V, LAUNCH, HOST, STEP, EACH = range(6)
+FIGURES = 6
+LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
 """Nothing is faster than its peak, no time is negative."""
 SOFT = 0.1
 """Errors up to about 10 % count squared, larger ones in proportion."""
@@ -36,8 +37,8 @@ class Loads:
 
     Shapes: n rows, k operators at most (rows with fewer hold zeros). `measured_s` (n); `moved_s` and
     `peak_s` (n, k) seconds of each operator's bytes at the peak bandwidth and of its FLOPs at the peak
-    rate [s]; `wire_s` (n) collectives, which no rate here changes [s]; `kernels`, `layers` (n) [1];
-    `model` (n) which rows are of one model.
+    rate [s]; `wire_s` (n) collectives, which no rate here changes [s]; `kernels`, `layers`, `sequences`
+    (n) [1]; `model` (n) which rows are of one model.
     """
 
     measured_s: Array
@@ -46,6 +47,7 @@ class Loads:
     wire_s: Array
     kernels: Array
     layers: Array
+    sequences: Array
     model: Any
 
     def take(self, rows: Any) -> Loads:
@@ -70,11 +72,11 @@ class Form(NamedTuple):
     name: Literal["M1", "M2", "M3"]
     free: tuple[int, ...]
     tied: bool
-    known: tuple[float, float, float, float, float] = (1.0, 1.0, 0.0, 0.0, 0.0)
+    known: tuple[float, ...] = tuple(LEAST.tolist())
 
 
 class Score(NamedTuple):
-    """A form, its fit to all rows, and with each model left out: the fits (models, 5) and the rows' errors (n) [log]."""
+    """A form, its fit to all rows, and with each model left out: the fits (models, figures) and the rows' errors (n) [log]."""
 
     form: Form
     theta: Theta
@@ -85,7 +87,7 @@ class Score(NamedTuple):
 def seconds(loads: Loads, theta: Theta) -> Array:
     """What these rates and times make of every row [s]; shape (n)."""
     busy, _ = _device(loads, theta)
-    total: Array = np.maximum(busy, theta[HOST] * loads.layers) + theta[STEP]
+    total: Array = np.maximum(busy, theta[HOST] * loads.layers) + theta[STEP] + theta[EACH] * loads.sequences
     return total
 
 
@@ -112,16 +114,16 @@ def memory_bound(loads: Loads, theta: Theta) -> Any:
 
 
 def _slopes(loads: Loads, theta: Theta, tied: bool) -> Array:
-    """Derivatives of `seconds` by each figure; shape (n, 5)."""
+    """Derivatives of `seconds` by each figure; shape (n, figures)."""
     busy, by_bytes = _device(loads, theta)
     waits = theta[HOST] * loads.layers > busy
-    out = np.zeros((len(busy), 5))
+    out = np.zeros((len(busy), FIGURES))
     out[:, U] = np.where(by_bytes, loads.moved_s, loads.peak_s if tied else 0.0).sum(axis=1)
     out[:, V] = 0.0 if tied else np.where(by_bytes, 0.0, loads.peak_s).sum(axis=1)
     out[:, LAUNCH] = loads.kernels
     out[waits] = 0.0
     out[waits, HOST] = loads.layers[waits]
-    out[:, STEP] = 1.0
+    out[:, STEP], out[:, EACH] = 1.0, loads.sequences
     return out
 
 
@@ -155,9 +157,9 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
 
 
 STARTS = (
-    np.array([1.2, 1.4, 0.1, 0.0, 0.1]),
-    np.array([1.05, 1.1, 0.5, 0.95, 0.4]),
-    np.array([1.6, 2.0, 0.01, 1.05, 0.01]),
+    np.array([1.2, 1.4, 0.1, 0.0, 0.1, 0.1]),
+    np.array([1.05, 1.1, 0.5, 0.95, 0.4, 0.01]),
+    np.array([1.6, 2.0, 0.01, 1.05, 0.01, 0.01]),
 )  # rates as they are, times as shares of the typical step
 
 
@@ -165,11 +167,11 @@ def _scale(loads: Loads) -> Array:
     """Of each figure, what alone would explain the typical row (rates: 1)."""
     y = loads.measured_s
     per_kernel = np.median(y / np.maximum(loads.kernels, 1.0))
-    return np.array([1.0, 1.0, per_kernel, np.median(y / loads.layers), np.median(y)])
+    return np.array([1.0, 1.0, per_kernel, np.median(y / loads.layers), np.median(y), np.median(y / loads.sequences)])
 
 
 def whole(form: Form, free: Array) -> Theta:
-    """All five figures from the free ones."""
+    """All figures from the free ones."""
     theta = np.array(form.known)
     theta[list(form.free)] = free
     if form.tied:

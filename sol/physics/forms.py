@@ -14,8 +14,10 @@ import numpy as np
 
 from sol.physics.confidence import Interval, intervals, profile, untold, within_95
 from sol.physics.fit import (
+    EACH,
     HOST,
     LAUNCH,
+    LEAST,
     STEP,
     Form,
     Loads,
@@ -32,8 +34,8 @@ from sol.physics.fit import (
 )
 from sol.specs.step import Array
 
-FEW = 2
-"""Fewer rows in a regime do not count as being in it."""
+FEW, SIZES = 2, 3
+"""Fewer rows in a regime do not count as being in it; fewer sizes do not tell two times apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +92,16 @@ def _forms(loads: Loads, own_mfu: bool, per_kernel: bool | None, mbu: float | No
     """The forms that rows of so many models and sizes could tell, smallest first."""
     tied = not own_mfu and mfu is None
     rates = (*((U,) if mbu is None else ()), *((V,) if own_mfu else ()))
-    known = (1.0 / (mbu or 1.0), 1.0 / (mfu or mbu or 1.0), 0.0, 0.0, 0.0)
+    known = (1.0 / (mbu or 1.0), 1.0 / (mfu or mbu or 1.0), *LEAST[LAUNCH:].tolist())
     fixed: list[tuple[int, ...]] = [(LAUNCH,)] if per_kernel and _counts(loads.kernels) == 1 else [(STEP,)]
     if _counts(loads.kernels) > 1:
         fixed.append((LAUNCH,))
-    both = [(LAUNCH, STEP)] if _counts(loads.layers) >= 3 else []
+    several = len(loads.models) > 1
+    both: list[tuple[int, ...]] = [(LAUNCH, STEP)] if _counts(loads.layers) >= SIZES else []
+    if several and _counts(loads.sequences) >= SIZES:
+        both += [(*f, EACH) for f in (*fixed, *both)]
     forms = [Form("M1", (*rates, *f), tied, known) for f in fixed] + [Form("M2", (*rates, *f), tied, known) for f in both]
-    if len(loads.models) > 1:
+    if several:
         forms += [Form("M3", (*rates, HOST, *f), tied, known) for f in (*fixed, *both)]
     return [f for f in forms if len(f.free) <= len(loads.measured_s)]
 
@@ -108,7 +113,7 @@ def _counts(values: Array) -> int:
 def _tells_mfu(loads: Loads, mbu: float | None) -> bool:
     """Whether some rows are bound by FLOPs once both rates are what they are."""
     rates = (U, V) if mbu is None else (V,)
-    theta = fitted(loads, Form("M1", (*rates, STEP), False, (1.0 / (mbu or 1.0), *(1.0,) + (0.0,) * 3)))
+    theta = fitted(loads, Form("M1", (*rates, STEP), False, (1.0 / (mbu or 1.0), *LEAST[V:].tolist())))
     return bool(compute_bound(loads, theta).sum() >= FEW)
 
 

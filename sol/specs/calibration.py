@@ -16,7 +16,7 @@ from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
 
 Form = Literal["M1", "M2", "M3", "given"]
-"""M1: serial/mbu + a fixed time, per step or per kernel · M2: both · M3: and the host's time per layer where it is longer ·
+"""M1: serial/mbu + one time, per step or per kernel · M2: both, or per sequence too · M3: the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
 Kind = Literal["gemm", "attention", "experts", "other"]

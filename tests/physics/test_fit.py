@@ -11,7 +11,7 @@ import pytest
 from sol import Measurement
 from sol.answers.loads import parts
 from sol.physics.confidence import profile, untold
-from sol.physics.fit import HOST, LAUNCH, STEP, Form, Loads, U, V, fitted, seconds
+from sol.physics.fit import EACH, HOST, LAUNCH, STEP, Form, Loads, U, V, fitted, seconds
 from sol.physics.forms import best_fit
 
 MODELS = (
@@ -38,13 +38,14 @@ def simulated(loads: Loads, theta: np.ndarray, draw: np.random.Generator, betwee
     return replace(loads, measured_s=seconds(loads, theta) * np.exp(own + draw.normal(0.0, within, len(own))))
 
 
-def theta(mbu: float, mfu: float, launch: float = 0.0, host: float = 0.0, step: float = 0.0) -> np.ndarray:
-    return np.array([1.0 / mbu, 1.0 / mfu, launch, host, step])
+def theta(mbu: float, mfu: float, launch: float = 0.0, host: float = 0.0, step: float = 0.0, each: float = 0.0) -> np.ndarray:
+    return np.array([1.0 / mbu, 1.0 / mfu, launch, host, step, each])
 
 
 TRUTHS = {
     "M1, a time per step": (theta(0.82, 0.61, step=3.1e-3), (U, V, STEP)),
     "M1, a time per kernel": (theta(0.71, 0.45, launch=7.4e-6), (U, V, LAUNCH)),
+    "M2, a time per sequence": (theta(0.8, 0.6, step=2e-3, each=8e-5), (U, V, STEP, EACH)),
     "M2": (theta(0.9, 0.7, launch=5e-6, step=2e-3), (U, V, LAUNCH, STEP)),
     "M3 over a time per step": (theta(0.75, 0.5, host=2e-4, step=1e-3), (U, V, HOST, STEP)),
     "M3 over a time per kernel": (theta(0.8, 0.6, host=3e-4, launch=6e-6), (U, V, HOST, LAUNCH)),
@@ -76,7 +77,7 @@ def test_nothing_is_faster_than_its_peak_and_no_time_is_negative() -> None:
     loads = asked(MODELS[:5])
     rng = np.random.default_rng(3)
     fit = best_fit(replace(loads, measured_s=seconds(loads, theta(1.0, 1.0)) * np.exp(rng.normal(-0.05, 0.02, len(loads.kernels)))))
-    assert (fit.chosen.theta >= [1.0, 1.0, 0.0, 0.0, 0.0]).all()
+    assert (fit.chosen.theta[:] >= [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]).all()
     assert (fit.estimated_s >= loads.serial_s * (1 - 1e-12)).all()
 
 
