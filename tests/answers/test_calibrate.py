@@ -15,6 +15,7 @@ from sol import (
     BadMeasurement,
     Calibration,
     Calibrations,
+    Estimate,
     InvalidInput,
     Measurement,
     calibrate,
@@ -25,6 +26,8 @@ from sol import (
     save_calibration,
 )
 from sol.answers.loads import parts
+from sol.answers.show_calibration import errors
+from sol.sources.measured import measured_rows
 from sol.specs.measurement import Measurements
 
 MODELS = ("qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b")
@@ -241,41 +244,55 @@ def test_an_estimate_in_another_format_than_the_rows_warns() -> None:
     assert "16-bit weights, not fp8" in estimate("qwen2.5-7b", "h100", ctx=2048, calibration=c, dtype="fp8").warnings[-1]
 
 
-# What others published
+# What others published, and what was measured for this database
 
 
-def published(gpu: str, engine: str, graphs: bool, rates: dict[str, float]) -> list[Measurement]:
-    """Steps from tokens per second at batch 1: 2,048 tokens after a prompt of one."""
+def published(engine: str, gpu: str, *, dtype: str = "bf16", **where: object) -> list[Measurement]:
+    """The database's steps of an engine on a device."""
+    fields = (
+        "model",
+        "gpu",
+        "phase",
+        "measured_s",
+        "dtype",
+        "kv_dtype",
+        "batch",
+        "ctx",
+        "new_tokens",
+        "tp",
+        "pp",
+        "ep",
+        "dp",
+        "engine",
+        "source",
+    )
     return [
-        Measurement(
-            model=m, gpu=gpu, phase="decode", ctx=1023.5, engine=engine, cuda_graphs=graphs, measured_s=1 / r, pp=2 if "72b" in m else 1
-        )
-        for m, r in rates.items()
+        Measurement(**{f: getattr(r, f) for f in fields}, cuda_graphs={"yes": True, "no": False}.get(r.cuda_graphs))
+        for r in measured_rows()
+        if (r.engine, r.gpu, r.dtype) == (engine, gpu, dtype) and r.phase != "request" and all(getattr(r, k) == v for k, v in where.items())
     ]
 
 
-# "Qwen2.5 speed benchmark", Qwen's documentation at 2abc0f3: A100 80GB, bf16, input 1, output 2,048 [token/s]
-EAGER_A100 = {
-    "qwen2.5-0.5b": 47.40, "qwen2.5-1.5b": 39.68, "qwen2.5-3b": 30.80, "qwen2.5-7b": 40.38, "qwen2.5-14b": 24.74, "qwen2.5-32b": 17.54,
-    "qwen2.5-72b": 8.73,
-}  # fmt: skip
-VLLM_A100 = {"qwen2.5-0.5b": 311.55, "qwen2.5-1.5b": 183.33, "qwen2.5-3b": 127.61, "qwen2.5-7b": 84.28, "qwen2.5-14b": 46.30}
-# "Qwen3 speed benchmark", Qwen's documentation at 7a2f61f: H20 96GB, bf16, transformers [token/s]
-EAGER_H20 = {"qwen3-0.6b": 58.57, "qwen3-1.7b": 59.83, "qwen3-4b": 45.94, "qwen3-8b": 45.32, "qwen3-14b": 40.66, "qwen3-32b": 26.24}
+def predicted(m: Measurement, c: Calibration) -> Estimate:
+    new = {} if m.phase == "prefill" else {"new_tokens": m.new_tokens}
+    return estimate(m.model, m.gpu, ctx=m.ctx, batch=m.batch, phase=m.phase, dtype=m.dtype, kv_dtype=m.kv_dtype, tp=m.tp, pp=m.pp,
+                    cached_tokens=m.cached_tokens, calibration=c, **new)  # fmt: skip
 
 
 @pytest.mark.truth
 def test_eager_transformers_on_an_a100_cost_time_per_layer() -> None:
-    c = calibrate(published("a100-sxm-80gb", "transformers", False, EAGER_A100))
+    steps = published("transformers", "a100-sxm-80gb", source="qwen2.5-speed")
+    c = calibrate(steps)
     assert (c.form, c.fusion) == ("M3", "eager")
     assert 0.84e-3 <= c.host_s.value <= 0.90e-3
     one_gpu = [r for r in c.residuals if "72b" not in r.model]
-    assert max(abs(r.estimated_s / r.measured_s - 1) for r in one_gpu) < 0.05  # over a factor of 60 in bytes
+    assert {"qwen2.5-0.5b", "qwen2.5-32b"} < {r.model for r in one_gpu}  # a factor of 60 in bytes
+    assert max(abs(r.estimated_s / r.measured_s - 1) for r in one_gpu) < 0.05
 
 
 @pytest.mark.truth
 def test_eager_transformers_on_an_h20_wait_for_a_faster_host_and_tell_no_rate() -> None:
-    steps = published("h20", "transformers", False, EAGER_H20)
+    steps = [m for m in published("transformers", "h20") if m.model != "qwen3-30b-a3b"]  # experts in a loop: 11 ms a layer
     with pytest.raises(BadMeasurement, match=r"wait for the host \(6\d\d µs a layer\)"):
         calibrate(steps)
     assert 0.595e-3 <= calibrate(steps, mbu=0.8).host_s.value <= 0.616e-3
@@ -283,15 +300,50 @@ def test_eager_transformers_on_an_h20_wait_for_a_faster_host_and_tell_no_rate() 
 
 @pytest.mark.truth
 def test_vllm_on_an_a100_is_a_fixed_time_and_bytes() -> None:
-    """About 3.1 ms + bytes/1.53e12, fitted to the rows by eye of others; the bandwidth is 2.039e12 B/s."""
-    c = calibrate(published("a100-sxm-80gb", "vllm", True, VLLM_A100))
-    told = calibrate(published("a100-sxm-80gb", "vllm", True, VLLM_A100), mbu=1.53 / 2.039)
+    """About 3.1 ms + bytes/1.53e12 over 0.5B to 14B; the bandwidth is 2.039e12 B/s."""
+    c = calibrate([m for m in published("vllm", "a100-sxm-80gb", source="qwen2.5-speed", cuda_graphs="yes") if m.tp == 1])
     assert c.mbu.low <= 1.53 / 2.039 <= c.mbu.high
-    for m in VLLM_A100:
-        f = floor(m, "a100-sxm-80gb", ctx=1023.5)
-        story = 3.1e-3 + f.moved_bytes / 1.53e12
-        assert estimate(m, "a100-sxm-80gb", ctx=1023.5, calibration=c).latency_s == pytest.approx(story, rel=0.2)
-    assert told.n == 5
+    assert {r.model for r in c.residuals} >= {"qwen2.5-0.5b", "qwen2.5-14b"}
+    for r in c.residuals:
+        story = 3.1e-3 + floor(r.model, "a100-sxm-80gb", ctx=1023.5).moved_bytes / 1.53e12
+        assert r.estimated_s == pytest.approx(story, rel=0.2)
+
+
+@pytest.mark.truth
+def test_calm_reaches_92_percent_of_a_4090() -> None:
+    c = calibrate(published("calm", "rtx-4090", dtype="fp16"))
+    assert c.mbu.low <= 0.92 <= c.mbu.high + 0.01
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("gpu", ["h100-sxm", "h200-sxm"])
+def test_fitted_on_one_model_the_others_are_within_eight_percent(gpu: str) -> None:
+    steps = published("pytorch", gpu)
+    for model in ("llama-3.2-3b", "llama-3.1-8b", "qwen2.5-14b"):
+        c = calibrate([m for m in steps if m.model == model])
+        others = [m for m in steps if m.model != model]
+        assert len({m.model for m in others}) == 6
+        assert np.median([abs(predicted(m, c).latency_s / m.measured_s - 1) for m in others]) <= 0.08
+
+
+@pytest.mark.truth
+def test_intervals_hold_the_steps_of_models_that_were_left_out() -> None:
+    inside = []
+    for engine, gpu in (("pytorch", "h100-sxm"), ("pytorch", "h200-sxm"), ("gpt-fast", "a100-sxm-80gb")):
+        steps = published(engine, gpu)
+        for model in {m.model for m in steps}:
+            c = calibrate([m for m in steps if m.model != model])
+            inside += [e.low_s <= m.measured_s <= e.high_s for m in steps if m.model == model for e in [predicted(m, c)]]
+    assert len(inside) > 200
+    assert 0.90 <= np.mean(inside) <= 0.99
+
+
+@pytest.mark.truth
+def test_a_serving_engine_takes_time_for_every_sequence() -> None:
+    c = calibrate(published("vllm", "h100-sxm", cuda_graphs="yes"))
+    assert c.sequence_s.value > 0
+    assert c.sequence_s.low > 0
+    assert errors(c)[1] <= 0.08
 
 
 @pytest.mark.truth
