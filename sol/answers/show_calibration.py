@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.answers.document import document
-from sol.specs.calibration import Calibration, Residual
+from sol.specs.calibration import Calibration
 from sol.tabular import Column, Table, joined
 from sol.units import show_seconds, significant
 
@@ -28,9 +28,13 @@ MEANING = {
 
 
 def calibration_heading(c: Calibration) -> str:
-    """What a calibration is of, on one line."""
-    graphs = {True: "graphs", False: "no graphs", None: ""}[c.cuda_graphs]
-    return joined((f"{c.engine} on {c.gpu}", graphs, c.dtype, c.form, plural(c.n, "row"), plural(len(c.models), "model")))
+    """What a calibration is of, its form and its rows, on one line."""
+    return joined((what(c), c.form, plural(c.n, "row"), plural(len(c.models), "model")))
+
+
+def what(c: Calibration) -> str:
+    """What a calibration is of."""
+    return joined((f"{c.engine} on {c.gpu}", {True: "graphs", False: "no graphs", None: ""}[c.cuda_graphs], c.dtype))
 
 
 def plural(n: int, word: str) -> str:
@@ -59,33 +63,18 @@ def figure_table(c: Calibration) -> Table:
     return Table(columns=columns, rows=tuple(rows))
 
 
-def residual_table(c: Calibration, most: int | None = None) -> Table:
-    """Every row with its estimate, worst first."""
-    columns = (
-        Column("row", "row", left=True, wrap=True),
-        Column("measured_s", "measured", lambda v: show_seconds(v, 4)),
-        Column("estimated_s", "estimated", lambda v: show_seconds(v, 4)),
-        Column("error", "error", _percent),
-        Column("left_out_error", "model left out", _percent),
-    )
-    ordered = sorted(c.residuals, key=lambda r: -abs(math.log(r.estimated_s / r.measured_s)))
-    rows = tuple((r.where, r.measured_s, r.estimated_s, r.estimated_s / r.measured_s - 1, _left_out(r)) for r in ordered)
-    footer = (f"and {plural(len(rows) - most, 'row')} nearer than these",) if most is not None and len(rows) > most else ()
-    return Table(columns=columns, rows=rows[:most], footer=footer)
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:+.1f} %"
-
-
-def _left_out(r: Residual) -> float | None:
-    return None if r.left_out_s is None else r.left_out_s / r.measured_s - 1
+def residual_table(c: Calibration, most: int) -> Table:
+    """The rows that are farthest from their estimates."""
+    whole = c.to_table()
+    left = len(whole) - most
+    footer = (f"and {plural(left, 'row')} nearer than these",) if left > 0 else ()
+    return Table(columns=whole.columns, rows=whole.rows[:most], footer=footer)
 
 
 def errors(c: Calibration) -> tuple[float, float | None]:
     """Median size of the errors of the rows, and of rows of models left out [1]."""
     fit = [abs(r.estimated_s / r.measured_s - 1) for r in c.residuals]
-    out = [abs(e) for r in c.residuals if (e := _left_out(r)) is not None]
+    out = [abs(r.left_out_s / r.measured_s - 1) for r in c.residuals if r.left_out_s is not None]
     return (float(np.median(fit)) if fit else 0.0), (float(np.median(out)) if out else None)
 
 
@@ -125,24 +114,21 @@ def calibrations_rich(found: Calibrations) -> Any:
 
 def calibrations_table(found: Calibrations) -> Table:
     """One line a calibration."""
+    times = [name for name in MEANING if name.endswith("_s") and any(getattr(c, name).value for c in found)]
     columns = (
-        Column("id", "calibration", left=True),
+        Column("of", "calibration", left=True, wrap=True),
         Column("form", "form", left=True),
         Column("mbu", "mbu", significant),
         Column("mfu", "mfu", significant),
-        Column("launch_s", "launch", _time),
-        Column("host_s", "host", _time),
-        Column("step_s", "step", _time),
-        Column("sequence_s", "sequence", _time),
+        *(Column(name, name.removesuffix("_s"), _time) for name in times),
         Column("n", "rows"),
-        Column("models", "models"),
         Column("error", "error", lambda v: f"{100 * v:.1f} %"),
         Column("left_out_error", "left out", lambda v: f"{100 * v:.1f} %"),
     )
     rows = tuple(
-        (c.id, c.form, *(getattr(c, name).value for name in MEANING), c.n, len(c.models), *errors(c)) for c in found.calibrations
+        (what(c), c.form, *(getattr(c, name).value for name in ("mbu", "mfu", *times)), c.n, *errors(c)) for c in found
     )  # fmt: skip
-    return Table(columns=columns, rows=rows, footer=tuple(f"refused: {what}: {why}" for what, why in found.refused))
+    return Table(columns=columns, rows=rows, footer=tuple(f"refused: {of}: {why}" for of, why in found.refused))
 
 
 def _time(value: float) -> str:
@@ -155,7 +141,7 @@ def calibration_document(found: Calibration | Calibrations) -> dict[str, Any]:
     refused = () if isinstance(found, Calibration) else found.refused
     outputs = {
         "calibrations": [c.model_dump(mode="json", exclude={"sources"}) for c in several],
-        "refused": [{"rows": what, "reason": why} for what, why in refused],
+        "refused": [{"rows": of, "reason": why} for of, why in refused],
     }
     sources = [{"calibration": c.id, "source": s.title, "where": s.url or s.document} for c in several for s in c.sources.values()]
     return document("calibrate", inputs={}, outputs=outputs, sources=sources, assumptions=[c.note for c in several if c.note])

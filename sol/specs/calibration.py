@@ -14,6 +14,8 @@ from pydantic import Field, model_validator
 
 from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
+from sol.tabular import Column, Table
+from sol.units import show_seconds
 
 Form = Literal["M1", "M2", "M3", "given"]
 """M1: serial/mbu + one time, per step or per kernel · M2: both, or per sequence too · M3: the host's time per layer where it is longer ·
@@ -174,8 +176,31 @@ class Calibration(HandMade):
             return 0.0, math.inf
         return math.exp(-self.within_95), math.exp(self.within_95)
 
+    def to_table(self) -> Table:
+        """Every row it was fitted to, with its estimate, and the one without its model; the farthest off first."""
+        ordered = sorted(self.residuals, key=lambda r: -abs(math.log(r.estimated_s / r.measured_s)))
+        rows = tuple(
+            (r.where, r.measured_s, r.estimated_s, r.estimated_s / r.measured_s - 1,
+             None if r.left_out_s is None else r.left_out_s / r.measured_s - 1)
+            for r in ordered
+        )  # fmt: skip
+        return Table(columns=COLUMNS, rows=rows, title=repr(self))
+
     def __repr__(self) -> str:
         known = f"mbu {self.mbu.value:.3g}, mfu {self.mfu.value:.3g}" + "".join(
             f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f} %"
+
+
+COLUMNS = (
+    Column("row", "row", left=True, wrap=True),
+    Column("measured_s", "measured", lambda v: show_seconds(v, 4)),
+    Column("estimated_s", "estimated", lambda v: show_seconds(v, 4)),
+    Column("error", "error", _percent),
+    Column("left_out_error", "model left out", _percent),
+)

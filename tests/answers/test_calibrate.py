@@ -62,6 +62,8 @@ def test_a_calibration_of_estimates_is_the_machine_that_made_them() -> None:
     assert c.mbu.value == pytest.approx(0.8, rel=1e-4)
     assert c.step_s.value == pytest.approx(2e-3, rel=1e-4)
     assert c.launch_s.value == c.host_s.value == 0.0
+    assert len(c.to_table()) == 20
+    assert max(map(abs, c.to_table()["left_out_error"])) < 1e-3
     for r, m in zip(c.residuals, rows(FAST), strict=True):
         assert r.measured_s == m.measured_s
         assert r.estimated_s == pytest.approx(r.measured_s, rel=1e-4)

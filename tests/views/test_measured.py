@@ -48,7 +48,7 @@ def test_calibrate_prints_saves_and_estimates(runs: Path, tmp_path: Path, capsys
     saved = tmp_path / "vllm.toml"
     out, err, code = run(capsys, "calibrate", runs, "--save", saved)
     assert (err, code) == ("", 0)
-    assert "vllm-h100-sxm-graphs-16-bit" in out
+    assert "vllm on h100-sxm · graphs · 16-bit · M1 · 27 rows · 3 models" in out
     assert "95 % intervals from leaving each of 3 models out" in " ".join(out.split())
     assert load_calibration(saved, "vllm-h100-sxm-graphs-16-bit").mbu.value == pytest.approx(0.8, rel=0.01)
     out, err, code = run(capsys, "calibrate", runs, "--json")
@@ -64,6 +64,8 @@ def test_no_number_is_cut_at_any_width(runs: Path, capsys: pytest.CaptureFixture
     assert "…" not in out
     assert max(map(len, out.splitlines())) <= width
     assert "3 sessions of each" in out
+    out, _, _ = run(capsys, "calibrate", runs)
+    assert max(map(len, out.splitlines())) <= width
     one = runs.with_name("one.csv")
     one.write_text("".join(line for line in runs.read_text().splitlines(keepends=True) if ",yes," in line or line.startswith("model")))
     out, _, _ = run(capsys, "calibrate", one)
