@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 import pytest
 
-from sol import BadMeasurement, InvalidInput, Measurement, ab
+from sol import BadMeasurement, InvalidInput, Measurement, ab, read_measurements
+from sol.sources.tomlfiles import data_root
 
 STEP = {"model": "qwen2.5-7b", "gpu": "h100-sxm", "phase": "decode", "ctx": 2048, "engine": "transformers"}
 
@@ -106,6 +109,19 @@ def test_what_cannot_be_compared_is_said(case: str) -> None:
     rows, by, said = REFUSED[case]
     with pytest.raises(BadMeasurement, match=said):
         ab(rows, by=by)
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize("gpu", ["h100-sxm", "h200-sxm"])
+def test_graphs_gain_on_hopper_in_every_one_of_eight_sessions(gpu: str) -> None:
+    path = data_root() / "measured" / "pytorch-sessions.csv"
+    with path.open(newline="", encoding="utf-8") as lines:
+        told = [r for r in csv.DictReader(lines) if r["gpu"] == gpu]
+    arms = [[float(r["measured_s"]) for r in told if r["cuda_graphs"] == label] for label in ("false", "true")]
+    result = ab([m for m in read_measurements(path) if m.gpu == gpu])
+    assert result.steps[0].sessions == (8, 8)
+    assert result.ratio == pytest.approx(median(arms[0]) / median(arms[1]))
+    assert result.low > 1.3
 
 
 def test_a_column_that_is_none_is_said() -> None:
