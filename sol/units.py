@@ -54,6 +54,25 @@ def parse_seconds(text: str, field: str) -> float:
     return value * scale
 
 
+def parse_measured(text: str, field: str, *, tokens: float, sequences: float) -> float:
+    """The time of a step as people type it [s]: as in `parse_seconds`, or the rate that stands for it.
+
+    `tok/s` is a rate of all sequences together: the step's `tokens` over it; `tok/s/user` is one sequence's.
+
+    >>> parse_measured("64tok/s", "measured", tokens=8, sequences=8), parse_measured("64 tok/s/user", "measured", tokens=8, sequences=8)
+    (0.125, 0.015625)
+    """
+    value, unit = _split(text, field, "16.97ms or 59tok/s")
+    told = {"tok/s": tokens, "t/s": tokens, "tokens/s": tokens, "tok/s/user": tokens / sequences}.get(unit.lower())
+    if told is None:
+        if "tok" in unit.lower():
+            raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; rates are tok/s of all sequences, or tok/s/user")
+        return parse_seconds(text, field)
+    if not value > 0.0:
+        raise InvalidInput(f"{field} '{text}' is no rate a step can have; it must be above 0")
+    return told / value
+
+
 def parse_printed(printed: str, unit: str = "") -> float:
     """The first number of a source's own words, in SI base units; 0 where there is none.
 

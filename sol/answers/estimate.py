@@ -113,9 +113,12 @@ class Estimate:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before using the number."""
+        here, there = self.question.gpu.id, self.calibration.gpu
         of, asked = self.calibration.dtype, self.question.storage.weights.id
-        other = of and of != ("16-bit" if asked in SIXTEEN else asked)
-        return (*self.floor.warnings, *((f"calibrated with {of} weights, not {asked}: other kernels reach other rates",) if other else ()))
+        said = [f"the calibration is of {there}, and {here} may reach other rates"] if here != there else []
+        if of and of != ("16-bit" if asked in SIXTEEN else asked):
+            said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
+        return (*self.floor.warnings, *said)
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the calibration's."""
@@ -170,8 +173,6 @@ def estimate(
 
     Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
     """
-    if engine is not None and calibration is not None:
-        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
     from sol.answers.question import resolve_gpu
 
     the_gpu = resolve_gpu(gpu)
@@ -216,7 +217,12 @@ def shaped(value: Any, f: Floor) -> Any:
 
 
 def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration | str | Path | None) -> Calibration:
-    """The calibration meant: one given, one saved, or the database's of this engine on this device."""
+    """The calibration meant: one given, one saved, or the database's of this engine on this device.
+
+    Raises `InvalidInput`, `BadFile`, or `MissingSpec` where nothing is known.
+    """
+    if engine is not None and calibration is not None:
+        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
     if isinstance(calibration, Calibration):
         return calibration
     if isinstance(calibration, str | Path):
@@ -224,12 +230,15 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     if calibration is not None:
         raise InvalidInput(f"calibration {calibration!r} is neither a Calibration nor the path of a saved one")
     if engine is not None:
+        if not isinstance(engine, str):
+            raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
         return shipped_calibration(gpu.id, engine)
     here = {c.engine for c in shipped().values() if c.gpu == gpu.id}
     chosen = next((e for e in PREFERRED if e in here), None) or next(iter(sorted(here)), None)
     if chosen is None:
         there = ", ".join(sorted({c.gpu for c in shipped().values()}))
-        raise MissingSpec(f"no calibration of any engine on {gpu.id}; there are some for {there}; give one of your own (sol calibrate)")
+        known = f"there are some for {there}" if there else "none is known of any device"
+        raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
     return shipped_calibration(gpu.id, chosen)
 
 

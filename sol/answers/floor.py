@@ -124,7 +124,7 @@ def answer(q: Question) -> Floor:
 
 
 def _item(value: Any) -> Any:
-    return value.item() if isinstance(value, np.ndarray) else value
+    return value.item() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _spread(value: Any, q: Question) -> Any:

@@ -8,12 +8,13 @@ shared as far as they can be, ceilings) was not the step the row says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sol.answers.floor import answer
+from sol.answers.optimistic import optimistic_s
 from sol.answers.question import Question, ask
 from sol.answers.storage import SIXTEEN
 from sol.errors import BadMeasurement, InvalidInput, SolError
@@ -92,7 +93,7 @@ def parts(measurements: Measurements | Iterable[Measurement], fusion: str | None
     for at in alike.values():
         first = rows[at[0]]
         q = asked([rows[i] for i in at], fusion or style(first.engine))
-        too_fast += [(i, float(s)) for i, s in zip(at, optimistic(q), strict=True) if rows[i].measured_s < s]
+        too_fast += [(i, float(s)) for i, s in zip(at, optimistic_s(q), strict=True) if rows[i].measured_s < s]
         weights = q.storage.weights.id
         key = Key(q.gpu.id, (first.engine or UNNAMED).lower(), first.cuda_graphs, "16-bit" if weights in SIXTEEN else weights)
         found.setdefault(key, []).append((at, q))
@@ -134,15 +135,6 @@ def asked(rows: Sequence[Measurement], fusion: str) -> Question:
         )  # fmt: skip
     except SolError as error:
         raise type(error)(f"{where(m)}: {error}") from None
-
-
-def optimistic(q: Question) -> Array:
-    """The least a step can take with everything at its best end [s]; shape of the question."""
-    best = answer(replace(q, routing="min", fusion="ideal", scalar=False))
-    cached = (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
-    compute = 0.0 if best.compute_s is None else best.compute_s
-    least: Array = np.maximum(np.maximum(np.asarray(best.memory_s) - cached, compute), best.network_s)
-    return least
 
 
 def where(m: Measurement) -> str:

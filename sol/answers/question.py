@@ -37,7 +37,10 @@ LARGEST = 1e15
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One question, resolved: records, the step's arrays, and how it was asked."""
+    """One question, resolved: records, the step's arrays, and how it was asked.
+
+    `cache_stated`: the cache's format was asked for, or the checkpoint says it.
+    """
 
     model: Model
     gpu: GPU
@@ -54,6 +57,7 @@ class Question:
     warnings: tuple[str, ...]
     split: Split = ONE
     valid: Any = True
+    cache_stated: bool = False
 
 
 def ask(
@@ -101,6 +105,7 @@ def ask(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
         all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)) and not split.is_many,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
+        kv_dtype is not None or the_model.cache_format is not None,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from sol.answers.question import Question
 from sol.errors import InvalidInput
 from sol.tabular import Table, Text, joined
 from sol.units import show_count, show_seconds
+
+if TYPE_CHECKING:
+    from sol.answers.compare import Comparison
+    from sol.specs.calibration import Calibration
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -135,6 +140,12 @@ class Floor:
         if chosen is None or np.ndim(chosen):
             raise InvalidInput(f"index {index!r} does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
         return self._at(index)
+
+    def compare(self, *, measured_s: float, engine: str | None = None, calibration: Calibration | str | Path | None = None) -> Comparison:
+        """What a measured time of this step [s] is worth: see `sol.compare`. Raises `InvalidInput` for a sweep."""
+        from sol.answers.compare import compared
+
+        return compared(self.question, measured_s, engine, calibration)
 
     # How it shows itself
 

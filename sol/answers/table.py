@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sol.answers.citations import basis
+from sol.answers.estimate_column import estimate_column
 from sol.answers.floor import answer
 from sol.answers.question import ask, load_model, resolve_gpu
 from sol.answers.result import Floor
@@ -20,7 +21,7 @@ from sol.specs.model import Model
 from sol.tabular import Column, Table, joined
 from sol.units import show_bytes, show_count, significant
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column("device", "device", left=True),
     Column("latency_s", "floor ms", lambda v: significant(v * 1e3)),
     Column("tokens_per_s", "tok/s", significant),
@@ -35,12 +36,15 @@ def table(
     model: str | Path | Model = "qwen2.5-7b", gpus: str | list[str | GPU] | tuple[str | GPU, ...] = "all", *, ctx: float = 2048,
     batch: float = 1, phase: str = "decode", new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None,
     dtype: str | NumberFormat | Sequence[str | NumberFormat] | None = None, kv_dtype: str | NumberFormat | None = None,
-    routing: Any = "expected", fusion: str = "ideal",
+    routing: Any = "expected", fusion: str = "ideal", estimate: bool = False, engine: str | None = None,
 ) -> Table:  # fmt: skip
     """The floor of one step on each of many devices, fastest first; what is missing or too large is a note in its row.
 
     `gpus` is "all", names separated by commas, or a list of names and `GPU`s; the other parameters
     are those of `floor`, one number each. `needs` is how many devices hold it.
+
+    `estimate=True` adds the expected time `estimate_s` with its interval `low_s` … `high_s` [s], of `engine`
+    (as in `sol.estimate`); a device where nothing is known of it has None, and says so in its note.
 
     >>> table(gpus="h100,l4")["device"]
     ['h100-sxm', 'l4']
@@ -57,7 +61,11 @@ def table(
         "ctx": ctx, "batch": batch, "phase": phase, "new_tokens": new_tokens, "cached_tokens": cached_tokens, "logits": logits,
         "kv_dtype": kv_dtype, "routing": routing, "fusion": fusion,
     }  # fmt: skip
+    if engine is not None and not estimate:
+        raise InvalidInput(f"engine={engine!r} says whose estimates are meant; ask for them too (estimate=True, --estimate)")
     several = _formats(dtype)
+    if several is not None and estimate:
+        raise InvalidInput("several dtypes compare floors; estimates are of one dtype, so name one, or leave estimate out")
     if several is not None:
         return format_table(_one_model(model), _one_device(gpus), several, asked)
     asked["dtype"] = dtype
@@ -78,6 +86,10 @@ def table(
     floors.sort(key=lambda f: (f.latency_s, f.question.gpu.id))
     rows = [_row(f) for f in floors]
     rows += [(gpu.id, None, None, None, gpu.memory_bytes_per_s, None, note) for gpu, note in refused]
+    columns, footer = COLUMNS, ["a source for every number: sol show DEVICE"]
+    if estimate:
+        columns, rows, whose = estimate_column(floors, columns, rows, engine)
+        footer.append(whose)
     formats = dict.fromkeys(f.question.storage.weights.id for f in floors)
     first = floors[0]
     loads = {(f.moved_bytes, f.resident_bytes) for f in floors}
@@ -85,7 +97,7 @@ def table(
     held = f"{show_bytes(first.resident_bytes)} resident" if len(loads) == 1 else ""
     title = joined((the_model.id, phase, f"batch {show_count(batch)}", f"ctx {show_count(ctx)}", "/".join(formats), same, held))
     meta = basis(floors, [f"{row[0]}: {row[-1]}" for row in rows if row[-1]])
-    return Table(columns=COLUMNS, rows=tuple(rows), title=title, footer=("a source for every number: sol show DEVICE",), meta=meta)
+    return Table(columns=columns, rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)
 
 
 def _devices(gpus: Any) -> list[GPU]:

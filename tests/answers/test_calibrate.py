@@ -174,7 +174,8 @@ def test_a_step_faster_than_light_is_named_and_one_at_the_limit_is_not() -> None
     least = floor("llama-3.1-8b", "h100", ctx=2048, batch=8).latency_s
     warm = 50e6 / 3.35e12  # what an H100's 50 MB of cache may hold back
     for factor, impossible in ((0.98, True), (1.0 - 0.9 * warm / least, False)):
-        odd = Measurement(model="llama-3.1-8b", gpu="h100-sxm", phase="decode", ctx=2048, batch=8, engine="vllm", measured_s=factor * least)
+        said = {"kv_dtype": "bf16", "engine": "vllm", "measured_s": factor * least}
+        odd = Measurement(model="llama-3.1-8b", gpu="h100-sxm", phase="decode", ctx=2048, batch=8, **said)
         if impossible:
             with pytest.raises(BadMeasurement, match=r"a row is faster than light: llama-3.1-8b · decode · batch 8 · ctx 2,048.*suspects"):
                 calibrate([*rows(FAST), odd])
@@ -243,7 +244,7 @@ def test_several_calibrations_share_a_file(tmp_path: Path) -> None:
 def test_an_estimate_in_another_format_than_the_rows_warns() -> None:
     c = calibrate(rows(FAST))
     assert estimate("qwen2.5-7b", "h100", ctx=2048, calibration=c, dtype="fp16").warnings == ()
-    assert "16-bit weights, not fp8" in estimate("qwen2.5-7b", "h100", ctx=2048, calibration=c, dtype="fp8").warnings[-1]
+    assert "of 16-bit weights, not fp8" in estimate("qwen2.5-7b", "h100", ctx=2048, calibration=c, dtype="fp8").warnings[-1]
 
 
 # What others published, and what was measured for this database

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import floor, load_format, load_link, load_model, plan
+from sol.answers.accuracy import scored
 from sol.answers.question import ask
 from sol.answers.result import Floor
 from sol.answers.topology import topology
@@ -277,6 +278,22 @@ def test_what_the_speed_ups_miss_is_a_fixed_time_a_layer() -> None:
     assert max(held.values()) <= 0.15
     assert np.median(list(held.values())) <= 0.05
     assert errors[OUTLIER] < -0.15
+
+
+@pytest.mark.truth
+def test_estimates_tell_the_published_speed_ups() -> None:
+    """Every row within 15 % of its model's on the fewest cards, dense and routed, 16 and 8 bits; bases but the outlier."""
+    known = [s for s in scored(measured_rows()) if s.row.engine == "gpt-fast" and s.row.gpu == "a100-sxm-80gb" and s.row.id != OUTLIER]
+    errors = {}
+    for of in dict.fromkeys((s.row.model, s.row.dtype) for s in known):
+        base, *more = sorted((s for s in known if (s.row.model, s.row.dtype) == of), key=lambda s: s.row.tp)
+        for s in more:
+            assert s.estimate_s is not None
+            assert base.estimate_s is not None
+            errors[s.row.id] = base.estimate_s / s.estimate_s / (base.row.measured_s / s.row.measured_s) - 1
+    print({k: round(v, 3) for k, v in errors.items()})
+    assert len(errors) >= 18
+    assert all(abs(v) <= 0.15 for v in errors.values())
 
 
 # Laws

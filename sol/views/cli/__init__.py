@@ -17,6 +17,8 @@ from sol.errors import SolError
 
 COMMANDS = {
     "floor": "How fast one step can be on one device: a bound, with its breakdown.",
+    "estimate": "How long one step takes with an engine: the expected time and its interval.",
+    "compare": "What a measured time is worth, where the rest goes, and what to do.",
     "table": "The same step on many devices, fastest first, or in many weight formats on one.",
     "memory": "Whether it fits, how long a context, how many users.",
     "offload": "A step with what does not fit in host memory, over the link.",

@@ -68,30 +68,40 @@ def _auto(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     return None if value == "auto" else value
 
 
+_STEP = (
+    click.option("--batch", type=COUNT, default=1.0, help="Sequences in the step (vLLM: --max-num-seqs).", show_default="1"),
+    click.option("--phase", default="decode", show_default=True, help="decode, or prefill."),
+    click.option("--new-tokens", type=COUNT, default=1.0, help="Tokens computed per sequence in decode; more than one verifies drafts."),
+    click.option("--cached-tokens", type=COUNT, default=0.0, help="Tokens of the prompt that are already in the cache (prefill)."),
+    click.option("--logits", default=None, help="last, all or none; by default all in decode, last in prefill."),
+    click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says."),
+    click.option("--kv-dtype", "--kv-cache-dtype", callback=_auto, default=None, help="Format of the KV cache; by default (auto) 16 bits."),
+    routing_option,
+)
+_FUSION = click.option(
+    "--fusion", default="ideal", show_default=True, help="ideal, kernel or eager: changes the serial floor and the rows."
+)  # fmt: skip
+
+
 def step_options(command: Command) -> Command:
     """The options that describe a step, the same for every command that prices one."""
-    for option in reversed(
-        (
-            click.option("--batch", type=COUNT, default=1.0, help="Sequences in the step (vLLM: --max-num-seqs).", show_default="1"),
-            click.option("--phase", default="decode", show_default=True, help="decode, or prefill."),
-            click.option(
-                "--new-tokens", type=COUNT, default=1.0, help="Tokens computed per sequence in decode; more than one verifies drafts."
-            ),
-            click.option("--cached-tokens", type=COUNT, default=0.0, help="Tokens of the prompt that are already in the cache (prefill)."),
-            click.option("--logits", default=None, help="last, all or none; by default all in decode, last in prefill."),
-            click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says."),
-            click.option(
-                "--kv-dtype", "--kv-cache-dtype", callback=_auto, default=None, help="Format of the KV cache; by default (auto) 16 bits."
-            ),
-            routing_option,
-            click.option(
-                "--fusion", default="ideal", show_default=True, help="ideal, kernel or eager: changes the serial floor and the rows."
-            ),
-            gpu_files,
-        )
-    ):
+    for option in reversed((*_STEP, _FUSION, gpu_files)):
         command = option(command)
     return command
+
+
+def engine_step_options(command: Command) -> Command:
+    """The options of a step where the engine, not the asker, decides which kernels there are."""
+    for option in reversed((*_STEP, gpu_files)):
+        command = option(command)
+    return command
+
+
+def calibration_options(command: Command) -> Command:
+    """Whose estimate is meant."""
+    name = click.option("--engine", default=None, help="An engine, or a class of them: eager, graph or fused; by default the first known.")
+    file = click.option("--calibration", metavar="FILE", default=None, help="A saved calibration (TOML) instead of a known engine.")
+    return name(file(command))
 
 
 def plain_split_options(command: Command) -> Command:

@@ -13,6 +13,8 @@ from sol.views.cli.common import COUNT, as_json, emit, emit_json, step_options
 @click.option("--model", default="qwen2.5-7b", show_default=True, help="Model id, Hugging Face id, or path of a checkpoint.")
 @click.option("--gpus", default="all", show_default=True, help="all, or ids by comma.")
 @click.option("--ctx", type=COUNT, default=2048.0, show_default="2048", help="Tokens in the cache (decode) or the prompt (prefill).")
+@click.option("--estimate", is_flag=True, help="A column of estimates, where an engine is known on the device.")
+@click.option("--engine", default=None, help="Whose estimates: an engine, or eager, graph or fused; by default the first known.")
 @step_options
 @as_json
 def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
@@ -23,6 +25,7 @@ def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
       sol table --gpus all
       sol table --model llama-3.1-8b --gpus h100,l40s,4090 --dtype fp8
       sol table --model llama-3.1-8b --gpus h100 --dtype bf16,fp8,w4a16
+      sol table --gpus all --estimate --engine graph
     """
     from sol.answers.table import table as ask_table
 

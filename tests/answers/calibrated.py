@@ -1,0 +1,23 @@
+"""Calibrations made by hand, and a database that knows none or just these."""
+
+from __future__ import annotations
+
+import pytest
+
+from sol import Calibration
+from sol.answers import estimate
+from sol.sources import calibrations
+from sol.specs.calibration import Figure, Rate
+
+GRAPH = Calibration(
+    id="h100-graph", gpu="h100-sxm", engine="graph", fusion="kernel", mbu=0.9, mfu=0.7, launch_s=1.3e-6, step_s=0.4e-3, overlap=0.1,
+    within_95=0.2, rates={"attention": Rate(mbu=Figure(value=0.6)), "gemm.w4a16": Rate(mbu=Figure(value=0.5))},
+)  # fmt: skip
+EAGER = Calibration(id="h100-eager", gpu="h100-sxm", engine="eager", fusion="eager", mbu=0.9, host_s=0.6e-3)
+
+
+def knows(monkeypatch: pytest.MonkeyPatch, *known: Calibration) -> None:
+    """Let these be all the calibrations there are."""
+    records = {c.id: c for c in known}
+    monkeypatch.setattr(calibrations, "shipped", lambda: records)
+    monkeypatch.setattr(estimate, "shipped", lambda: records)
