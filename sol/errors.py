@@ -6,6 +6,7 @@
     ├── InvalidInput     a quantity or option that has no meaning
     ├── InvalidPlan      a split the model, or the devices and their links, cannot have
     ├── DoesNotFit       more memory is needed than there is
+    ├── BadMeasurement   measured times that cannot be, or that cannot tell what is asked of them
     ├── BadFile          a file is missing, broken, or says something we do not understand
     └── HubError         the Hugging Face Hub does not give what was asked for
 
@@ -46,6 +47,10 @@ class InvalidPlan(SolError):
 
 class DoesNotFit(SolError):
     """One point needs more memory than the devices have (a sweep carries a mask instead)."""
+
+
+class BadMeasurement(SolError):
+    """Measured times that no such step can take, or too few to tell what is asked; the message names the measurement that would."""
 
 
 class BadFile(SolError):

@@ -17,6 +17,7 @@ from sol.answers.floor import answer
 from sol.answers.question import Question, ask
 from sol.answers.result import Floor
 from sol.answers.splits import computed, where_valid
+from sol.answers.storage import SIXTEEN
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.physics.estimate import Spent, spent
 from sol.physics.sharding import split_operators
@@ -113,8 +114,11 @@ class Estimate:
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before using the number."""
         here, there = self.question.gpu.id, self.calibration.gpu
-        elsewhere = (f"the calibration is of {there}, and {here} may reach other rates",) if here != there else ()
-        return (*self.floor.warnings, *elsewhere)
+        of, asked = self.calibration.dtype, self.question.storage.weights.id
+        said = [f"the calibration is of {there}, and {here} may reach other rates"] if here != there else []
+        if of and of != ("16-bit" if asked in SIXTEEN else asked):
+            said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
+        return (*self.floor.warnings, *said)
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the calibration's."""

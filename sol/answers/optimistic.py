@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import get_args
+from typing import Any, get_args
+
+import numpy as np
 
 from sol.answers.floor import answer
 from sol.answers.question import Question
@@ -23,8 +25,8 @@ from sol.units import show_bytes
 NARROWEST_CACHE = "fp8"
 
 
-def optimistic_s(q: Question) -> float:
-    """The optimistic floor of one point [s]: never above its floor.
+def optimistic_s(q: Question) -> Any:
+    """The optimistic floor [s], of a point or of each point of a sweep: never above its floor.
 
     Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B, each stage's in its own.
     """
@@ -32,7 +34,9 @@ def optimistic_s(q: Question) -> float:
     best = replace(q, step=replace(q.step, imbalance=1.0), storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal")
     f = answer(best)
     warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
-    return float(max(f.memory_s - warm, f.compute_s or 0.0, f.network_s, 0.0))
+    compute = 0.0 if f.compute_s is None else f.compute_s
+    least = np.maximum(np.maximum(np.maximum(f.memory_s - warm, compute), f.network_s), 0.0)
+    return float(least) if q.scalar else least
 
 
 def granted(q: Question, ctx_known: bool) -> tuple[str, ...]:

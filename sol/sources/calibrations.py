@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sol.errors import BadFile, MissingSpec
+from sol.errors import BadFile, InvalidInput, MissingSpec
 from sol.sources.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
 from sol.specs.record import Source, validated
@@ -30,6 +32,52 @@ def read_calibrations(path: Path) -> dict[str, Calibration]:
             raise BadFile(f"{where}: no source '{missing[0]}' in this file; add [sources.{missing[0]}]")
         found[name] = validated(Calibration, {**table, "id": name, "sources": {s: sources[s] for s in used}}, where)
     return found
+
+
+def load_calibration(path: str | Path, id: str | None = None) -> Calibration:
+    """The calibration in a TOML file; with `id` the one of that name. Raises `BadFile`, and `InvalidInput` where it is not the only one."""
+    found = read_calibrations(Path(path))
+    name = id if id is not None else next(iter(found)) if len(found) == 1 else None
+    if name is None or name not in found:
+        asked = f"no calibration '{id}'" if id is not None else f"{len(found)} calibrations"
+        raise InvalidInput(f"{path}: {asked}; there are {', '.join(found) or 'none'}; name one: load_calibration(path, id=…)")
+    return found[name]
+
+
+def save_calibration(calibration: Calibration | Iterable[Calibration], path: str | Path) -> None:
+    """Write one calibration or several to a TOML file, which `load_calibration` and `estimate(calibration=path)` read back exactly.
+
+    Raises `InvalidInput` (two of one id, no tomli-w) and `BadFile` (a file that cannot be written).
+    """
+    several = [calibration] if isinstance(calibration, Calibration) else list(calibration)
+    try:
+        toml = importlib.import_module("tomli_w")
+    except ImportError:
+        raise InvalidInput("save_calibration needs tomli-w; pip install 'llm-sol[fit]'") from None
+    tables: dict[str, Any] = {}
+    sources: dict[str, Any] = {}
+    for c in several:
+        name = c.id or "calibration"
+        if name in tables:
+            raise InvalidInput(f"two calibrations are called '{name}'; give each an id of its own (model_copy(update={{'id': …}}))")
+        data = _plain(c.model_dump(exclude={"id", "sources"}, exclude_defaults=True))
+        tables[name] = data
+        for key, source in c.sources.items():
+            told = _plain(source.model_dump())
+            if sources.setdefault(key, told) != told:
+                raise InvalidInput(f"two sources are called '{key}'; give each a name of its own, or save the calibrations apart")
+    try:
+        with Path(path).open("wb") as file:
+            toml.dump({"sources": sources, **tables} if sources else tables, file)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def _plain(value: Any) -> Any:
+    """What TOML can hold: no None, no tuple."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _named(value: Any) -> set[str]:

@@ -14,9 +14,11 @@ from pydantic import Field, model_validator
 
 from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
+from sol.tabular import Column, Table
+from sol.units import show_seconds
 
 Form = Literal["M1", "M2", "M3", "given"]
-"""M1: serial/mbu + a fixed time · M2: and a time per kernel · M3: and the host's time per layer where it is longer ·
+"""M1: serial/mbu + one time, per step or per kernel · M2: both, or per sequence too · M3: the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
 Kind = Literal["gemm", "attention", "experts", "other"]
@@ -87,11 +89,17 @@ class Reached(NamedTuple):
 
 
 class Residual(Record):
-    """One fitted row: what it was, the time measured and the time this calibration gives it [s]."""
+    """One fitted row: what it was, the time measured, and the time this calibration gives it [s].
+
+    `left_out_s` is what a fit without any row of its model gave it; None with one model.
+    """
 
     where: str
+    model: str = ""
     measured_s: Annotated[float, Field(gt=0)]
     estimated_s: Annotated[float, Field(gt=0)]
+    left_out_s: Annotated[float, Field(gt=0)] | None = None
+    floor_s: Annotated[float, Field(gt=0)] | None = None
 
 
 class Calibration(HandMade):
@@ -102,7 +110,8 @@ class Calibration(HandMade):
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
     of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
-    were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`. `base`: the
+    were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
+    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `base`: the
     record of the database that it adds times to, whose rates it has.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
@@ -113,6 +122,8 @@ class Calibration(HandMade):
     base: str = ""
     gpu: str
     engine: str
+    cuda_graphs: bool | None = None
+    dtype: str = ""
     form: Form = "given"
     fusion: Fusion = "ideal"
     mbu: Figure = WHOLE
@@ -165,8 +176,31 @@ class Calibration(HandMade):
             return 0.0, math.inf
         return math.exp(-self.within_95), math.exp(self.within_95)
 
+    def to_table(self) -> Table:
+        """Every row it was fitted to, with its estimate, and the one without its model; the farthest off first."""
+        ordered = sorted(self.residuals, key=lambda r: -abs(math.log(r.estimated_s / r.measured_s)))
+        rows = tuple(
+            (r.where, r.measured_s, r.estimated_s, r.estimated_s / r.measured_s - 1,
+             None if r.left_out_s is None else r.left_out_s / r.measured_s - 1)
+            for r in ordered
+        )  # fmt: skip
+        return Table(columns=COLUMNS, rows=rows, title=repr(self))
+
     def __repr__(self) -> str:
         known = f"mbu {self.mbu.value:.3g}, mfu {self.mfu.value:.3g}" + "".join(
             f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:+.1f} %"
+
+
+COLUMNS = (
+    Column("row", "row", left=True, wrap=True),
+    Column("measured_s", "measured", lambda v: show_seconds(v, 4)),
+    Column("estimated_s", "estimated", lambda v: show_seconds(v, 4)),
+    Column("error", "error", _percent),
+    Column("left_out_error", "model left out", _percent),
+)

@@ -24,6 +24,8 @@ COMMANDS = {
     "offload": "A step with what does not fit in host memory, over the link.",
     "plan": "The best split over several devices, and whether more of them help.",
     "collective": "How long an all-reduce, all-gather, all-to-all … takes, and by which algorithm.",
+    "calibrate": "What an engine reaches of a device, fitted to measured steps.",
+    "ab": "Two arms of the same measured steps compared, for instance with CUDA graphs and without.",
     "explain": "The floor with its work shown, row by row, and its sources.",
     "gpus": "The devices that are known.",
     "models": "The models that are built in.",

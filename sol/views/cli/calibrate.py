@@ -1,0 +1,47 @@
+"""`sol calibrate FILE…`: what an engine reaches of a device, fitted to measured steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sol.views.cli.common import as_json, emit, emit_json
+from sol.views.cli.measured import measured_options, read_all
+
+
+@click.command()
+@measured_options
+@click.option("--fusion", default=None, help="The kernels the engine issues, kernel or eager; by default what is known of it.")
+@click.option("--mbu", type=float, default=None, help="Fraction of the peak bandwidth, where it is known; by default fitted.")
+@click.option("--mfu", type=float, default=None, help="Fraction of the peak FLOP rate, where it is known; by default fitted.")
+@click.option("--save", type=click.Path(path_type=Path), default=None, help="Write a TOML file that estimates take.")
+@as_json
+def calibrate(
+    files: tuple[Path, ...], fusion: str | None, mbu: float | None, mfu: float | None, save: Path | None, json_: bool, **given: Any
+) -> None:
+    """Fit what an engine reaches of a device to the measured steps of FILEs: one calibration each.
+
+    A FILE is a table with the columns model, gpu, phase, measured_s …, or what a benchmark tool wrote.
+    Rows of several devices, engines or weight formats give several calibrations.
+
+    \b
+    Examples:
+      sol calibrate runs.csv
+      sol calibrate runs.csv --engine vllm --save vllm-h100.toml
+      sol calibrate bench.jsonl --model llama-3.1-8b --gpu 4090
+    """
+    from sol.answers.calibrate import calibrate as fit
+    from sol.answers.show_calibration import calibration_document, calibration_rich, calibrations_rich
+    from sol.specs.calibration import Calibration
+
+    found = fit(read_all(files, **given), fusion=fusion, mbu=mbu, mfu=mfu)
+    if save is not None:
+        from sol.sources.calibrations import save_calibration
+
+        save_calibration(found, save)
+    if json_:
+        emit_json(calibration_document(found))
+    else:
+        emit(calibration_rich(found) if isinstance(found, Calibration) else calibrations_rich(found))
