@@ -73,8 +73,9 @@ class Calibrations:
 
 
 def calibrate(
-    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None
-) -> Calibration | Calibrations:
+    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None,
+    kernels: bool = False,
+) -> Calibration | Calibrations:  # fmt: skip
     """Fit what an engine reaches of a device to measured steps.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
@@ -85,6 +86,8 @@ def calibrate(
     measurements : what `read_measurements` returns, or a list of `Measurement`s.
     fusion : the kernels the engine issues, "kernel" or "eager"; by default what is known of the engine.
     mbu, mfu : fractions of the peaks known from elsewhere [0..1]; by default fitted.
+    kernels : take the rates of the device's kernels from the database and fit the engine's times alone, for all formats of the
+        weights together: two figures that the rows of one model can tell.
 
     Returns
     -------
@@ -94,18 +97,22 @@ def calibrate(
     ------
     BadMeasurement : rows faster than light, or too few or too alike to tell; the message names what to measure.
     InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
+    MissingSpec : `kernels` of a device whose kernels the database does not know.
 
     Ignores overlap, and that kinds of operators may reach different rates.
     """
     rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
+    if kernels and (mbu is not None or mfu is not None):
+        raise InvalidInput("kernels takes the rates of the database; leave mbu and mfu out")
     if fusion not in (None, "kernel", "eager", "ideal"):
         raise InvalidInput(f"fusion={fusion!r} is not one of ideal, kernel, eager")
     path = measurements.path if isinstance(measurements, Measurements) else ""
     found, refused = [], []
-    apart = parts(measurements, fusion)
+    apart = parts(measurements, fusion, kernels)
     for part in apart:
         try:
-            found.append(_calibration(part.priced(), path, **rates))
+            made = _calibration(part.priced(), path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
+            found.append(made if part.kernels is None else _on(part.kernels, made))
         except BadMeasurement as error:
             if len(apart) == 1:
                 raise
@@ -125,7 +132,7 @@ def _fraction(field: str, value: float | None) -> float | None:
 def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) -> Calibration:
     loads, key = group.loads, group.key
     _enough(group)
-    per_kernel = True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
+    per_kernel = False if not loads.kernels.any() else True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
     fit = best_fit(loads, per_kernel=per_kernel, mbu=mbu, mfu=mfu)
     if fit.interval is None:
         raise BadMeasurement(_unknown(group, fit))
@@ -145,6 +152,14 @@ def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) 
         form=fit.chosen.form.name, fusion=group.fusion, **figures, within_95=fit.within_95, n=len(group.rows), models=group.models,
         residuals=residuals, sources={name: _source(group, path)}, source=name, note=_note(group, fit),
     )  # fmt: skip
+
+
+def _on(kernels: Calibration, times: Calibration) -> Calibration:
+    """Times fitted on top of known rates, with those rates."""
+    figures = {k: getattr(kernels, k).model_copy(update={"source": kernels.source}) for k in ("mbu", "mfu", "launch_s")}
+    rates = {**figures, "rates": kernels.rates}
+    note = f"{times.note}; rates of {kernels.id}"
+    return times.model_copy(update={**rates, "sources": {**kernels.sources, **times.sources}, "note": note})
 
 
 def _enough(group: Group) -> None:

@@ -129,3 +129,11 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
         what = f"{gpu} has {', '.join(here)}" if here else f"{name} has {', '.join(there)}"
         raise MissingSpec(f"no calibration of {name} on {gpu}; {what}; give one of your own (sol calibrate FILE --save)")
     return found
+
+
+def kernel_rates(gpu: str) -> Calibration:
+    """What the kernels of a device reach, with no engine's time in it. Raises `MissingSpec` with the devices that are known."""
+    known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
+    if gpu not in known:
+        raise MissingSpec(f"no rates of the kernels of {gpu} are known; they are of {', '.join(sorted(known))}; fit without them")
+    return known[gpu]
