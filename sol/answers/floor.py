@@ -90,6 +90,9 @@ def answer(q: Question) -> Floor:
     def rows(step: Step, split: Split) -> list[Operator]:
         return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
 
+    def at(step: Step, split: Split) -> Times:
+        return total(rows(step, split), q.rates)
+
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
         in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
         if not (in_stages and np.any(q.step.new_tokens > 1.0)):
@@ -105,11 +108,11 @@ def answer(q: Question) -> Floor:
         routed = (~(q.step.batch * q.step.new_tokens > 1.0) | (q.routing == "min")) & even
     if q.scalar:
         one = rows(q.step, split)
-        times = staged(total(one, q.rates), lambda step: total(rows(step, split), q.rates))
+        times = staged(total(one, q.rates), lambda step: at(step, split))
         table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
         show = _item
     else:
-        times = staged(sweep(q.step, split, q.rates, rows), lambda step: sweep(step, split, q.rates, rows))
+        times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
