@@ -22,7 +22,7 @@ from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.physics.estimate import OperatorSpent, Spent, operator_spent, spent
 from sol.physics.roofline import sweep
 from sol.physics.sharding import split_operators
-from sol.sources.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
+from sol.sources.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -242,13 +242,13 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
         if not isinstance(engine, str):
             raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
         return shipped_calibration(gpu.id, engine)
-    here = {c.engine for c in shipped().values() if c.gpu == gpu.id}
-    chosen = next((e for e in PREFERRED if e in here), None) or next(iter(sorted(here)), None)
+    here = by_device().get(gpu.id, {})
+    chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
     if chosen is None:
-        there = ", ".join(sorted({c.gpu for c in shipped().values()}))
+        there = ", ".join(sorted(by_device()))
         known = f"there are some for {there}" if there else "none is known of any device"
         raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
-    return shipped_calibration(gpu.id, chosen)
+    return here[chosen]
 
 
 def _saved(path: Path, gpu: GPU) -> Calibration:
