@@ -101,7 +101,8 @@ def answer(q: Question) -> Floor:
     capacity = q.gpu.memory_bytes
     tokens = q.step.batch * q.step.new_tokens
     even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-    routed = (~(tokens > 1.0) | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
+    sure = ~(tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, on however few devices of other copies
+    routed = (sure | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
     if q.scalar:
         one = rows(q.step, split)
         times = staged(total(one, q.rates), lambda step: total(rows(step, split), q.rates))

@@ -98,7 +98,8 @@ def ask(
     storage, rates, assumptions, warnings = decided(the_model, the_gpu, dtype, kv_dtype)
     rates, said = connected(the_gpu, run, network, rates)
     if the_model.is_moe and np.any(run.dp > 1):
-        said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}, and back in 16 bits")
+        far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
+        said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits")
     if the_model.is_moe and np.any(run.ep > 1):
         said = (*said, *skewed(the_model, run, the_routing, skew))
     return Question(
