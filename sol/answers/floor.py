@@ -105,7 +105,8 @@ def answer(q: Question) -> Floor:
     routed: Any = True
     if q.model.is_moe:
         even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-        routed = (~(q.step.batch * q.step.new_tokens > 1.0) | (q.routing == "min")) & even
+        alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
+        routed = (alone | (q.routing == "min")) & even
     if q.scalar:
         one = rows(q.step, split)
         times = staged(total(one, q.rates), lambda step: at(step, split))

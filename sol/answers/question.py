@@ -100,7 +100,11 @@ def ask(
     rates, said = connected(the_gpu, run, network, rates)
     if (split.is_many or split.devices > 1) and the_model.is_moe:
         if np.any(run.dp > 1):
-            said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}, and back in 16 bits")
+            far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
+            said = (
+                *said,
+                f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
+            )
         if np.any(run.ep > 1):
             said = (*said, *skewed(the_model, run, the_routing, skew))
     return Question(
