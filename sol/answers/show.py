@@ -61,7 +61,8 @@ def headline(f: Floor) -> list[str]:
     if not f.is_bound:
         cache = f.question.gpu.last_level_cache_bytes
         held = cache is not None and f.moved_bytes <= cache
-        why = f"a warm cache of {show_bytes(cache)} could hold all it reads" if held and cache else "skewed routing may touch fewer experts"
+        fewer = "skewed routing may touch fewer " + ("experts and devices" if np.any(f.question.split.dp > 1) else "experts")
+        why = f"a warm cache of {show_bytes(cache)} could hold all it reads" if held and cache else fewer
         lines.append(f"not a strict bound: {why}" + ("" if held else " (routing min is the bound)"))
     return lines
 

@@ -99,7 +99,7 @@ def operator_lines(e: Estimate) -> Table:
         Column("slack_s", "not reached", lambda v: show_seconds(v, 3)),
         Column("launch_s", "launch", lambda v: show_seconds(v, 3)),
     )
-    rows = tuple((p.name, *(_value(v) for v in (p.serial_s, p.slack_s, p.launch_s))) for p in e.spent.parts)
+    rows = tuple((p.name, *(_value(v) for v in (p.serial_s, p.slack_s, p.launch_s))) for p in e.operators_spent())
     return Table(columns=columns, rows=rows)
 
 

@@ -28,12 +28,9 @@ from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
 def device_model(model: Model, split: Split) -> Model:
     """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits its sizes are arrays."""
-    return _part(model, split) if split.is_many else _one_part(model, split)
-
-
-@lru_cache(maxsize=1024)
-def _one_part(model: Model, split: Split) -> Model:
-    return model if split == Split(pp=split.pp) else _part(model, split)
+    if split.is_many:
+        return _part(model, split)
+    return model if split.tp == split.dp == 1 else _one_part(model, split)
 
 
 def _part(model: Model, split: Split) -> Model:
@@ -48,14 +45,19 @@ def _part(model: Model, split: Split) -> Model:
     return model.model_copy(update=fields)
 
 
+_one_part = lru_cache(maxsize=1024)(_part)
+
+
 def device_step(step: Step, split: Split) -> Step:
     """The step of one device and one micro-batch: sequences over pp micro-batches and dp copies, the fullest counts.
 
-    Whole sequences are dealt out whole; an average (a fractional batch) is divided, down to one sequence.
+    Whole sequences are dealt out whole; an average (a fractional batch) is divided, down to one sequence. Of fewer
+    sequences than copies some copies have none, so that no more tokens meet at the experts than there are.
     """
     if not split.is_many and split.pp == split.dp == 1:
         return step
-    return replace(step, batch=share(step.batch, split.pp * split.dp), copies=split.dp)
+    own = share(step.batch, split.pp * split.dp)
+    return replace(step, batch=own, copies=share(step.batch, split.pp) / own)
 
 
 def share(batch: Array, ways: Ways) -> Array:
@@ -90,7 +92,7 @@ def split_operators(
     if not split.is_many and split.devices == 1:
         return step_operators(model, step, storage, routing, fusion)
     own = device_step(step, split)
-    return [*step_operators(device_model(model, split), own, storage, routing, fusion), *wire_rows(model, split, own, storage)]
+    return [*step_operators(device_model(model, split), own, storage, routing, fusion), *wire_rows(model, split, own, storage, routing)]
 
 
 def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:

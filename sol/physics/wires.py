@@ -18,14 +18,14 @@ from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup, Model
 from sol.specs.split import Split
-from sol.specs.step import Step, Storage
+from sol.specs.step import Routing, Step, Storage
 
 ACT = 2.0  # bytes per activation
 NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
 """Bytes per activation on the way to experts that compute in these formats, which is how they take them; scales left out."""
 
 
-def wire_rows(model: Model, split: Split, step: Step, storage: Storage) -> list[Operator]:
+def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing: Routing = "expected") -> list[Operator]:
     """The wire rows of one device's pass: `model` is the whole one, `step` the device's own. Nothing is sent within one device."""
     tokens = step.batch * step.new_tokens
     sums = sum(g.count * (g.residual_adds - (_moe(g) is not None) * (split.dp > 1)) for g in model.groups)
@@ -34,7 +34,7 @@ def wire_rows(model: Model, split: Split, step: Step, storage: Storage) -> list[
     for group in model.groups:
         moe = _moe(group)
         if moe is not None:
-            rows += _expert_rows(model, group.count, moe, split, tokens, storage)
+            rows += _expert_rows(model, group.count, moe, split, tokens, storage, routing)
     each, boundaries = tokens * (model.hidden * ACT / split.tp), split.pp - 1
     rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), lambda: f"T·d/tp at {boundaries} boundaries"))
     return [op for op in rows if isinstance(op.layers, np.ndarray) or op.layers]
@@ -44,9 +44,12 @@ def _moe(group: LayerGroup) -> MoE | None:
     return next((b for b in group.blocks if isinstance(b, MoE)), None)
 
 
-def _expert_rows(model: Model, layers: int, moe: MoE, split: Split, tokens: Amount, storage: Storage) -> list[Operator]:
+def _expert_rows(
+    model: Model, layers: int, moe: MoE, split: Split, tokens: Amount, storage: Storage, routing: Routing
+) -> list[Operator]:  # fmt: skip
     """Dispatch and combine, each token once to a device however many of its experts are there; then the copy's own group gathers."""
-    copies = remote_copies(moe.experts, moe.experts_per_token, split)
+    reached = fewest_copies if routing == "min" else remote_copies
+    copies = reached(moe.experts, moe.experts_per_token, split)
     narrow = NARROW.get(storage.computed("experts_up"), ACT)
     ranks, spread = split.tp * split.dp, layers * (split.dp > 1)
     one_way = tokens * (model.hidden * copies * ranks / np.maximum(ranks - 1, 1))  # a buffer holds its own device's part too
@@ -74,6 +77,18 @@ def remote_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
     """
     reached: Amount = (split.dp - 1) * (1.0 - _missed(experts, experts_per_token, split.ep))
     return reached
+
+
+def fewest_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
+    """The same where a token's experts are as near to it as they can be [1]: in one part, its own, if that holds them.
+
+        max( 0 , ⌈k·ep/E⌉·dp/ep − 1 )
+
+    A router that prefers near experts reaches fewer devices than the uniform choice, so that alone is no bound.
+    """
+    parts = -(-experts_per_token * split.ep // experts)  # each is tp·dp/ep devices that split the width, of which tp may be its own
+    least: Amount = np.maximum(parts * split.dp / split.ep - 1.0, 0.0)
+    return least
 
 
 def _missed(experts: int, experts_per_token: int, ep: Ways) -> Amount:

@@ -98,6 +98,15 @@ def shipped() -> dict[str, Calibration]:
     return {name: c if not c.base else _based(c, found) for name, c in found.items()}
 
 
+@lru_cache(maxsize=1)
+def by_device() -> dict[str, dict[str, Calibration]]:
+    """The calibrations of the database by device, then by engine."""
+    found: dict[str, dict[str, Calibration]] = {}
+    for c in shipped().values():
+        found.setdefault(c.gpu, {})[c.engine] = c
+    return found
+
+
 def _based(c: Calibration, known: dict[str, Calibration]) -> Calibration:
     """A calibration with the rates of the record it adds times to."""
     if c.base not in known:
@@ -121,12 +130,11 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
     kind = classes.get(name)
     if kind is None:
         raise MissingSpec(f"no engine '{engine}' has a calibration; known: {', '.join(sorted(classes))}, or give a calibration of your own")
-    known = {(c.gpu, c.engine): c for c in shipped().values()}
-    found = known.get((gpu, name)) or known.get((gpu, kind))
+    here = by_device().get(gpu, {})
+    found = here.get(name) or here.get(kind)
     if found is None:
-        here = sorted(e for g, e in known if g == gpu)
-        there = sorted(g for g, e in known if e in (name, kind))
-        what = f"{gpu} has {', '.join(here)}" if here else f"{name} has {', '.join(there)}"
+        there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
+        what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
         raise MissingSpec(f"no calibration of {name} on {gpu}; {what}; give one of your own (sol calibrate FILE --save)")
     return found
 

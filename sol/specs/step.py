@@ -39,7 +39,7 @@ Routing = RoutingName | float | Shares
 class Step:
     """Sequences [1], new tokens per sequence [1] and cached tokens per sequence [1], arrays that broadcast.
 
-    `copies` is how many devices run such a step side by side, their tokens meeting at the same experts;
+    `copies` is how many such steps' tokens meet at the same experts (no whole number where some copies have fewer sequences);
     `imbalance` how many times the even share of them the experts of the fullest device get.
     """
 
@@ -47,7 +47,7 @@ class Step:
     new_tokens: Array
     past_tokens: Array
     logits: Logits
-    copies: Ways = 1
+    copies: Ways | float = 1
     imbalance: float = 1.0
 
 

@@ -12,7 +12,7 @@ from sol.physics.capacity import resident_weight_bytes
 from sol.physics.experts import distinct_experts
 from sol.physics.operators import step_operators
 from sol.physics.sharding import device_model, device_step, device_weight_bytes, share, split_operators
-from sol.physics.wires import remote_copies, wire_rows
+from sol.physics.wires import fewest_copies, remote_copies, wire_rows
 from sol.specs.model import Model
 from sol.specs.split import Split, illegal, tp_divisor
 from sol.specs.step import Step, Storage
@@ -104,6 +104,36 @@ def test_experts_spread_over_devices_meet_all_tokens() -> None:
     rows = {op.name: op for op in split_operators(model, step(batch=64.0), stored(model), "expected", "ideal", Split(dp=8, ep=8))}
     assert float(rows["experts"].weight_bytes[0]) == pytest.approx(58 * 32 * (1 - (1 - 8 / 256) ** 64) * 3 * 7168 * 2048 * 2)
     assert float(rows["experts"].flops[0]) == pytest.approx(64 * 2 * 58 * 8 / 8 * 3 * 7168 * 2048)
+
+
+def test_copies_without_a_sequence_bring_no_tokens_to_the_experts() -> None:
+    """One sequence on 8 copies is one token: 8 experts of 256, one of each device's 32, not those of 8 tokens; 9 sequences are 9."""
+    model, split = load_model("deepseek-v3"), Split(dp=8, ep=8)
+    expert = 58 * 3 * 7168 * 2048  # elements of one expert in every layer that has them
+    for batch, tokens in ((1.0, 1), (3.0, 3), (9.0, 9), (64.0, 64)):
+        rows = {op.name: op for op in split_operators(model, step(batch=batch), stored(model), "expected", "ideal", split)}
+        assert float(rows["experts"].weight_bytes[0]) == pytest.approx(32 * (1 - (1 - 8 / 256) ** tokens) * expert * 2)
+        assert float(rows["experts"].flops[0]) == pytest.approx(tokens * 2 * expert)  # k·T choices over 8 devices
+
+
+def test_the_bound_sends_a_token_no_farther_than_it_must() -> None:
+    """`min`: 8 experts a token fit among the 32 beside it; of devices with 4 each it takes two; experts cut over all copies, all."""
+    moe = load_model("deepseek-v3")
+    for split, others in (
+        (Split(dp=8, ep=8), 0),
+        (Split(dp=64, ep=64), 1),
+        (Split(tp=4, dp=2, ep=8), 0),
+        (Split(dp=8), 7),
+        (Split(dp=8, ep=2), 3),
+    ):
+        assert fewest_copies(256, 8, split) == others
+        least, usual = (
+            {r.name: r.wire.message_bytes for r in wire_rows(moe, split, step(batch=4.0), stored(moe), routing)}
+            for routing in ("min", "expected")
+        )
+        ranks = split.tp * split.dp
+        assert least["combine"] * (ranks - 1) / ranks == pytest.approx(4 * 7168 * 2 * others)
+        assert least["combine"] <= usual["combine"] * (1 + 1e-12)
 
 
 @pytest.mark.truth
