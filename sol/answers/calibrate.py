@@ -29,6 +29,8 @@ ON_BOUND = 1e-9
 PER_KERNEL = {"eager": True, "fused": True, "graph": False}
 """Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
 NAMED_SOURCES = 6
+NO_STEP = 300.0
+"""So many times the floor, and the unit of the times is in doubt [1]; eager experts alone are known to be so slow."""
 SPREAD = 50.0
 """From so many percent on, the rows' work is different enough, and what hides the rate is how far they lie off the fit."""
 
@@ -237,6 +239,11 @@ def _note(group: Group, fit: Fit) -> str:
     form, models = fit.chosen.form, len(group.models)
     assert fit.interval is not None
     said = []
+    slow = float(np.median(group.loads.measured_s / group.floor_s))
+    if slow >= NO_STEP:
+        said.append(
+            f"rows take {significant(slow, 2)} times their floor: measured_s is in seconds; if these are milliseconds, divide by 1,000"
+        )
     if models > 1:
         said.append(f"the smallest form within one standard error of the best of {len(fit.scores)}, each model left out in turn")
     else:

@@ -49,6 +49,8 @@ EAGER_LAYER = Cite(
 
 
 CLASSES = {"eager": "an eager engine", "graph": "an engine with captured graphs", "fused": "a fused engine"}
+ROUNDING = 1e-12
+"""A part this small beside the measured time is what is left of a difference of equals [1]."""
 NARROW = 12.0
 """Weights of fewer bits than this are unpacked before they are multiplied in 16 [bit]."""
 
@@ -89,7 +91,7 @@ def explained(f: Floor, measured_s: float, e: Estimate | None, kind: str | None)
         parts = _estimated(f, e)
     else:
         parts = _uncalibrated(f, gap, kind)
-    parts = [p for p in parts if p.seconds]
+    parts = [p for p in parts if abs(p.seconds) > ROUNDING * measured_s]
     left = gap - math.fsum(p.seconds for p in parts)
     return (*parts, Part("unexplained_s", left, MEANINGS["unexplained_s"] if e is None else _rest(e, left)))
 

@@ -123,7 +123,8 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
     if not rows:
         left = ""
         if isinstance(measurements, Measurements):
-            left = f" ({len(measurements.aggregates)} averages, {len(measurements.rejected)} rejected rows)"
+            n = len(measurements.aggregates)
+            left = f" of steps ({n:,} of averages)" if n else ""
         raise BadMeasurement(f"no rows{left}; what is needed are times of single steps or of prompts")
     return rows
 

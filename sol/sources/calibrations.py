@@ -70,7 +70,7 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
         with Path(path).open("wb") as file:
             toml.dump({"sources": sources, **tables} if sources else tables, file)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error}); give a file in a folder there is") from None
 
 
 def _plain(value: Any) -> Any:

@@ -137,3 +137,11 @@ def test_one_device_as_an_array_sends_nothing() -> None:
     mixed = floor("llama-3.1-8b", "h100", ctx=128, tp=np.repeat([1, 2], 20000))
     assert mixed.network_s[[0, 19999]].tolist() == [0.0, 0.0]
     assert mixed.network_s[-1] == floor("llama-3.1-8b", "h100", ctx=128, tp=2).network_s
+
+
+def test_a_split_that_cannot_be_is_a_dash_and_every_line_says_its_split() -> None:
+    text = str(estimate("llama-3.1-70b", "h100", ctx=2048, tp=[2, 3, 4]))
+    lines = [line.split() for line in text.splitlines() if line.startswith("  ") and line.split() and line.split()[0] in "234"]
+    assert [line[0] for line in lines] == ["2", "3", "4"]
+    assert lines[1][1:] == ["–"] * 5
+    assert "nan" not in text

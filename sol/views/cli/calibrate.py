@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sol.views.cli.common import as_json, emit, emit_json
-from sol.views.cli.measured import measured_options, read_all
+from sol.views.cli.measured import measured, measured_options
 
 
 @click.command()
@@ -39,7 +39,8 @@ def calibrate(
     from sol.answers.show_calibration import calibration_document, calibration_rich, calibrations_rich
     from sol.specs.calibration import Calibration
 
-    found = fit(read_all(files, **given), fusion=fusion, mbu=mbu, mfu=mfu, kernels=kernels)
+    with measured(files, **given) as rows:
+        found = fit(rows, fusion=fusion, mbu=mbu, mfu=mfu, kernels=kernels)
     if save is not None:
         from sol.sources.calibrations import save_calibration
 
