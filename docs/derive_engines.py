@@ -294,12 +294,22 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
             if own:
                 found.append(finished(fitted(own, first, free), own, within(left_out(own, first, free))))
                 continue
-            times = [fitted(mine, start(g, kind, kind, known[g]), free_figures(mine, known[g], kind)) for g, mine in rows.items() if mine]
-            typical = {name: float(np.median([getattr(c, name).value for c in times])) for name in BESIDES[kind]}
-            made = free.applied(first, typical.values())
-            off = [errors(mine, free.applied(start(g, kind, kind, known[g]), typical.values())) for g, mine in rows.items() if mine]
+            times = {
+                g: fitted(mine, start(g, kind, kind, known[g]), free_figures(mine, known[g], kind)) for g, mine in rows.items() if mine
+            }
+            made = free.applied(first, typical(times.values(), kind))
+            off = []
+            for g in times:  # as a device without rows would have it: from the others
+                others = typical([c for other, c in times.items() if other != g], kind)
+                off.append(errors(rows[g], free.applied(start(g, kind, kind, known[g]), others)))
             found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
     return found
+
+
+def typical(found: Iterable[Calibration], kind: str) -> list[float]:
+    """The median over devices of each time a class is known by."""
+    found = list(found)
+    return [float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]]
 
 
 def usual(row: MeasuredRow) -> bool:
