@@ -218,13 +218,18 @@ def where(s: Scored) -> tuple[str, ...]:
     return r.id, r.gpu, r.engine, r.model, f"{r.phase}, batch {r.batch:g}, {at}, {r.dtype}{split}"
 
 
+def show(rows: Sequence[Scored]) -> None:
+    """Print the figures; nothing is fitted or written."""
+    print(json.dumps(figures(rows), indent=1, ensure_ascii=False))
+
+
 def main() -> None:
     """Write the page and the baseline, and print the figures."""
     rows, of_one_model = scored(measured_rows()), fitted.figures()
     PAGE.write_text(page(rows, of_one_model), encoding="utf-8")
     kept = figures(rows) | {"fitted": of_one_model}
     BASELINE.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(figures(rows), indent=1, ensure_ascii=False))
+    show(rows)
 
 
 if __name__ == "__main__":
