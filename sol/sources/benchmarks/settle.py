@@ -205,7 +205,7 @@ class Ledger:
             assumed.append(f"{name} {short(word)} is {option}: as given")
             return
         if option is not None and fields[name] != option:
-            raise Unreadable(f"{name} {short(word)} is {fields[name]}, and {name}={option} was given")
+            raise Unreadable(_against(name, word, fields[name], option))
         if word != fields[name]:
             assumed.append(f"{name} {short(word)} is {fields[name]}")
 
@@ -218,7 +218,7 @@ class Ledger:
                 raise Unreadable(f"{name}: {error}; pass {name}= to say what it is") from None
             said = None
         if said is not None and option is not None and said != option:
-            raise Unreadable(f"{name} {short(word)} is {said}, and {name}={option} was given")
+            raise Unreadable(_against(name, word, said, option))
         if said is not None or option is not None:
             fields[name] = said or option
         else:
@@ -255,3 +255,9 @@ def raise_if_asked(ledger: Ledger, tool: str) -> None:
         raise InvalidInput(
             f"{ledger.where}: {tool} does not record {names}; pass {', '.join(f'{k}=' for k in ledger.lacking)} ({ledger.rejected[0]})"
         )
+
+
+def _against(name: str, word: Any, said: Any, option: Any) -> str:
+    """What a file says where an option says something else."""
+    recorded = f"{name}={said} is recorded" if word == said else f"{name} {short(word)} is {said}"
+    return f"{recorded}, and {name}={option} was given"
