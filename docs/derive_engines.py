@@ -8,8 +8,8 @@ Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used;
 - elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
 
 Least squares on log(estimate / measured), large errors in proportion. An interval comes from models left out, one after the
-other. A class of engines on a device is fitted to the rows of all its engines there; where a device has no rows, the class has
-the times that it has over all devices, with the interval of devices left out.
+other. A class of engines on a device is fitted to the rows of all its engines there, and its interval holds an engine left out
+too; where a device has no rows, the class has the times that it has over all devices, with the interval of devices left out.
 """
 
 from __future__ import annotations
@@ -292,7 +292,8 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
             own = rows[gpu] if len({r.model for r in rows[gpu]}) >= ENOUGH else []
             free, first = free_figures(own or elsewhere, base, kind), start(gpu, kind, kind, base)
             if own:
-                found.append(finished(fitted(own, first, free), own, within(left_out(own, first, free))))
+                spread = max(within(left_out(own, first, free)), strange(own, first, free))
+                found.append(finished(fitted(own, first, free), own, spread))
                 continue
             times = {
                 g: fitted(mine, start(g, kind, kind, known[g]), free_figures(mine, known[g], kind)) for g, mine in rows.items() if mine
@@ -304,6 +305,16 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
                 off.append(errors(rows[g], free.applied(start(g, kind, kind, known[g]), others)))
             found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
     return found
+
+
+def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Free) -> float:
+    """How far 95 % of the rows of an engine lie that none of the fitted rows is of [log]: a class is asked for engines without rows."""
+    off = []
+    for engine in {r.engine for r in rows}:
+        rest = [r for r in rows if r.engine != engine]
+        if len({r.model for r in rest}) >= FEW_MODELS:
+            off.append(errors([r for r in rows if r.engine == engine], fitted(rest, base, free)))
+    return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
 def typical(found: Iterable[Calibration], kind: str) -> list[float]:
