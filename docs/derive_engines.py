@@ -8,7 +8,8 @@ Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used;
 - elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
 
 An interval comes from models left out, one after the other. A class of engines on a device is fitted to the rows of all its
-engines there; where a device has few or none, the class has the median of its times on all devices, with their errors at those times.
+engines there, and its interval holds an engine left out too; where a device has few or none, the class has the median of its times on
+all devices, with the interval of devices left out.
 """
 
 from __future__ import annotations
@@ -88,11 +89,22 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
         ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
-                found.append(finished(fitted(own, first[gpu], free[gpu]), own, within(left_out(own, first[gpu], free[gpu]))))
+                spread = max(within(left_out(own, first[gpu], free[gpu])), strange(own, first[gpu], free[gpu]))
+                found.append(finished(fits[gpu], own, spread))
                 continue
             made = times.applied(first[gpu], typical(list(fits.values()), kind))
             found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
     return found
+
+
+def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Free) -> float:
+    """How far 95 % of the rows of an engine lie that none of the fitted rows is of [log]: a class is asked for engines without rows."""
+    off = []
+    for engine in sorted({r.engine for r in rows}):
+        rest = [r for r in rows if r.engine != engine]
+        if len({r.model for r in rest}) >= FEW_MODELS:
+            off.append(errors([r for r in rows if r.engine == engine], fitted(rest, base, free)))
+    return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
 def typical(found: Sequence[Calibration], kind: str) -> list[float]:

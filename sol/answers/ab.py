@@ -23,6 +23,8 @@ from sol.units import show_seconds, significant
 COLUMNS = tuple(k for k in Measurement.model_fields if k not in ("measured_s", "source"))
 """Columns whose labels can be compared."""
 REPLICATES = 10_000
+STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+"""Student's t, 97.5 %, by degrees of freedom."""
 LABELS_NAMED = 6
 GRAPHS = "cuda_graphs"
 APART = ("gpu", "engine", GRAPHS, "kv_dtype")
@@ -197,16 +199,25 @@ def _by_session(arm: list[Measurement], by: str) -> dict[Any, float]:
 
 
 def _interval(a: dict[Any, float], b: dict[Any, float]) -> tuple[float | None, float | None]:
-    """95 % bounds of the ratio of medians, sessions drawn with replacement: in pairs where both arms have the same ones."""
+    """95 % bounds of the ratio of medians, sessions drawn with replacement: in pairs where both arms have the same ones.
+
+    Draws of few sessions vary too little: below six of either arm the bounds are Student's t of the logarithms, where wider.
+    """
     if min(len(a), len(b)) < 2:
         return None, None
-    draw = np.random.default_rng(0)
-    x, y = np.array(list(a.values())), np.array([b[k] for k in a] if set(a) == set(b) else list(b.values()))
+    draw, pairs = np.random.default_rng(0), set(a) == set(b)
+    x, y = np.array(list(a.values())), np.array([b[k] for k in a] if pairs else list(b.values()))
     i = draw.integers(len(x), size=(REPLICATES, len(x)))
-    j = i if set(a) == set(b) else draw.integers(len(y), size=(REPLICATES, len(y)))
+    j = i if pairs else draw.integers(len(y), size=(REPLICATES, len(y)))
     ratios: Array = np.median(x[i], axis=1) / np.median(y[j], axis=1)
     low, high = np.quantile(ratios, [0.025, 0.975]).tolist()
-    return low, high
+    fewest = min(len(x), len(y))
+    if fewest - 1 not in STUDENT:
+        return low, high
+    u, v = np.log(x), np.log(y)
+    spread = np.var(u - v, ddof=1) / fewest if pairs else np.var(u, ddof=1) / len(u) + np.var(v, ddof=1) / len(v)
+    ratio, away = float(np.exp(u.mean() - v.mean())), float(np.exp(STUDENT[fewest - 1] * np.sqrt(spread)))
+    return min(low, ratio / away), max(high, ratio * away)
 
 
 def _launched(m: Measurement) -> tuple[float, float]:
