@@ -86,8 +86,16 @@ def heading(rows: Sequence[Scored]) -> list[str]:
         f"and {phases['request']:,} whole requests of {len(models)} models ({routed:,} rows are mixtures of experts); "
         + ", ".join(f"{n:,} rows in {k} bits" for k, n in sorted(widths.items(), reverse=True))
         + f"; batch {batches[0]:g} to {batches[-1]:g}.",
-        "A row is marked `fit` or `holdout` by its model, before anything was fitted: calibrations were made from `fit` rows alone.", "",
+        "A row is marked `fit` or `holdout` by its model within its source, before anything was fitted: calibrations were made from `fit` "
+        f"rows alone. {shared(rows)} held-out rows are of a model that another source's rows of the same engine on the same device were "
+        "fitted to.", "",
     ]  # fmt: skip
+
+
+def shared(rows: Sequence[Scored]) -> int:
+    """Held-out rows whose model is among the fitted rows of the same engine on the same device."""
+    fitted = {(s.row.gpu, s.row.engine, s.row.model) for s in rows if s.row.split == "fit"}
+    return sum(s.row.split == "holdout" and (s.row.gpu, s.row.engine, s.row.model) in fitted for s in rows)
 
 
 def width(dtype: str) -> int:

@@ -82,16 +82,22 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
         free = {gpu: free_figures(mine, known[gpu], kind) for gpu, mine in rows.items() if mine}
         times = Free({name: TIMES[name] for name in BESIDES[kind]})
-        fits = [fitted(rows[gpu], first[gpu], free[gpu]) for gpu in free]
-        typical = [float(np.median([getattr(c, name).value for c in fits])) for name in BESIDES[kind]]
-        off = [errors(rows[gpu], times.applied(first[gpu], typical)) for gpu in free]
+        fits = {gpu: fitted(rows[gpu], first[gpu], free[gpu]) for gpu in free}
+        off = [  # of each device as one without rows would have it: with the times of the others
+            errors(rows[g], times.applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+        ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
                 found.append(finished(fitted(own, first[gpu], free[gpu]), own, within(left_out(own, first[gpu], free[gpu]))))
                 continue
-            made = times.applied(first[gpu], typical)
+            made = times.applied(first[gpu], typical(list(fits.values()), kind))
             found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
     return found
+
+
+def typical(found: Sequence[Calibration], kind: str) -> list[float]:
+    """The median over devices of each time a class is known by."""
+    return [float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]]
 
 
 def usual(row: MeasuredRow) -> bool:

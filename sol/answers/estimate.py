@@ -19,7 +19,7 @@ from sol.answers.result import Floor, per_second
 from sol.answers.splits import computed, where_valid
 from sol.answers.storage import SIXTEEN
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
-from sol.physics.estimate import OperatorSpent, Spent, operator_spent, spent
+from sol.physics.estimate import OperatorSpent, Spent, names, operator_spent, spent
 from sol.physics.roofline import sweep
 from sol.physics.sharding import split_operators
 from sol.sources.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
@@ -125,6 +125,7 @@ class Estimate:
         said = [f"the calibration is of {there}, and {here} may reach other rates"] if here != there else []
         if of and of != ("16-bit" if asked in SIXTEEN else asked):
             said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
+        said += _stand_ins(self)
         return (*self.floor.warnings, *said)
 
     def sources(self) -> Bibliography:
@@ -257,6 +258,28 @@ def _saved(path: Path, gpu: GPU) -> Calibration:
     if len(mine) != 1:
         raise InvalidInput(f"{path} holds {len(mine)} calibrations of {gpu.id}; keep one, or load them and pass the one you mean")
     return mine[0]
+
+
+def _stand_ins(e: Estimate) -> list[str]:
+    """What a calibration does not know of the formats asked, and what is taken in its place."""
+    q, c = e.question, e.calibration
+    said: list[str] = []
+    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, computed(q.split, q.valid))
+    for op in rows:
+        part = operator_spent(op, q.rates, q.storage, c)
+        kind = part.kind
+        fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
+        if part.network or kind == "other":
+            continue
+        what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
+            kind
+        ].format(fmt.id)
+        others = c.stand_in(kind, *names(fmt))
+        if others:
+            said.append(f"this calibration has no rate of {what}: {others} stand in, and the interval may not hold")
+        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *names(fmt)):
+            said.append(f"nothing here tells what fraction of the peak FLOPs {what} reach: the whole peak is taken, the estimate is low")
+    return list(dict.fromkeys(said))
 
 
 def calibration_lines(c: Calibration) -> tuple[str, ...]:

@@ -156,19 +156,50 @@ class Calibration(HandMade):
     def at(self, kind: Kind, *formats: str) -> Reached:
         """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
 
-        The nearest that is known: the kind in that format, the kind, for experts what matrix products reach, the calibration's own.
+        The nearest that is known: the kind in that format, the kind, for experts what matrix products reach. In a format of which
+        nothing is known, the calibration's own, and where that is the whole peak the geometric mean of the kind's other formats.
         """
-        kinds = (kind, "gemm") if kind == "experts" else (kind,)
-        keys = [key for k in kinds for key in (*(f"{k}.{f}" for f in formats), k)]
-        known = [self.rates[k] for k in keys if k in self.rates]
+        known = self._known(kind, formats)
+        others = [self.rates[k] for k in self._others(kind, formats)]
 
-        def nearest(name: str) -> float:
-            found = next((f for r in known if (f := getattr(r, name)) is not None), getattr(self, name))
-            return float(found.value)
+        def nearest(name: Literal["mbu", "mfu", "launch_s"]) -> float:
+            found = next((f for r in known if (f := getattr(r, name)) is not None), None)
+            if found is not None:
+                return float(found.value)
+            said = [f.value for r in others if (f := getattr(r, name)) is not None]
+            return math.exp(sum(map(math.log, said)) / len(said)) if said and name != "launch_s" else float(getattr(self, name).value)
 
         of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
+
+    def _known(self, kind: Kind, formats: tuple[str, ...]) -> list[Rate]:
+        """The rates of a kind of operator in a format, the nearest first."""
+        keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
+        return [self.rates[k] for k in keys if k in self.rates]
+
+    def _others(self, kind: Kind, formats: tuple[str, ...]) -> list[str]:
+        """The names of the rates that stand in for a format of which nothing here says how much of the bandwidth it reaches."""
+        if self.mbu.value < 1.0 or any(r.mbu is not None for r in self._known(kind, formats)):
+            return []
+        return next(filter(None, ([k for k in self.rates if k.startswith(f"{of}.")] for of in _kinds(kind))), [])
+
+    def stand_in(self, kind: Kind, *formats: str) -> str:
+        """Whose rates stand in for a format (under its names) of which a calibration by formats has none; nothing where it has.
+
+        >>> Calibration(gpu="mi300x", engine="vllm", rates={"gemm.fp8": Rate(mbu=0.6)}).stand_in("gemm", "bf16")
+        'rates of fp8'
+        """
+        of_formats = {k for k in self.rates if k.startswith(tuple(f"{of}." for of in _kinds(kind)))}
+        if not of_formats or of_formats.intersection(f"{of}.{f}" for of in _kinds(kind) for f in formats):
+            return ""
+        others = self._others(kind, formats)
+        return f"rates of {', '.join(k.partition('.')[2] for k in others)}" if others else "rates of no one format"
+
+    def tells_mfu(self, kind: Kind, *formats: str) -> bool:
+        """Whether anything here says which fraction of the peak FLOPs a kind of operator reaches; else it is taken as whole."""
+        said = [*self._known(kind, formats), *(self.rates[k] for k in self._others(kind, formats))]
+        return any(r.mfu is not None for r in said) or self.mfu.value < 1.0 or self.mfu.low is not None
 
     def interval(self) -> tuple[float, float]:
         """Factors on an estimate that hold 19 of 20 models [1]; (0, inf) where that is not known."""
@@ -191,6 +222,11 @@ class Calibration(HandMade):
             f", {name} {v * 1e6:.3g} µs" for name in ("launch_s", "host_s", "step_s", "sequence_s") if (v := getattr(self, name).value)
         )
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
+
+
+def _kinds(kind: Kind) -> tuple[Kind, ...]:
+    """Kinds whose rates an operator of a kind has: experts have those of matrix products where they have none of their own."""
+    return (kind, "gemm") if kind == "experts" else (kind,)
 
 
 def _percent(value: float) -> str:

@@ -15,7 +15,7 @@ from sol import Calibration, InvalidInput, MissingSpec, UnknownName, estimate, f
 from sol.errors import DoesNotFit
 from sol.physics.estimate import names
 from sol.sources.calibrations import engine_classes, shipped
-from sol.sources.database import load_format
+from sol.sources.database import format_ids, load_format
 
 MODELS = ("qwen2.5-7b", "mixtral-8x7b", "gemma-2-9b", "deepseek-v3", "qwen3-next-80b-a3b")
 fraction = st.floats(0.05, 1.0)
@@ -153,6 +153,35 @@ def test_a_format_is_found_by_its_own_name_or_its_familys() -> None:
     assert all(r.launch_s == 1e-6 for r in found.values())
     assert c.at("experts", "w4a16").mbu == 0.5
     assert c.at("attention", "bf16").mbu == 0.9
+
+
+def test_a_format_nothing_is_known_of_is_no_ideal_one() -> None:
+    """The rates of other formats stand in, their geometric mean, and that is said: √(0.8·0.45) = 0.6."""
+    c = made(rates={"gemm.bf16": {"mbu": 0.8, "mfu": 0.5}, "gemm.fp8": {"mbu": 0.45}, "attention": {"mfu": 0.3}})
+    assert c.at("gemm", "q8_0", "int8").mbu == pytest.approx(0.6)
+    assert c.at("gemm", "q8_0", "int8").mfu == 0.5
+    assert c.at("experts", "nvfp4", "fp4").mbu == pytest.approx(0.6)
+    assert (c.at("gemm", "fp8").mbu, c.at("gemm", "fp8").mfu, c.at("attention", "bf16").mbu) == (0.45, 1.0, 1.0)
+    unknown, known = (estimate("qwen2.5-7b", "h200", ctx=2048, dtype=d, calibration=c) for d in ("q8_0", "bf16"))
+    assert unknown.warnings[-1] == (
+        "this calibration has no rate of products of q8_0 weights: rates of bf16, fp8 stand in, and the interval may not hold"
+    )
+    assert not known.warnings
+    assert unknown.latency_s > 1.5 * unknown.floor_s
+
+
+def test_no_shipped_calibration_takes_a_format_as_ideal() -> None:
+    """Whatever the format, products reach less than the whole bandwidth: experts of two calibrations were fitted at it."""
+    for c in shipped().values():
+        for name in format_ids():
+            assert c.at("gemm", *names(load_format(name))).mbu < 1.0, (c.id, name)
+
+
+def test_a_rate_of_flops_that_no_row_tells_is_said() -> None:
+    """gpt-fast's rows on the A100 are decode steps of one sequence: they say nothing of prompts."""
+    short, prompt = (estimate("llama-3.1-8b", "a100", ctx=2048, engine="gpt-fast", phase=p) for p in ("decode", "prefill"))
+    assert not short.warnings
+    assert any("nothing here tells what fraction of the peak FLOPs products of bf16 weights reach" in w for w in prompt.warnings)
 
 
 def test_what_a_calibration_cannot_be() -> None:
