@@ -251,7 +251,7 @@ def test_an_option_stands_for_one_word_only(wrote: Wrote) -> None:
     lines = [HEADER, "mine,h100,decode,0.1,1,5", "mine,h100,decode,0.2,1,6", "qwen2.5-7b,h100,decode,0.3,1,7"]
     found = read_measurements(wrote("\n".join(lines)), model="llama-3.1-8b")
     assert [r.model for r in found] == ["llama-3.1-8b"] * 2
-    assert "is qwen2.5-7b, and model=llama-3.1-8b was given" in found.rejected[0].reason
+    assert "model=qwen2.5-7b is recorded, and model=llama-3.1-8b was given" in found.rejected[0].reason
     assert "model 'mine' is llama-3.1-8b: as given" in found.assumptions
     with pytest.raises(BadFile, match="cannot stand for both 'mine' and 'yours'"):
         read_measurements(wrote("\n".join([*lines, "yours,h100,decode,0.4,1,8"])), model="llama-3.1-8b")
