@@ -3,14 +3,13 @@
 Needs PyTorch with CUDA (and transformers for the eager rows). Weights are random: a step's time does not
 depend on their values, beyond the power they draw. Writes steps.csv (rows of `read_measurements`),
 kernels.csv (seconds of single kernels), sessions.csv (with and without CUDA graphs, a fresh process each) and device.json.
-The decoder is plain PyTorch: one fused matrix for q, k and v, one for gate and up, SDPA over a static cache; `pytorch`
-rows replay it from a CUDA graph, `pytorch-queued` issue the same kernels one by one.
+The decoder is plain PyTorch: one fused matrix for q, k and v, one for gate and up, SDPA over a static cache; its rows
+replay it from a CUDA graph, those with `cuda_graphs` no issue the same kernels one by one.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 import subprocess
@@ -21,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # sol beside this folder, installed or not
 from decoder import CUDA, Decoder, random
+from kernels import KERNEL_COLUMNS, matrix_kernels, other_kernels
+from timing import Log, captured, wall
 
-from sol import load_model  # beside this file, installed or not
+from sol import load_model
 from sol.specs.mixers import Attention
 from sol.specs.model import Model
 
@@ -34,130 +34,6 @@ STEP_COLUMNS = (
     "model", "gpu", "phase", "measured_s", "low_s", "high_s", "dtype", "kv_dtype", "batch", "ctx", "new_tokens", "engine", "cuda_graphs",
     "session",
 )  # fmt: skip
-KERNEL_COLUMNS = ("kernel", "dtype", "m", "n", "k", "moved_bytes", "flops", "seconds", "how")
-
-
-SHAPES = (
-    (1024, 1024), (2048, 2048), (4096, 2048), (4096, 4096), (4096, 6144), (4096, 14336), (4096, 28672), (8192, 28672), (8192, 65536),
-)  # fmt: skip
-EVERY_M = ((4096, 4096), (4096, 28672), (8192, 28672))
-
-
-class Log:
-    """A CSV written row by row, so that a run cut short keeps what it has."""
-
-    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
-        self.columns, self.file = columns, path.open("w", newline="", encoding="utf-8")
-        self.writer = csv.DictWriter(self.file, columns)
-        self.writer.writeheader()
-
-    def add(self, **row: Any) -> None:
-        """One row, written and shown."""
-        self.writer.writerow(row)
-        self.file.flush()
-        print(" ".join(str(v) for v in row.values()), flush=True)
-
-
-def wall(work: Callable[[], Any], repeat: int, warm: int = 3) -> list[float]:
-    """Seconds of each of `repeat` calls, the device idle before and after."""
-    times = []
-    for i in range(warm + repeat):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        if i >= warm:
-            times.append(time.perf_counter() - start)
-    return sorted(times)
-
-
-def on_device(work: Callable[[], Any], repeat: int = 10, warm: int = 2) -> float:
-    """Median seconds between two events on the device around one call."""
-    times = []
-    for i in range(warm + repeat):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize()
-        if i >= warm:
-            times.append(start.elapsed_time(end) * 1e-3)
-    return statistics.median(times)
-
-
-def captured(work: Callable[[], Any]) -> torch.cuda.CUDAGraph:
-    """`work` as a graph, after two plain runs on a side stream."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
-
-
-# Single kernels
-
-
-def matrix_kernels(log: Log, deadline: float) -> None:
-    """Matrix products over weights that lie in no cache: each replay walks through 4 GB of them."""
-    for dtype, name in ((torch.bfloat16, "bf16"), (torch.float8_e4m3fn, "fp8")):
-        for k, n in SHAPES:
-            for m in (1, 8, 16, 64, 128, 256, 512, 2048, 8192):
-                if time.perf_counter() > deadline or (m not in (1, 16, 64, 256) and (k, n) not in EVERY_M):
-                    continue
-                try:
-                    log.add(kernel="gemm", dtype=name, m=m, n=n, k=k, **_matrix(m, n, k, dtype), how="graph, cold")
-                except RuntimeError as error:
-                    print("skipped", name, m, n, k, str(error)[:120], flush=True)
-
-
-def _matrix(m: int, n: int, k: int, dtype: torch.dtype) -> dict[str, float]:
-    size = torch.finfo(dtype).bits // 8
-    copies = max(2, min(256, int(4e9) // (n * k * size))) if m < 1024 else 4
-    weights = [random((n, k), dtype) for _ in range(copies)]
-    x, one = random((m if dtype == torch.bfloat16 else max(m, 16), k), dtype), torch.ones((), device=CUDA)
-
-    def work() -> None:
-        for w in weights:
-            if dtype == torch.bfloat16:
-                functional.linear(x, w)
-            else:
-                torch._scaled_mm(x, w.t(), one, one, out_dtype=torch.bfloat16)
-
-    graph = captured(work)
-    seconds = on_device(graph.replay) / copies
-    return {"moved_bytes": float(n * k * size + m * (k * size + n * 2)), "flops": 2.0 * m * n * k, "seconds": seconds}
-
-
-def other_kernels(log: Log) -> None:
-    """Copies, reads and launches."""
-    _streams(log)
-    small, count = torch.zeros(1024, device=CUDA), 1000
-
-    def many() -> None:
-        for _ in range(count):
-            small.add_(1.0)
-
-    log.add(kernel="small", seconds=on_device(captured(many).replay) / count, how="graph, back to back")
-    log.add(kernel="small", seconds=on_device(many) / count, how="issued by PyTorch, back to back")
-    norm_x, weight = torch.randn(1, 4096, device=CUDA, dtype=torch.bfloat16), torch.ones(4096, device=CUDA, dtype=torch.bfloat16)
-
-    def norms() -> None:
-        for _ in range(count):
-            functional.rms_norm(norm_x, (4096,), weight)
-
-    log.add(kernel="rms_norm", dtype="bf16", m=1, n=4096, seconds=on_device(captured(norms).replay) / count, how="graph, back to back")
-
-
-def _streams(log: Log) -> None:
-    big, other = torch.randn(2**31, device=CUDA, dtype=torch.bfloat16), torch.empty(2**31, device=CUDA, dtype=torch.bfloat16)
-    log.add(kernel="copy", dtype="bf16", moved_bytes=2.0 * 2**32, seconds=on_device(lambda: other.copy_(big)), how="queued")
-    log.add(kernel="write", dtype="bf16", moved_bytes=2.0**32, seconds=on_device(lambda: other.fill_(1.0)), how="queued")
-    log.add(kernel="read", dtype="bf16", moved_bytes=2.0**32, seconds=on_device(lambda: torch.amax(big)), how="queued, maximum of all")
 
 
 def decoder_rows(log: Log, name: str, gpu: str, deadline: float, fp8: bool = False) -> None:

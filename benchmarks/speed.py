@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sol import floor, plan
+from sol import estimate, floor, plan
 
 POINTS, CALLS = 1_000_000, 500
 
@@ -57,6 +57,9 @@ def main() -> None:
         print(f"{model:14}  1000×1000 grid {grid / yardstick:5.2f} × the yardstick (target 3)   {POINTS / grid / 1e6:5.1f} M points/s")
         print(f"{'':14}  1 M scattered  {loose / yardstick:5.2f} × the yardstick (target 6)   {POINTS / loose / 1e6:5.1f} M points/s")
         print(f"{'':14}  scalar call    {scalar * 1e3:5.3f} ms (target 0.2)")
+        likely = best(lambda m=model: estimate(m, "h200", ctx=ctx, batch=batch))
+        one = best(lambda m=model: [estimate(m, "h200", ctx=2048) for _ in range(CALLS)]) / CALLS
+        print(f"{'':14}  estimates      {likely / yardstick:5.2f} × the yardstick on the grid, {one * 1e3:5.3f} ms a call")
     for model, devices in (("llama-3.1-70b", "1-16"), ("deepseek-v3", "8,16,32,64,72")):
         ask = {"devices": devices, "ctx": 4096, "objective": "tokens_per_s_per_gpu", "network": "infiniband-ndr"}
         splits = len(set(plan(model, "h200", **ask).splits))

@@ -16,6 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import fitted
+from report_table import percent, table
+
 from sol import load_model
 from sol.answers.accuracy import Scored, scored
 from sol.sources.calibrations import engine_classes
@@ -61,10 +64,11 @@ def figures(rows: Sequence[Scored]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def page(rows: Sequence[Scored]) -> str:
+def page(rows: Sequence[Scored], of_one_model: Sequence[dict[str, Any]]) -> str:
     """The whole report."""
     return "\n".join([
-        *heading(rows), *soundness(rows), *defaults(rows), *by_device(rows), *by_kind(rows), *worst(rows), *left_out(rows), *sources(rows),
+        *heading(rows), *soundness(rows), *defaults(rows), *by_device(rows), *by_kind(rows), *fitted.lines(of_one_model), *worst(rows),
+        *left_out(rows), *sources(rows),
     ]) + "\n"  # fmt: skip
 
 
@@ -222,22 +226,18 @@ def where(s: Scored) -> tuple[str, ...]:
     return r.id, r.gpu, r.engine, r.model, f"{r.phase}, batch {r.batch:g}, {at}, {r.dtype}{split}"
 
 
-def percent(value: float) -> str:
-    """A fraction as a percentage."""
-    return f"{100 * value:.1f} %" if abs(value) < 0.1 else f"{100 * value:.0f} %"
-
-
-def table(head: Sequence[str], body: Iterable[Sequence[Any]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(map(str, row))} |" for row in body)]
+def show(rows: Sequence[Scored]) -> None:
+    """Print the figures; nothing is fitted or written."""
+    print(json.dumps(figures(rows), indent=1, ensure_ascii=False))
 
 
 def main() -> None:
     """Write the page and the baseline, and print the figures."""
-    rows = scored(measured_rows())
-    PAGE.write_text(page(rows), encoding="utf-8")
-    BASELINE.write_text(json.dumps(figures(rows), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(json.dumps(figures(rows), indent=1, ensure_ascii=False))
+    rows, of_one_model = scored(measured_rows()), fitted.figures()
+    PAGE.write_text(page(rows, of_one_model), encoding="utf-8")
+    kept = figures(rows) | {"fitted": of_one_model}
+    BASELINE.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    show(rows)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-INDENT, GAP, NARROWEST = "  ", 2, 8
-"""Two columns before every line, two between columns, and the least that prose is squeezed to."""
+INDENT, GAP, NARROWEST, READABLE = "  ", 2, 8, 16
+"""Two columns before every line, two between columns, the least that prose is squeezed to, and below which it goes under its row."""
 
 
 class Text(str):
@@ -80,20 +80,28 @@ class Table:
         return self.to_text()
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        """The table for rich: prose wraps to fit; a number or a name is never cut, though the line grow too long."""
+        """The table for rich: prose wraps to fit; a number or a name is never cut, though the line grow too long.
+
+        A last column of prose that would be squeezed to a ribbon stands under its row instead.
+        """
         from rich.padding import Padding
+        from rich.segment import Segment
         from rich.table import Table as RichTable
         from rich.text import Text as RichText
 
         columns = self._shown()
         lines = [self._cells(row) for row in (*self.rows, *([self.total] if self.total is not None else []))]
         widths = [max(len(c.title), *(len(cells[i]) for cells in lines), 1) if lines else len(c.title) for i, c in enumerate(columns)]
+        longest = widths[-1] if widths else 0
         room = options.max_width - len(INDENT) - sum(w + GAP for w, c in zip(widths, columns, strict=True) if not c.wrap)
         wrapping = [i for i, c in enumerate(columns) if c.wrap]
         for i in sorted(wrapping, key=lambda i: widths[i]):  # the narrow ones first, so that the wide ones share what is left
             share = room // sum(1 for k in wrapping if widths[k] >= widths[i])
             widths[i] = max(min(widths[i], share - GAP), min(widths[i], NARROWEST))
             room -= widths[i] + GAP
+        below: list[str] = []
+        if wrapping == [len(columns) - 1] and widths[-1] < min(READABLE, longest):
+            below, columns, widths, lines = [cells[-1] for cells in lines], columns[:-1], widths[:-1], [cells[:-1] for cells in lines]
         grid = RichTable(box=None, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
         for column, width in zip(columns, widths, strict=True):
             grid.add_column(
@@ -107,7 +115,14 @@ class Table:
             yield RichText(self.title, style="bold")
         needed = len(INDENT) + sum(w + GAP for w in widths)
         wide = options.update(width=max(options.max_width, needed))
-        yield from console.render(Padding(grid, (0, 0, 0, len(INDENT)), expand=False), wide)
+        body = Padding(grid, (0, 0, 0, len(INDENT)), expand=False)
+        if below:
+            for line, prose in zip(console.render_lines(body, wide, pad=False), ["", *below], strict=True):
+                yield from (*line, Segment.line())
+                if prose:
+                    yield Padding(RichText(prose, style="dim"), (0, 0, 0, 2 * len(INDENT)))
+        else:
+            yield from console.render(body, wide)
         for line in self.footer:
             yield Padding(RichText(line, style="dim"), (0, 0, 0, len(INDENT)))
 

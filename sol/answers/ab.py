@@ -27,6 +27,8 @@ STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 """Student's t, 97.5 %, by degrees of freedom."""
 LABELS_NAMED = 6
 GRAPHS = "cuda_graphs"
+APART = ("gpu", "engine", GRAPHS, "kv_dtype")
+"""What names a step beyond its work, where steps differ in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +93,14 @@ class AB:
             Column("saved_s_per_kernel", "a kernel", show_seconds, hidden=not alone),
         )
         dropped = {"where"} if alone else set()
+        dropped |= {"low", "high"} if all(s.low is None for s in self.steps) else set()
         dropped |= {"sessions"} if len(counts) == 1 else set()
         dropped |= set() if self.by == GRAPHS else {"saved_s_per_layer", "saved_s_per_kernel"}
         shown = tuple(c for c in columns if c.key not in dropped)
         rows = tuple(tuple(getattr(s, c.key) for c in shown) for s in self.steps)
         title = joined((f"{first} / {second}", self.steps[0].where if alone else f"{len(self.steps)} steps"))
         n, m = next(iter(counts))
-        many = (f"{n} sessions of each" if n == m else f"{n} and {m} sessions",) if len(counts) == 1 else ()
+        many = (f"{n} session{'s' * (n != 1)} of each" if n == m else f"{n} and {m} sessions",) if len(counts) == 1 else ()
         return Table(columns=shown, rows=rows, title=title, footer=(*many, *self.notes))
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +154,8 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
     if not both:
         first, second = (said(by, label) for label in labels)
         raise BadMeasurement(f"no step has both {first} and {second}: other columns differ too; measure the same steps in both")
-    compared = tuple(_compared(arms[labels[0]], arms[labels[1]], by) for arms in both)
+    apart = [k for k in APART if k != by and len({getattr(arms[labels[0]][0], k) for arms in both}) > 1]
+    compared = tuple(_compared(arms[labels[0]], arms[labels[1]], by, apart) for arms in both)
     return AB(by, (labels[0], labels[1]), compared, tuple(_notes(by, rows, told, len(steps) - len(both), compared)))
 
 
@@ -171,13 +175,15 @@ def _no_pair(by: str, labels: Sequence[Any]) -> str:
     return f"{by} has {len(labels)} labels ({named}); a comparison takes two, so keep the rows of two of them"
 
 
-def _compared(first: list[Measurement], second: list[Measurement], by: str) -> Compared:
+def _compared(first: list[Measurement], second: list[Measurement], by: str, apart: Sequence[str]) -> Compared:
     a, b = (_by_session(arm, by) for arm in (first, second))
     x, y = (float(np.median(list(s.values()))) for s in (a, b))
     low, high = _interval(a, b)
-    saved, each = x - y, _launched(first[0]) if by == GRAPHS else None
+    m, saved = first[0], x - y
+    each = _launched(m) if by == GRAPHS else None
+    name = joined((where(m), m.dtype or "", *(said(k, v) for k in apart if (v := getattr(m, k)) is not None)))
     return Compared(
-        joined((where(first[0]), first[0].dtype or "")), x, y, x / y, low, high, (len(a), len(b)), saved,
+        name, x, y, x / y, low, high, (len(a), len(b)), saved,
         None if each is None else saved / each[0], None if each is None else saved / each[1],
     )  # fmt: skip
 

@@ -29,6 +29,8 @@ ON_BOUND = 1e-9
 PER_KERNEL = {"eager": True, "fused": True, "graph": False}
 """Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
 NAMED_SOURCES = 6
+NO_STEP = 300.0
+"""So many times the floor, and the unit of the times is in doubt [1]; eager experts alone are known to be so slow."""
 SPREAD = 50.0
 """From so many percent on, the rows' work is different enough, and what hides the rate is how far they lie off the fit."""
 
@@ -73,8 +75,9 @@ class Calibrations:
 
 
 def calibrate(
-    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None
-) -> Calibration | Calibrations:
+    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None,
+    kernels: bool = False,
+) -> Calibration | Calibrations:  # fmt: skip
     """Fit what an engine reaches of a device to measured steps.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
@@ -85,6 +88,8 @@ def calibrate(
     measurements : what `read_measurements` returns, or a list of `Measurement`s.
     fusion : the kernels the engine issues, "kernel" or "eager"; by default what is known of the engine.
     mbu, mfu : fractions of the peaks known from elsewhere [0..1]; by default fitted.
+    kernels : take the rates of the device's kernels from the database and fit the engine's times alone, for all formats of the
+        weights together: two figures that the rows of one model can tell.
 
     Returns
     -------
@@ -94,18 +99,22 @@ def calibrate(
     ------
     BadMeasurement : rows faster than light, or too few or too alike to tell; the message names what to measure.
     InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
+    MissingSpec : `kernels` of a device whose kernels the database does not know.
 
     Ignores overlap, and that kinds of operators may reach different rates.
     """
     rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
+    if kernels and (mbu is not None or mfu is not None):
+        raise InvalidInput("kernels takes the rates of the database; leave mbu and mfu out")
     if fusion not in (None, "kernel", "eager", "ideal"):
         raise InvalidInput(f"fusion={fusion!r} is not one of ideal, kernel, eager")
     path = measurements.path if isinstance(measurements, Measurements) else ""
     found, refused = [], []
-    apart = parts(measurements, fusion)
+    apart = parts(measurements, fusion, kernels)
     for part in apart:
         try:
-            found.append(_calibration(part.priced(), path, **rates))
+            made = _calibration(part.priced(), path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
+            found.append(made if part.kernels is None else _on(part.kernels, made))
         except BadMeasurement as error:
             if len(apart) == 1:
                 raise
@@ -125,7 +134,7 @@ def _fraction(field: str, value: float | None) -> float | None:
 def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) -> Calibration:
     loads, key = group.loads, group.key
     _enough(group)
-    per_kernel = True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
+    per_kernel = False if not loads.kernels.any() else True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
     fit = best_fit(loads, per_kernel=per_kernel, mbu=mbu, mfu=mfu)
     if fit.interval is None:
         raise BadMeasurement(_unknown(group, fit))
@@ -145,6 +154,14 @@ def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) 
         form=fit.chosen.form.name, fusion=group.fusion, **figures, within_95=fit.within_95, n=len(group.rows), models=group.models,
         residuals=residuals, sources={name: _source(group, path)}, source=name, note=_note(group, fit),
     )  # fmt: skip
+
+
+def _on(kernels: Calibration, times: Calibration) -> Calibration:
+    """Times fitted on top of known rates, with those rates."""
+    figures = {k: getattr(kernels, k).model_copy(update={"source": kernels.source}) for k in ("mbu", "mfu", "launch_s")}
+    rates = {**figures, "rates": kernels.rates}
+    note = f"{times.note}; rates of {kernels.id}"
+    return times.model_copy(update={**rates, "sources": {**kernels.sources, **times.sources}, "note": note})
 
 
 def _enough(group: Group) -> None:
@@ -222,6 +239,11 @@ def _note(group: Group, fit: Fit) -> str:
     form, models = fit.chosen.form, len(group.models)
     assert fit.interval is not None
     said = []
+    slow = float(np.median(group.loads.measured_s / group.floor_s))
+    if slow >= NO_STEP:
+        said.append(
+            f"rows take {significant(slow, 2)} times their floor: measured_s is in seconds; if these are milliseconds, divide by 1,000"
+        )
     if models > 1:
         said.append(f"the smallest form within one standard error of the best of {len(fit.scores)}, each model left out in turn")
     else:

@@ -20,7 +20,7 @@ from sol.answers.gap import EAGER_LAYER, GRAPH_LAUNCH, Part, explained
 from sol.answers.optimistic import granted, optimistic_s
 from sol.answers.question import Question, ask, number
 from sol.answers.remeasure import Action, remeasured
-from sol.answers.result import Floor
+from sol.answers.result import Floor, per_second
 from sol.answers.suspects import Case, Suspect, percent, suspects
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.sharding import pieces
@@ -112,7 +112,7 @@ class Comparison:
     @property
     def tokens_per_s(self) -> float:
         """Measured new tokens per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        return float((self.question.step.batch * self.question.step.new_tokens).item()) / self.measured_s
+        return float(per_second(self.question, self.measured_s))
 
     @property
     def assumptions(self) -> tuple[str, ...]:

@@ -15,18 +15,21 @@ import numpy as np
 from sol.answers.citations import Bibliography, cite_row
 from sol.answers.floor import answer
 from sol.answers.question import Question, ask
-from sol.answers.result import Floor
+from sol.answers.result import Floor, per_second
 from sol.answers.splits import computed, where_valid
 from sol.answers.storage import SIXTEEN
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
-from sol.physics.estimate import Spent, kind_of, names, spent
+from sol.physics.estimate import OperatorSpent, Spent, names, operator_spent, spent
+from sol.physics.roofline import sweep
 from sol.physics.sharding import split_operators
-from sol.sources.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
+from sol.sources.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.record import Cite
+from sol.specs.split import Split
+from sol.specs.step import Step, Storage
 from sol.tabular import Table
 from sol.units import show_seconds
 
@@ -73,20 +76,17 @@ class Estimate:
     @property
     def tokens_per_s(self) -> Any:
         """New tokens per second, all sequences together [token/s]."""
-        return self._per_second(self.question.step.batch * self.question.step.new_tokens)
+        return per_second(self.question, self.latency_s)
 
     @property
     def tokens_per_s_per_user(self) -> Any:
         """New tokens per second for one sequence [token/s]."""
-        return self._per_second(self.question.step.new_tokens)
+        return per_second(self.question, self.latency_s, sequences=False)
 
     @property
     def tokens_per_s_per_gpu(self) -> Any:
         """`tokens_per_s` divided by the devices [token/s]."""
         return self.tokens_per_s / self.floor.devices
-
-    def _per_second(self, tokens: Any) -> Any:
-        return tokens.item() / self.latency_s if self.is_point else tokens / self.latency_s
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -97,6 +97,13 @@ class Estimate:
             "step_s": s.step_s,
         }  # fmt: skip
         return {k: shaped(v, self.floor) for k, v in named.items()}
+
+    def operators_spent(self, storage: Storage | None = None) -> list[OperatorSpent]:
+        """Every operator's part [s], computed again when asked for; with `storage` as if its weights were called by those formats."""
+        q = self.question
+        split = computed(q.split, q.valid)
+        rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split)
+        return [operator_spent(op, q.rates, storage or q.storage, self.calibration) for op in rows]
 
     @property
     def operators(self) -> Table:
@@ -198,15 +205,17 @@ def estimated(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = answer(q)
     split = computed(q.split, q.valid)
-    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split)
-    where = spent(rows, q.rates, q.storage, calibration, q.model.layers, q.step.batch / split.dp)
+
+    def at(step: Step, split: Split) -> Spent:
+        rows = split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
+        return spent(rows, q.rates, q.storage, calibration, q.model.layers, step.batch / split.dp)
+
+    where = at(q.step, split) if q.scalar else sweep(q.step, split, at)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)
-    low = np.maximum(latency * down, bound.latency_s) if known else None
-    high = latency * up if known else None
-    if q.scalar and known:
-        low = float(np.asarray(low))
+    low = shaped(np.maximum(latency * down, bound.latency_s), bound) if known else None
+    high = shaped(latency * up, bound) if known else None
     return Estimate(bound, calibration, latency, low, high, where)
 
 
@@ -234,13 +243,13 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
         if not isinstance(engine, str):
             raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
         return shipped_calibration(gpu.id, engine)
-    here = {c.engine for c in shipped().values() if c.gpu == gpu.id}
-    chosen = next((e for e in PREFERRED if e in here), None) or next(iter(sorted(here)), None)
+    here = by_device().get(gpu.id, {})
+    chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
     if chosen is None:
-        there = ", ".join(sorted({c.gpu for c in shipped().values()}))
+        there = ", ".join(sorted(by_device()))
         known = f"there are some for {there}" if there else "none is known of any device"
         raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
-    return shipped_calibration(gpu.id, chosen)
+    return here[chosen]
 
 
 def _saved(path: Path, gpu: GPU) -> Calibration:
@@ -256,10 +265,11 @@ def _stand_ins(e: Estimate) -> list[str]:
     q, c = e.question, e.calibration
     said: list[str] = []
     rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, computed(q.split, q.valid))
-    for op, part in zip(rows, e.spent.parts, strict=True):
-        kind = kind_of(op)
+    for op in rows:
+        part = operator_spent(op, q.rates, q.storage, c)
+        kind = part.kind
         fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
-        if op.wire is not None or kind == "other":
+        if part.network or kind == "other":
             continue
         what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
             kind
@@ -267,7 +277,7 @@ def _stand_ins(e: Estimate) -> list[str]:
         others = c.stand_in(kind, *names(fmt))
         if others:
             said.append(f"this calibration has no rate of {what}: {others} stand in, and the interval may not hold")
-        if c.n and not np.all(part.memory_bound) and not c.tells_mfu(kind, *names(fmt)):
+        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *names(fmt)):
             said.append(f"nothing here tells what fraction of the peak FLOPs {what} reach: the whole peak is taken, the estimate is low")
     return list(dict.fromkeys(said))
 

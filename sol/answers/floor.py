@@ -85,31 +85,35 @@ def floor(
 
 def answer(q: Question) -> Floor:
     """The floor of a resolved question, fitting or not."""
-
     split = computed(q.split, q.valid)
 
     def rows(step: Step, split: Split) -> list[Operator]:
         return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
 
+    def at(step: Step, split: Split) -> Times:
+        return total(rows(step, split), q.rates)
+
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
-        if not (np.any(split.pp > 1) and np.any(q.step.new_tokens > 1.0)):
+        in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
+        if not (in_stages and np.any(q.step.new_tokens > 1.0)):
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
     weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
     resident = weights + kv + activations
     capacity = q.gpu.memory_bytes
-    tokens = q.step.batch * q.step.new_tokens
-    even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-    sure = ~(tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, on however few devices of other copies
-    routed = (sure | (q.routing == "min")) & even if q.model.is_moe else np.array([True])
+    routed: Any = True
+    if q.model.is_moe:
+        even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
+        alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
+        routed = (alone | (q.routing == "min")) & even
     if q.scalar:
         one = rows(q.step, split)
-        times = staged(total(one, q.rates), lambda step: total(rows(step, split), q.rates))
+        times = staged(total(one, q.rates), lambda step: at(step, split))
         table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
         show = _item
     else:
-        times = staged(sweep(q.step, split, q.rates, rows), lambda step: sweep(step, split, q.rates, rows))
+        times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
@@ -125,7 +129,7 @@ def answer(q: Question) -> Floor:
 
 
 def _item(value: Any) -> Any:
-    return value.item() if isinstance(value, np.ndarray | np.generic) else value
+    return value.item() if hasattr(value, "item") else value
 
 
 def _spread(value: Any, q: Question) -> Any:

@@ -18,12 +18,10 @@ from sol.answers.estimate import Estimate
 from sol.answers.floor import answer
 from sol.answers.result import Floor
 from sol.answers.storage import SIXTEEN
-from sol.physics.estimate import kind_of, spent
-from sol.physics.operators import Operator
 from sol.physics.roofline import price
 from sol.physics.sharding import split_operators
 from sol.specs.record import Cite, Source
-from sol.specs.step import Fusion
+from sol.specs.step import Fusion, Storage
 from sol.units import show_seconds
 
 GRAPH_LAUNCH = Cite(
@@ -51,6 +49,8 @@ EAGER_LAYER = Cite(
 
 
 CLASSES = {"eager": "an eager engine", "graph": "an engine with captured graphs", "fused": "a fused engine"}
+ROUNDING = 1e-12
+"""A part this small beside the measured time is what is left of a difference of equals [1]."""
 NARROW = 12.0
 """Weights of fewer bits than this are unpacked before they are multiplied in 16 [bit]."""
 
@@ -91,7 +91,7 @@ def explained(f: Floor, measured_s: float, e: Estimate | None, kind: str | None)
         parts = _estimated(f, e)
     else:
         parts = _uncalibrated(f, gap, kind)
-    parts = [p for p in parts if p.seconds]
+    parts = [p for p in parts if abs(p.seconds) > ROUNDING * measured_s]
     left = gap - math.fsum(p.seconds for p in parts)
     return (*parts, Part("unexplained_s", left, MEANINGS["unexplained_s"] if e is None else _rest(e, left)))
 
@@ -130,14 +130,14 @@ def _one_after_the_other(f: Floor) -> tuple[float, float, float]:
     return ideal.serial_s, max(ideal.memory_s, ideal.compute_s or 0.0), wires
 
 
-def _not_reached(e: Estimate) -> tuple[float, float, float]:
+def _not_reached(e: Estimate, storage: Storage | None = None) -> tuple[float, float, float]:
     """What rates below the peaks add [s]: to memory-bound products, to compute-bound ones, to attention."""
     bandwidth: list[float] = []
     compute: list[float] = []
     attention: list[float] = []
-    for row, part in zip(_rows(e), e.spent.parts, strict=True):
-        where = attention if kind_of(row) == "attention" else bandwidth if np.all(part.memory_bound) else compute
-        where.append(_one(part.slack_s))
+    for op in e.operators_spent(storage):
+        where = attention if op.kind == "attention" else bandwidth if np.all(op.memory_s >= op.compute_s) else compute
+        where.append(_one(op.slack_s))
     return math.fsum(bandwidth), math.fsum(compute), math.fsum(attention)
 
 
@@ -147,13 +147,7 @@ def _dequantisation(e: Estimate, slack: float) -> float:
     if q.storage.weights.bits_per_weight >= NARROW or q.rates.formats["weights"] not in SIXTEEN:
         return 0.0
     wide = replace(q.storage, weights=q.storage.base)  # the same bytes, called 16-bit
-    reached = spent(_rows(e), q.rates, wide, e.calibration, q.model.layers, q.step.batch / q.split.dp)
-    return max(0.0, slack - math.fsum(_not_reached(replace(e, spent=reached))[:2]))
-
-
-def _rows(e: Estimate) -> list[Operator]:
-    q = e.question
-    return split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
+    return max(0.0, slack - math.fsum(_not_reached(e, wide)[:2]))
 
 
 def _uncalibrated(f: Floor, gap: float, kind: str | None) -> list[Part]:

@@ -18,10 +18,12 @@ from sol.answers.optimistic import optimistic_s
 from sol.answers.question import Question, ask
 from sol.answers.storage import SIXTEEN
 from sol.errors import BadMeasurement, InvalidInput, SolError
+from sol.physics.estimate import spent
 from sol.physics.fit import Loads
 from sol.physics.roofline import price
 from sol.physics.sharding import split_operators
-from sol.sources.calibrations import engine_classes
+from sol.sources.calibrations import engine_classes, kernel_rates
+from sol.specs.calibration import Calibration
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.step import Array, Fusion
 from sol.tabular import joined
@@ -66,12 +68,13 @@ class Part:
     key: Key
     rows: Sequence[Measurement]
     asked: tuple[tuple[list[int], Question], ...]
+    kernels: Calibration | None = None
 
     def priced(self) -> Group:
         """What these rows ask. Raises `BadMeasurement` where the device has no rate for it."""
         order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
         models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
-        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id)) for at, q in self.asked]
+        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self.kernels) for at, q in self.asked]
         widest = max(p["moved_s"].shape[1] for p in pieces)
         whole = {
             name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces])[order] for name in pieces[0]
@@ -82,8 +85,13 @@ class Part:
         return Group(self.key, kept, models, Loads(**whole), floors, self.asked[0][1].fusion, kind)
 
 
-def parts(measurements: Measurements | Iterable[Measurement], fusion: str | None = None) -> list[Part]:
-    """The rows of every calibration apart. Raises `BadMeasurement` for no rows, and for rows that cannot be."""
+def parts(
+    measurements: Measurements | Iterable[Measurement], fusion: str | None = None, kernels: bool = False
+) -> list[Part]:  # fmt: skip
+    """The rows of every calibration apart; where the device's kernels are known, of all formats of the weights together.
+
+    Raises `BadMeasurement` for no rows, and for rows that cannot be; `MissingSpec` for a device whose kernels are not known.
+    """
     rows = checked(measurements)
     alike: dict[tuple[Any, ...], list[int]] = {}
     for i, m in enumerate(rows):
@@ -95,11 +103,12 @@ def parts(measurements: Measurements | Iterable[Measurement], fusion: str | None
         q = asked([rows[i] for i in at], fusion or style(first.engine))
         too_fast += [(i, float(s)) for i, s in zip(at, optimistic_s(q), strict=True) if rows[i].measured_s < s]
         weights = q.storage.weights.id
-        key = Key(q.gpu.id, (first.engine or UNNAMED).lower(), first.cuda_graphs, "16-bit" if weights in SIXTEEN else weights)
+        dtype = "" if kernels else "16-bit" if weights in SIXTEEN else weights
+        key = Key(q.gpu.id, (first.engine or UNNAMED).lower(), first.cuda_graphs, dtype)
         found.setdefault(key, []).append((at, q))
     if too_fast:
         raise _impossible(rows, sorted(too_fast))
-    return [Part(key, rows, tuple(of)) for key, of in found.items()]
+    return [Part(key, rows, tuple(of), kernel_rates(key.gpu) if kernels else None) for key, of in found.items()]
 
 
 def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
@@ -114,7 +123,8 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
     if not rows:
         left = ""
         if isinstance(measurements, Measurements):
-            left = f" ({len(measurements.aggregates)} averages, {len(measurements.rejected)} rejected rows)"
+            n = len(measurements.aggregates)
+            left = f" of steps ({n:,} of averages)" if n else ""
         raise BadMeasurement(f"no rows{left}; what is needed are times of single steps or of prompts")
     return rows
 
@@ -151,23 +161,27 @@ def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> 
     return BadMeasurement(f"{count} faster than light: {named}{more}; {SUSPECTS}; correct or leave out")
 
 
-def _priced(rows: Sequence[Measurement], q: Question, model: int) -> dict[str, Any]:
+def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calibration | None) -> dict[str, Any]:
     if q.rates.peak is None:
         raise BadMeasurement(f"{q.gpu.id} has no sourced rate for {q.rates.formats['weights']}; nothing can be fitted to its rows")
     n = len(rows)
     ops = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
     times = [price(op, q.rates) for op in ops]
+    common = {
+        "measured_s": np.array([r.measured_s for r in rows]), "layers": np.full(n, float(q.model.layers)),
+        "sequences": np.broadcast_to(q.step.batch / q.split.dp, n), "model": np.full(n, model),
+    }  # fmt: skip
+    if kernels is not None:  # one operator, the whole device at known rates: no rate and no launch is left to fit
+        known = spent(ops, q.rates, q.storage, kernels, q.model.layers, 0.0).latency_s
+        none = np.zeros(n)
+        return common | {"moved_s": np.broadcast_to(known, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}
     columns = [t for op, t in zip(ops, times, strict=True) if op.wire is None]
     sent = [np.broadcast_to(t.serial_s, n) for op, t in zip(ops, times, strict=True) if op.wire is not None]
-    return {
-        "measured_s": np.array([r.measured_s for r in rows]),
+    return common | {
         "moved_s": np.stack([np.broadcast_to(t.moved_s, n) for t in columns], axis=1),
         "peak_s": np.stack([np.broadcast_to(t.peak_s, n) for t in columns], axis=1),
         "wire_s": np.add.reduce(sent) if sent else np.zeros(n),
         "kernels": np.full(n, float(sum(op.kernels for op in ops if op.wire is None))),  # a collective's latency holds its launch
-        "layers": np.full(n, float(q.model.layers)),
-        "sequences": np.broadcast_to(q.step.batch / q.split.dp, n),
-        "model": np.full(n, model),
     }
 
 

@@ -39,7 +39,8 @@ class Plan:
     (the serial floor of a decode step), `floor_s` [s], `ttft_s` (the serial floor of one prompt's prefill [s];
     None unasked), `tokens_per_s_per_user`, `tokens_per_s_per_gpu` [token/s], `cost_per_million` (of output
     tokens, in the currency of the price; None without one), `fits`. `best` is the winner's index, `front`
-    those no other beats in both rates, `fewest` the least number of devices that holds it.
+    those no other beats in both rates, `fewest` the least number of devices that holds it; `limits` are `ttft_s`
+    and `tpot_s` as asked [s], `meets` who keeps them.
     """
 
     model: Model
@@ -61,6 +62,7 @@ class Plan:
     fewest: int
     ctx: float
     prompt_tokens: float | None
+    limits: dict[str, float | None]
     meets: Any
     asked: dict[str, Any]
     winner: Floor
@@ -175,8 +177,8 @@ def _chosen(
         model=model, gpu=gpu, objective=objective, splits=of, devices=devices, batch=batch, latency_s=latency,
         floor_s=flat(steps.latency_s), network_s=flat(steps.network_s), ttft_s=ttft, tokens_per_s_per_user=user, tokens_per_s_per_gpu=each,
         cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=int(devices[fits].min()),
-        ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), meets=meets, asked=asked, winner=winner,
-        assumptions=winner.assumptions,
+        ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), limits=limits, meets=meets, asked=asked,
+        winner=winner, assumptions=winner.assumptions,
     )  # fmt: skip
 
 

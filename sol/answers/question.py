@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Number
 from pathlib import Path
@@ -84,27 +84,31 @@ def ask(
     b = numbers("batch", batch, above=0.0)
     c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
     n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
-    common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
+    scalar = not split.is_many and all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
+    if not scalar:
+        common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
     if phase == "decode":
         _reject("cached_tokens", cached, 0.0, "phase='decode' takes the cached tokens as ctx; leave cached_tokens out")
-        step = Step(b, n, c, rows or "all")
+        step = Step(b, n, c, rows or "all", imbalance=skew)
     else:
         _reject("new_tokens", n, 1.0, "phase='prefill' computes ctx − cached_tokens new tokens; leave new_tokens out")
         if not (cached < c).all():
             over = cached >= c
             raise InvalidInput(f"cached_tokens={_first(cached, over)} is not below ctx={_first(c, over)}; at least one token must be new")
-        step = Step(b, c - cached, cached, rows or "last")
-    step = replace(step, imbalance=skew)
+        step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = decided(the_model, the_gpu, dtype, kv_dtype)
     rates, said = connected(the_gpu, run, network, rates)
-    if the_model.is_moe and np.any(run.dp > 1):
-        far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
-        said = (*said, f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits")
-    if the_model.is_moe and np.any(run.ep > 1):
-        said = (*said, *skewed(the_model, run, the_routing, skew))
+    if (split.is_many or split.devices > 1) and the_model.is_moe:
+        if np.any(run.dp > 1):
+            far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
+            said = (
+                *said,
+                f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
+            )
+        if np.any(run.ep > 1):
+            said = (*said, *skewed(the_model, run, the_routing, skew))
     return Question(
-        the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion,
-        all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens)) and not split.is_many,
+        the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
         kv_dtype is not None or the_model.cache_format is not None,
     )  # fmt: skip
@@ -238,6 +242,7 @@ def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
     return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions {model.id} was made for",)
 
 
+@lru_cache(maxsize=1024)
 def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:
     lines = []
     if model.is_moe:

@@ -10,7 +10,6 @@ from sol.sources.database import built_in_model
 STEPS = 128
 """Steps a benchmark takes; contexts are set so that their mean is the one asked."""
 VLLM_DTYPE = {"bf16": "--dtype bfloat16", "fp16": "--dtype float16", "fp8": "--quantization fp8", "nf4": "--quantization bitsandbytes"}
-LLAMA_CACHE = {"fp16": "", "q8_0": " -ctk q8_0 -ctv q8_0"}
 
 
 class Action(NamedTuple):

@@ -76,20 +76,17 @@ class Floor:
     @property
     def tokens_per_s(self) -> Any:
         """New tokens computed per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        return self._per_second(self.question.step.batch * self.question.step.new_tokens)
+        return per_second(self.question, self.latency_s)
 
     @property
     def tokens_per_s_per_user(self) -> Any:
         """New tokens computed per second for one sequence [token/s]."""
-        return self._per_second(self.question.step.new_tokens)
+        return per_second(self.question, self.latency_s, sequences=False)
 
     @property
     def tokens_per_s_per_gpu(self) -> Any:
         """`tokens_per_s` divided by the devices [token/s]."""
         return _frozen(self.tokens_per_s / self.devices)
-
-    def _per_second(self, tokens: Any) -> Any:
-        return _frozen(tokens.item() / self.latency_s if self.is_point else tokens / self.latency_s)
 
     @property
     def intensity(self) -> Any:
@@ -195,6 +192,12 @@ class Floor:
         from sol.answers.show import floor_html
 
         return floor_html(self)
+
+
+def per_second(q: Question, latency_s: Any, *, sequences: bool = True) -> Any:
+    """New tokens per second at so many seconds a step, of all `sequences` together or of one [token/s]."""
+    tokens = q.step.batch * q.step.new_tokens if sequences else q.step.new_tokens
+    return _frozen(tokens.item() / latency_s if q.scalar else tokens / latency_s)
 
 
 def _span(values: NDArray[np.float64]) -> str:

@@ -150,28 +150,22 @@ MAX_POINTS = 40
 
 def points(f: Floor) -> Table:
     """A sweep, one line a point (the first ones of a large sweep)."""
-    q, shape = f.question, np.shape(f.latency_s)
-    varying = [
-        (name, np.broadcast_to(values, shape).ravel())
-        for name, values in (("batch", q.step.batch), ("ctx", q.ctx), ("cached_tokens", q.cached_tokens), ("new_tokens", q.step.new_tokens))
-        if values.size > 1 and not (name == "new_tokens" and q.phase == "prefill")
-    ]
-    varying += [(name, np.broadcast_to(n, shape).ravel()) for name, n in q.split._asdict().items() if np.size(n) > 1]
+    q = f.question
+    varying = swept(f)
     capacity = q.gpu.memory_bytes
     bounds, fit = f.bound.ravel(), None if f.fits is None else f.fits.ravel()
     latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
     intensity, resident = np.asarray(f.intensity).ravel(), f.resident_bytes.ravel()
-    shown = min(latency.size, MAX_POINTS)
+    shown, more = kept(latency.size)
     valid = f.valid.ravel()
     rows = tuple(
-        (*(float(v[i]) for _, v in varying), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
+        (*(float(v[i]) for v in varying.values()), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
          float(resident[i]), None if fit is None else bool(fit[i])) if valid[i] else
-        (*(float(v[i]) for _, v in varying), None, None, None, "no such split", None, None, None)
+        (*(float(v[i]) for v in varying.values()), None, None, None, "no such split", None, None, None)
         for i in range(shown)
     )  # fmt: skip
-    more = () if shown == latency.size else (f"… {latency.size - shown:,} more points; every array of the result holds them all",)
     columns = (
-        *(Column(name, name.removesuffix("_tokens"), show_count) for name, _ in varying),
+        *(Column(name, name.removesuffix("_tokens"), show_count) for name in varying),
         Column("latency_s", "floor", lambda v: show_seconds(v, 4)),
         Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
         Column("tokens_per_s", "tok/s", significant),
@@ -181,6 +175,21 @@ def points(f: Floor) -> Table:
         Column("fits", "fits" if capacity is None else f"of {show_gib(capacity)}", lambda v: "fits" if v else "no", left=True),
     )
     return Table(columns=columns, rows=rows, footer=more)
+
+
+def swept(f: Floor) -> dict[str, Any]:
+    """What varies in a sweep, flat, in the order of its points: of the step, then of the split."""
+    q, shape = f.question, np.shape(f.latency_s)
+    step = {"batch": q.step.batch, "ctx": q.ctx, "cached_tokens": q.cached_tokens, "new_tokens": q.step.new_tokens}
+    if q.phase == "prefill":
+        del step["new_tokens"]
+    return {name: np.broadcast_to(v, shape).ravel() for name, v in (step | q.split._asdict()).items() if np.size(v) > 1}
+
+
+def kept(points: int) -> tuple[int, tuple[str, ...]]:
+    """How many points of a sweep are shown, and the line that says how many are not."""
+    shown = min(points, MAX_POINTS)
+    return shown, () if shown == points else (f"… {points - shown:,} more points; every array of the result holds them all",)
 
 
 def _ratio(value: float) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.answers.document import document, floor_document, plain
+from sol.answers.show import kept, swept
 from sol.tabular import Column, Table, render
-from sol.units import show_seconds, significant
+from sol.units import show_count, show_seconds, significant
 
 if TYPE_CHECKING:
     from sol.answers.estimate import Estimate
@@ -69,24 +70,25 @@ def part_table(e: Estimate) -> Table:
 
 
 def point_table(e: Estimate) -> Table:
-    """One line a point of a sweep."""
-    shape = np.shape(e.latency_s)
-    q = e.question
-    given = [np.broadcast_to(a, shape).ravel().tolist() for a in (q.step.batch, q.ctx)]
+    """One line a point of a sweep (the first ones of a large sweep)."""
+    varying, valid = swept(e.floor), np.ravel(e.floor.valid)
     columns = (
-        Column("batch", "batch", lambda v: f"{v:,g}"),
-        Column("ctx", "ctx", lambda v: f"{v:,g}"),
+        *(Column(name, name.removesuffix("_tokens"), show_count) for name in varying),
         Column("latency_s", "estimate", lambda v: show_seconds(v, 4)),
         Column("low_s", "low", lambda v: show_seconds(v, 3)),
         Column("high_s", "high", lambda v: show_seconds(v, 3)),
         Column("floor_s", "floor", lambda v: show_seconds(v, 4)),
         Column("tokens_per_s", "tok/s", significant),
     )
-    none = [None] * int(np.prod(shape))
-    low, high = (none if v is None else np.ravel(v).tolist() for v in (e.low_s, e.high_s))
-    values = (np.ravel(v).tolist() for v in (e.floor_s, e.tokens_per_s))
-    rows = tuple(zip(*given, np.ravel(e.latency_s).tolist(), low, high, *values, strict=True))
-    return Table(columns=columns, rows=rows)
+    given = (e.latency_s, e.low_s, e.high_s, e.floor_s, e.tokens_per_s)
+    values = [None if v is None else np.ravel(v) for v in given]
+    shown, more = kept(valid.size)
+    rows = tuple(
+        (*(float(v[i]) for v in varying.values()), *(None if v is None or not valid[i] else float(v[i]) for v in values))
+        for i in range(shown)
+    )  # fmt: skip
+    none = () if valid[:shown].all() else ("–: no such split of this model over these links",)
+    return Table(columns=columns, rows=rows, footer=(*more, *none))
 
 
 def operator_lines(e: Estimate) -> Table:
@@ -97,7 +99,7 @@ def operator_lines(e: Estimate) -> Table:
         Column("slack_s", "not reached", lambda v: show_seconds(v, 3)),
         Column("launch_s", "launch", lambda v: show_seconds(v, 3)),
     )
-    rows = tuple((p.name, *(_value(v) for v in (p.serial_s, p.slack_s, p.launch_s))) for p in e.spent.parts)
+    rows = tuple((p.name, *(_value(v) for v in (p.serial_s, p.slack_s, p.launch_s))) for p in e.operators_spent())
     return Table(columns=columns, rows=rows)
 
 

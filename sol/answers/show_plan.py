@@ -46,7 +46,7 @@ def plan_table(p: Plan) -> Table:
     """One line a number of devices, the winner marked; then why, and the fewest that hold the model."""
     columns = [
         Column("devices", "devices", show_count),
-        Column("split", "split", left=True),
+        Column("split", "split", left=True, wrap=True),
         Column("batch", "batch", show_count),
         Column("latency_s", "step", lambda v: show_seconds(v, 4)),
         Column("floor_s", "floor", lambda v: show_seconds(v, 4)),
@@ -73,10 +73,16 @@ def plan_table(p: Plan) -> Table:
             MEANING[p.objective],
             f"decode · ctx {show_count(p.ctx)}",
             "" if p.prompt_tokens is None else f"prompt {show_count(p.prompt_tokens)}",
+            said_limits(p.limits),
             p.winner.question.storage.weights.id,
         )
     )
     return Table(columns=tuple(columns), rows=tuple(rows), title=title, footer=tuple(footer))
+
+
+def said_limits(limits: dict[str, float | None]) -> str:
+    """The limits that were asked for, in words."""
+    return ", ".join(f"{name.removesuffix('_s')} ≤ {show_seconds(v)}" for name, v in limits.items() if v is not None)
 
 
 def candidates(p: Plan, which: list[int] | tuple[int, ...]) -> list[dict[str, Any]]:
@@ -144,7 +150,7 @@ def parts(p: Plan, i: int) -> tuple[float, float]:
 def plan_document(p: Plan) -> dict[str, Any]:
     """The plan as JSON: the best of each number of devices, and the front."""
     inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
-              "prompt_tokens": p.prompt_tokens}  # fmt: skip
+              "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
     outputs = {
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol.answers.document import document
 from sol.answers.routing import routing_document
+from sol.answers.show_plan import said_limits
 from sol.tabular import Column, Table, joined
 from sol.units import show_bytes, show_count, show_seconds, significant
 
@@ -18,8 +19,8 @@ def pools_table(p: Pools) -> Table:
     """One line a number of devices, the one that serves most a device marked; then why."""
     columns = (
         Column("devices", "devices", show_count),
-        Column("prefill", "prefill · prompts", left=True),
-        Column("decode", "decode · batch", left=True),
+        Column("prefill", "prefill · prompts", left=True, wrap=True),
+        Column("decode", "decode · batch", left=True, wrap=True),
         Column("ttft_s", "ttft", lambda v: show_seconds(v, 3)),
         Column("tpot_s", "tpot", lambda v: show_seconds(v, 3)),
         Column("requests_per_s", "req/s", significant),
@@ -35,22 +36,18 @@ def pools_table(p: Pools) -> Table:
         )
         for i, d in enumerate(p.divisions)
     )  # fmt: skip
-    footer = [p.why()]
+    footer, limits = [p.why()], said_limits(p.limits)
     if p.without:
-        footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (", or keep the limits" if _limits(p) else ""))
+        footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (", or keep the limits" if limits else ""))
     footer.append("assumes: " + " · ".join(p.assumptions))
     request = f"prompt {show_count(p.prompt_tokens)}, output {show_count(p.output_tokens)}"
-    title = joined((f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, _limits(p), p.winner.question.storage.weights.id))
+    title = joined((f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, limits, p.winner.question.storage.weights.id))
     return Table(columns=columns, rows=rows, title=title, footer=tuple(footer))
 
 
 def _named(pool: Pool) -> str:
     times = f"{pool.replicas} × " if pool.replicas > 1 else ""
     return f"{times}{pool.split} · {show_count(pool.batch)}"
-
-
-def _limits(p: Pools) -> str:
-    return ", ".join(f"{name.removesuffix('_s')} ≤ {show_seconds(v)}" for name, v in p.limits.items() if v is not None)
 
 
 def cost_per_million(p: Pools, d: Division) -> float:
@@ -82,7 +79,7 @@ def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
 def _against(p: Pools, d: Division) -> str:
     u = d.undivided
     if u is None or d.gain is None:
-        return "undivided, no replica keeps the limits" if _limits(p) else "undivided, no replica fits"
+        return "undivided, no replica keeps the limits" if said_limits(p.limits) else "undivided, no replica fits"
     verdict = f"{d.gain:.3g} times as many" if d.gain >= 1.0 else f"only {d.gain:.3g} times as many"
     replicas = f"{u.decode.replicas} replicas of {u.decode.split}" if u.decode.replicas > 1 else f"{u.decode.split}"
     return (

@@ -18,21 +18,31 @@ import numpy as np
 
 from sol.physics.linear import Amount, Operator
 from sol.physics.roofline import Rates, price
-from sol.specs.calibration import Calibration, Kind
+from sol.specs.calibration import Calibration, Kind, Reached
 from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One operator: serial at the peaks, what the rates reached add to it, its launches [s], and which resource binds it."""
+class OperatorSpent:
+    """One operator [s]: serial at the peaks; at the rates reached its bytes, its FLOPs and the larger of them; its launches.
+
+    A collective takes its serial time, launches included, and nothing else.
+    """
 
     name: str
-    serial_s: Amount
-    slack_s: Amount
-    launch_s: Amount
-    memory_bound: Amount | bool
+    kind: Kind
     network: bool
+    serial_s: Amount
+    memory_s: Amount
+    compute_s: Amount
+    reached_s: Amount
+    launch_s: Amount
+
+    @property
+    def slack_s(self) -> Amount:
+        """What rates below the peaks add [s]."""
+        return self.reached_s - self.serial_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +60,25 @@ class Spent:
     overlapped_s: Amount
     host_s: Amount
     step_s: Amount
-    parts: tuple[Part, ...]
+
+
+def operator_spent(op: Operator, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorSpent:
+    """The expected seconds of one operator."""
+    times, kind = price(op, rates), kind_of(op)
+    if op.wire is not None:
+        return OperatorSpent(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
+    found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
+    memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
+    compute_s = times.peak_s / found.mfu
+    reached_s = np.maximum(memory_s, compute_s)
+    if found.passes is not None:
+        reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
+    return OperatorSpent(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, found.launch_s * op.kernels)
+
+
+@lru_cache(maxsize=1024)
+def _reached(calibration: Calibration, kind: Kind, fmt: NumberFormat) -> Reached:
+    return calibration.at(kind, *names(fmt))
 
 
 def spent(
@@ -64,31 +92,20 @@ def spent(
     serial: Amount = 0.0
     slack: Amount = 0.0
     launches: Amount = 0.0
-    parts = []
-    for op in rows:
-        times = price(op, rates)
-        kind = kind_of(op)
-        found = calibration.at(kind, *names(storage.cache if kind == "attention" else storage.stored(op.role)))
-        beneath = times.moved_s if found.passes is None else times.memory_s
-        at_memory, at_compute = beneath / found.mbu, times.peak_s / found.mfu
-        reached = times.serial_s if op.wire is not None else np.maximum(at_memory, at_compute)
-        if found.passes is not None and op.wire is None:
-            reached = reached + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
-        own = 0.0 if op.wire is not None else found.launch_s * op.kernels  # a collective's latency holds its launch
-        kernels = kernels + (own + reached)
-        memory, compute = memory + at_memory, compute + at_compute
-        network = network + (times.serial_s if op.wire is not None else 0.0)
-        serial, slack, launches = serial + times.serial_s, slack + (reached - times.serial_s), launches + own
-        parts.append(
-            Part(op.name, times.serial_s, reached - times.serial_s, own, np.greater_equal(at_memory, at_compute), op.wire is not None)
-        )
-    least = np.maximum(np.maximum(memory, compute), network)
+    for row in rows:
+        op = operator_spent(row, rates, storage, calibration)
+        kernels = kernels + (op.launch_s + op.reached_s)
+        memory, compute = memory + op.memory_s, compute + op.compute_s
+        serial, slack, launches = serial + op.serial_s, slack + op.slack_s, launches + op.launch_s
+        if op.network:
+            network = network + op.serial_s
     share = calibration.overlap.value
-    device = kernels if share == 0.0 else (1.0 - share) * kernels + share * least
-    issued = float(layers) * calibration.host_s.value
-    busy = np.maximum(device, issued)
+    device = kernels
+    if share:
+        device = (1.0 - share) * kernels + share * np.maximum(np.maximum(memory, compute), network)
+    busy = np.maximum(device, float(layers) * calibration.host_s.value)
     step = calibration.step_s.value + calibration.sequence_s.value * sequences
-    return Spent(busy + step, serial, slack, launches, kernels - device, busy - device, step, tuple(parts))
+    return Spent(busy + step, serial, slack, launches, kernels - device, busy - device, step)
 
 
 def kind_of(op: Operator) -> Kind:

@@ -28,6 +28,7 @@ from sol.physics.fit import (
     fitted,
     host_bound,
     memory_bound,
+    misfit,
     scored,
     seconds,
     supported,
@@ -64,7 +65,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
     prefer = None if per_kernel is None else LAUNCH if per_kernel else STEP
     tried = [scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)]
     tried = [s for s in tried if _host_shows(loads, s)]
-    kept = supported(tried, loads, prefer)
+    kept = supported(tried, loads, prefer) if len(loads.models) > 1 or mbu is None or loads.kernels.any() else _likeliest(tried, loads)
     if own and all(_loose(loads, s, V) for s in kept):  # FLOPs bind somewhere, and yet do not tell their rate
         own = False
         tried = [s for s in (scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)) if _host_shows(loads, s)]
@@ -79,6 +80,12 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
         first = first or Fit(score, scores, rates, unknown or (U,), None, None, seconds(loads, score.theta), None)
     assert first is not None  # M1 is always tried
     return first
+
+
+def _likeliest(scores: list[Score], loads: Loads) -> list[Score]:
+    """Forms of times alone on rows of one model, by Akaike's criterion: no model can be left out, and no rate is in doubt."""
+    n = len(loads.measured_s)
+    return sorted(scores, key=lambda s: n * np.log(max(misfit(loads, s.theta), 1e-12) / n) + 2 * len(s.form.free))
 
 
 def _whole(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
@@ -97,8 +104,8 @@ def _forms(loads: Loads, own_mfu: bool, per_kernel: bool | None, mbu: float | No
     if _counts(loads.kernels) > 1:
         fixed.append((LAUNCH,))
     several = len(loads.models) > 1
-    both: list[tuple[int, ...]] = [(LAUNCH, STEP)] if _counts(loads.layers) >= SIZES else []
-    if several and _counts(loads.sequences) >= SIZES:
+    both: list[tuple[int, ...]] = [(LAUNCH, STEP)] if min(_counts(loads.layers), _counts(loads.kernels)) >= SIZES else []
+    if (several or not rates) and _counts(loads.sequences) >= SIZES:
         both += [(*f, EACH) for f in (*fixed, *both)]
     forms = [Form("M1", (*rates, *f), tied, known) for f in fixed] + [Form("M2", (*rates, *f), tied, known) for f in both]
     if several:

@@ -112,14 +112,14 @@ def experts(style: Fusion, block: MoE, width: int, tokens: Array) -> Cost:
 
 def norms(style: Fusion, group: LayerGroup, hidden: int, tokens: Array) -> Cost:
     """A layer's norms with their residual adds; query and key norms where the model has them."""
+    if style == "ideal":
+        return FREE
     count, adds = group.norm_count, len(group.blocks)
     normed = [b for b in group.blocks if isinstance(b, Attention) and b.qk_norm]
     width = sum(b.q_width + b.kv_heads * b.head_dim for b in normed)
-    if style == "ideal":
-        return FREE
     if style == "kernel":
         return Cost(tokens * ((count * 4 * hidden + 2 * width) * ACT), count + len(normed))
-    elements = float(count * hidden + width)
+    elements = count * hidden + width
     launches = (count + 2 * len(normed)) * EAGER_NORM_KERNELS + adds
     return Cost(tokens * (elements * EAGER_NORM_BYTES + adds * hidden * EAGER_ADD_BYTES), launches)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from sol.physics.linear import Wire
 from sol.physics.operators import Amount, Operator
 from sol.specs.split import Split
 from sol.specs.step import Array, Role, Step
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 BLOCK_POINTS = 16_384
 """Points evaluated at a time: about a dozen live arrays of this length fit in a core's L2."""
@@ -61,6 +64,10 @@ class Times:
     moved_kv_bytes: Amount
     wire_bytes: Amount
     flops: Amount
+
+
+Totals = TypeVar("Totals", bound="DataclassInstance")
+"""Totals of a step by name, `Amount`s all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,16 +146,16 @@ def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:
     return replace(whole, latency_s=latency_s, memory_s=memory_s, compute_s=compute_s, network_s=network_s)
 
 
-def sweep(step: Step, split: Split, rates: Rates, operators: Callable[[Step, Split], Sequence[Operator]]) -> Times:
-    """`total(operators(step, split), rates)`, block by block along the longest axis when the sweep is large.
+def sweep(step: Step, split: Split, work: Callable[[Step, Split], Totals]) -> Totals:
+    """`work(step, split)`, block by block along the longest axis when the sweep is large.
 
-    Shapes: the arrays of the step and of the splits broadcast to the sweep's shape; every result broadcasts to it as well.
+    Shapes: the arrays of the step and of the splits broadcast to the sweep's shape; every total broadcasts to it as well.
     """
     asked = (step.batch, step.new_tokens, step.past_tokens, *split)
     shape = np.broadcast_shapes(*map(np.shape, asked))
     points = int(np.prod(shape))
     if points <= BLOCK_POINTS:
-        return total(operators(step, split), rates)
+        return work(step, split)
     axis = int(np.argmax(shape))
     length = max(1, BLOCK_POINTS * shape[axis] // points)
     inputs = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) if isinstance(a, np.ndarray) else a for a in asked]
@@ -156,8 +163,8 @@ def sweep(step: Step, split: Split, rates: Rates, operators: Callable[[Step, Spl
     for start in range(0, shape[axis], length):
         window = (slice(None),) * axis + (slice(start, start + length),)
         batch, new, past, *ways = (a[window] if isinstance(a, np.ndarray) and a.shape[axis] > 1 else a for a in inputs)
-        block = total(operators(replace(step, batch=batch, new_tokens=new, past_tokens=past), Split(*ways)), rates)
-        for field in fields(Times):
+        block = work(replace(step, batch=batch, new_tokens=new, past_tokens=past), Split(*ways))
+        for field in fields(block):
             value = getattr(block, field.name)
             if isinstance(value, float):
                 results[field.name] = value
@@ -166,4 +173,4 @@ def sweep(step: Step, split: Split, rates: Rates, operators: Callable[[Step, Spl
                 results[field.name] = np.empty((*value.shape[:axis], shape[axis], *value.shape[axis + 1 :]))
             whole: Array = results[field.name]  # type: ignore[assignment]  # an array here: the block's value is one
             whole[window] = value
-    return Times(**results)
+    return type(block)(**results)

@@ -28,12 +28,9 @@ from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
 def device_model(model: Model, split: Split) -> Model:
     """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits its sizes are arrays."""
-    return _part(model, split) if split.is_many else _one_part(model, split)
-
-
-@lru_cache(maxsize=1024)
-def _one_part(model: Model, split: Split) -> Model:
-    return model if split == Split(pp=split.pp) else _part(model, split)
+    if split.is_many:
+        return _part(model, split)
+    return model if split.tp == split.dp == 1 else _one_part(model, split)
 
 
 def _part(model: Model, split: Split) -> Model:
@@ -46,6 +43,9 @@ def _part(model: Model, split: Split) -> Model:
 
     fields = {"groups": parts(model.groups), "mtp": parts(model.mtp), "vocab": -(-model.vocab // split.tp)}
     return model.model_copy(update=fields)
+
+
+_one_part = lru_cache(maxsize=1024)(_part)
 
 
 def device_step(step: Step, split: Split) -> Step:

@@ -70,7 +70,7 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
         with Path(path).open("wb") as file:
             toml.dump({"sources": sources, **tables} if sources else tables, file)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error}); give a file in a folder there is") from None
 
 
 def _plain(value: Any) -> Any:
@@ -98,6 +98,15 @@ def shipped() -> dict[str, Calibration]:
     return {name: c if not c.base else _based(c, found) for name, c in found.items()}
 
 
+@lru_cache(maxsize=1)
+def by_device() -> dict[str, dict[str, Calibration]]:
+    """The calibrations of the database by device, then by engine."""
+    found: dict[str, dict[str, Calibration]] = {}
+    for c in shipped().values():
+        found.setdefault(c.gpu, {})[c.engine] = c
+    return found
+
+
 def _based(c: Calibration, known: dict[str, Calibration]) -> Calibration:
     """A calibration with the rates of the record it adds times to."""
     if c.base not in known:
@@ -121,11 +130,18 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
     kind = classes.get(name)
     if kind is None:
         raise MissingSpec(f"no engine '{engine}' has a calibration; known: {', '.join(sorted(classes))}, or give a calibration of your own")
-    known = {(c.gpu, c.engine): c for c in shipped().values()}
-    found = known.get((gpu, name)) or known.get((gpu, kind))
+    here = by_device().get(gpu, {})
+    found = here.get(name) or here.get(kind)
     if found is None:
-        here = sorted(e for g, e in known if g == gpu)
-        there = sorted(g for g, e in known if e in (name, kind))
-        what = f"{gpu} has {', '.join(here)}" if here else f"{name} has {', '.join(there)}"
+        there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
+        what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
         raise MissingSpec(f"no calibration of {name} on {gpu}; {what}; give one of your own (sol calibrate FILE --save)")
     return found
+
+
+def kernel_rates(gpu: str) -> Calibration:
+    """What the kernels of a device reach, with no engine's time in it. Raises `MissingSpec` with the devices that are known."""
+    known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
+    if gpu not in known:
+        raise MissingSpec(f"no rates of the kernels of {gpu} are known; they are of {', '.join(sorted(known))}; fit without them")
+    return known[gpu]

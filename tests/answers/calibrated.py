@@ -18,6 +18,6 @@ EAGER = Calibration(id="h100-eager", gpu="h100-sxm", engine="eager", fusion="eag
 
 def knows(monkeypatch: pytest.MonkeyPatch, *known: Calibration) -> None:
     """Let these be all the calibrations there are."""
-    records = {c.id: c for c in known}
-    monkeypatch.setattr(calibrations, "shipped", lambda: records)
-    monkeypatch.setattr(estimate, "shipped", lambda: records)
+    records = {gpu: {c.engine: c for c in known if c.gpu == gpu} for gpu in {c.gpu for c in known}}
+    for module in (calibrations, estimate):
+        monkeypatch.setattr(module, "by_device", lambda: records)

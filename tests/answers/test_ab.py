@@ -93,6 +93,12 @@ def test_several_steps_are_lines_and_their_ratios_have_a_mean() -> None:
     assert json.loads(json.dumps(result.to_dict()))["outputs"]["steps"][1]["ratio"] == pytest.approx(1.8)
 
 
+def test_steps_of_two_devices_say_which() -> None:
+    rows = [*sessions(1.2), *(m.model_copy(update={"gpu": "h200-sxm"}) for m in sessions(1.8))]
+    assert [s.where.split(" · ")[-1] for s in ab(rows).steps] == [sessions(1.2)[0].gpu, "h200-sxm"]
+    assert "h200" not in ab(sessions(1.2)).steps[0].where
+
+
 def test_one_session_has_a_ratio_and_no_interval() -> None:
     result = ab(sessions(1.2, n=1))
     assert (result.low, result.high) == (None, None)

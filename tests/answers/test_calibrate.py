@@ -156,7 +156,7 @@ def test_what_rows_cannot_tell_is_refused_with_what_would(case: str) -> None:
 
 
 def test_averages_are_no_rows() -> None:
-    with pytest.raises(BadMeasurement, match="0 averages, 0 rejected"):
+    with pytest.raises(BadMeasurement, match="no rows; what is needed are times of single steps"):
         calibrate(Measurements("x.csv", "own", ()))
 
 

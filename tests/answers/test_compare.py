@@ -345,3 +345,9 @@ def test_a_mistake_is_one_line(asked: dict[str, object], error: type[Exception],
 def test_a_sweep_is_refused_by_its_floor_too() -> None:
     with pytest.raises(InvalidInput, match="call it once a row"):
         floor("qwen2.5-7b", "h100", ctx=[1, 2]).compare(measured_s=1e-2)
+
+
+def test_what_is_left_of_a_difference_of_equals_is_no_part() -> None:
+    c = compare("mixtral-8x7b", "h100", measured_s=10e-3, ctx=2048, tp=4)
+    assert all(abs(seconds) > 1e-12 for seconds in c.gap.values())
+    assert sum(c.gap.values()) == pytest.approx(c.gap_s, rel=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,23 @@ def test_nothing_is_faster_than_light_and_parts_are_the_whole(c: Calibration, mo
         if e.floor.fits[i]:
             one = estimate(model, "h200", ctx=float(ctx * (i + 1)), batch=float(batch), phase=phase, calibration=c, tp=tp)
             assert one.latency_s == e.latency_s[i]
+
+
+@pytest.mark.law
+def test_a_large_sweep_is_its_points_and_holds_no_operator_for_each() -> None:
+    """A quarter million points, in blocks: what is kept is a few figures a point, not one for each of the operators."""
+    c = made(fusion="kernel", mbu=0.8, mfu=0.5, launch_s=2e-6, sequence_s=1e-5, overlap=0.3, within_95=0.2)
+    batch, ctx = np.linspace(1.0, 256.0, 500)[:, None], np.linspace(0.0, 131_072.0, 500)
+    tracemalloc.start()
+    e = estimate("mixtral-8x7b", "h200", ctx=ctx, batch=batch, calibration=c)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 18 * e.latency_s.nbytes
+    few = estimate("mixtral-8x7b", "h200", ctx=ctx[::249], batch=batch[::249], calibration=c)
+    for name in ("latency_s", "low_s", "high_s", "tokens_per_s"):
+        assert (getattr(e, name)[::249, ::249] == getattr(few, name)).all()
+        assert not getattr(e, name).flags.writeable
+    assert all((e.parts[k][::249, ::249] == few.parts[k]).all() for k in few.parts)
 
 
 @pytest.mark.law

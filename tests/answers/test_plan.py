@@ -125,3 +125,9 @@ def test_what_has_no_meaning_is_one_line(asked: dict, error: type, words: str) -
 def test_numbers_of_devices_as_people_write_them() -> None:
     assert device_counts("1,2,8-10") == [1, 2, 8, 9, 10]
     assert device_counts([8, 4, 4]) == [4, 8]
+
+
+def test_limits_are_said_with_their_unit() -> None:
+    p = plan("llama-3.1-70b", "h100", devices=8, ctx=2048, ttft_s=500, tpot_s=0.05)
+    assert "ttft ≤ 500 s, tpot ≤ 50.0 ms" in p.table().title
+    assert (p.to_dict()["inputs"]["ttft_s"], p.to_dict()["inputs"]["tpot_s"]) == (500, 0.05)

@@ -117,12 +117,13 @@ def test_lists_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize("name", ["llama-3.1-70b", "mixtral-8x7b"])
-def test_an_estimate_over_splits_is_its_scalars(name: str) -> None:
-    swept = estimate(name, "h100", ctx=2048, batch=16, tp=[1, 2, 3, 4, 8])
+@pytest.mark.parametrize(("name", "engine"), [("llama-3.1-70b", "graph"), ("mixtral-8x7b", "graph"), ("qwen3-8b", "eager")])
+def test_an_estimate_over_splits_is_its_scalars(name: str, engine: str) -> None:
+    """Norms of queries and keys, whose heads the splits divide, cost an eager engine passes."""
+    swept = estimate(name, "h100", ctx=2048, batch=16, tp=[1, 2, 3, 4, 8], engine=engine)
     assert np.isnan(swept.latency_s).tolist() == [False, False, True, False, False]
     for i, tp in ((1, 2), (3, 4), (4, 8)):
-        one = estimate(name, "h100", ctx=2048, batch=[16.0], tp=tp)
+        one = estimate(name, "h100", ctx=2048, batch=[16.0], tp=tp, engine=engine)
         assert (swept.latency_s[i], swept.floor.latency_s[i]) == (one.latency_s[0], one.floor.latency_s[0])
 
 
@@ -136,3 +137,11 @@ def test_one_device_as_an_array_sends_nothing() -> None:
     mixed = floor("llama-3.1-8b", "h100", ctx=128, tp=np.repeat([1, 2], 20000))
     assert mixed.network_s[[0, 19999]].tolist() == [0.0, 0.0]
     assert mixed.network_s[-1] == floor("llama-3.1-8b", "h100", ctx=128, tp=2).network_s
+
+
+def test_a_split_that_cannot_be_is_a_dash_and_every_line_says_its_split() -> None:
+    text = str(estimate("llama-3.1-70b", "h100", ctx=2048, tp=[2, 3, 4]))
+    lines = [line.split() for line in text.splitlines() if line.startswith("  ") and line.split() and line.split()[0] in "234"]
+    assert [line[0] for line in lines] == ["2", "3", "4"]
+    assert lines[1][1:] == ["–"] * 5
+    assert "nan" not in text

@@ -106,6 +106,21 @@ def test_every_command_speaks_json(capsys: pytest.CaptureFixture[str], args: tup
         ("compare", "deepseek-v3", "h200", "--measured", "13tok/s", "--ctx", "4k", "--dp", "16", "--ep", "16", "--network", "ndr"),
         ("compare", "qwen2.5-7b", "h100", "--measured", "3ms", "--ctx", "2048"),
         ("table", "--gpus", "all", "--estimate"),
+        ("plan", "deepseek-v3", "h200", "--devices", "8,16", "--ctx", "4k", "--network", "ndr", "--objective", "tokens_per_s_per_gpu"),
+        (
+            "plan",
+            "llama-3.1-70b",
+            "h100",
+            "--devices",
+            "8,16",
+            "--network",
+            "ndr",
+            "--pools",
+            "--prompt-tokens",
+            "2k",
+            "--output-tokens",
+            "256",
+        ),
         ("offload", "llama-3.1-70b", "4090", "--ctx", "4k"),
         ("offload", "qwen3-235b-a22b", "h100", "--ctx", "4k", "--batch", "1,64", "--host-bytes", "400GiB,420GiB"),
         *((command, "--help") for command in COMMANDS),
@@ -120,6 +135,13 @@ def test_text_fits_the_terminal(
     assert (err, code) == ("", 0)
     assert out.strip()
     assert max(map(len, out.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_note_keeps_its_words_however_narrow(width: int) -> None:
+    shown = table(estimate=True)
+    words = shown.to_text(width).split()
+    assert {word for note in shown["note"] for word in note.split()} <= set(words)
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])

@@ -12,7 +12,7 @@ import pytest
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from sol import Calibration, InvalidInput, Measurement, calibrate, estimate, load_calibration, plot_calibration
+from sol import Calibration, InvalidInput, Measurement, calibrate, estimate, load_calibration, plot_calibration, read_measurements
 from sol.specs.calibration import Residual
 from sol.views.cli import main
 
@@ -90,6 +90,35 @@ def test_two_files_are_read_together_and_what_is_not_taken_is_named(runs: Path, 
     assert "refused: unknown on h100-sxm" in out
 
 
+def test_a_split_in_the_file_is_taken_as_it_is(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = runs.with_name("split.csv")
+    head, *lines = runs.read_text().splitlines()
+    split.write_text("\n".join([f"{head},tp", *(f"{line},2" for line in lines)]) + "\n")
+    out, err, code = run(capsys, "calibrate", split, "--json")
+    assert (err, code) == ("", 0)
+    assert json.loads(out) == json.loads(json.dumps(calibrate(read_measurements(split)).to_dict()))
+    out, err, code = run(capsys, "calibrate", split, "--tp", "1")
+    assert (out, code, err.count("\n")) == ("", 2, 1)
+    assert "54 rows were not taken: split.csv, line 2: tp=2 is recorded, and tp=1 was given" in err
+
+
+def test_rows_left_out_for_one_reason_are_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = runs.with_name("bad.csv")
+    head, *lines = runs.read_text().splitlines()
+    bad.write_text("\n".join([head, *lines, *(line.replace("h100", "h101") for line in lines)]) + "\n")
+    _, err, code = run(capsys, "calibrate", bad)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "line 56 and 53 more: no gpu 'h101'" in err
+
+
+def test_times_that_may_be_milliseconds_are_doubted(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, *lines = runs.read_text().splitlines()
+    cells = [line.split(",") for line in lines]
+    runs.write_text("\n".join([head, *(",".join([*c[:3], str(float(c[3]) * 1e3), *c[4:]]) for c in cells)]) + "\n")
+    out, _, _ = run(capsys, "calibrate", runs)
+    assert "if these are milliseconds, divide by 1,000" in " ".join(out.split())
+
+
 def test_mistakes_are_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = runs.with_name("one.csv")
     one.write_text("model,gpu,phase,measured_s,ctx\nqwen2.5-7b,h100,decode,0.02,512\n")
@@ -98,6 +127,8 @@ def test_mistakes_are_one_line(runs: Path, capsys: pytest.CaptureFixture[str]) -
         ("ab", one),
         ("ab", runs, "--by", "speed"),
         ("calibrate", "nowhere.csv"),
+        ("calibrate", runs, "--batch", "1,2"),
+        ("calibrate", runs, "--gpu", "a100"),
         ("calibrate", runs, "--mbu", "80"),
     ):
         out, err, code = run(capsys, *args)

@@ -55,7 +55,7 @@ def opened(path: Path) -> Iterator[Content]:
     with file:
         size = os.fstat(file.fileno()).st_size
         if not size:
-            raise BadFile(f"{where}: is empty")
+            raise BadFile(f"{where}: is empty; give a table of measurements or a benchmark's output")
         if file.read(4) == b"PAR1":
             from sol.sources.benchmarks.parquet_file import parquet_content  # an extra
 
@@ -70,7 +70,7 @@ def _text_content(file: BinaryIO, size: int, where: str) -> Content:
     try:
         first_number, first = next((n, line) for n, line in lines if line.strip())
     except StopIteration:
-        raise BadFile(f"{where}: is empty but for blanks") from None
+        raise BadFile(f"{where}: is empty but for blanks; give a table of measurements or a benchmark's output") from None
     head = first.lstrip()
     if _is_json(head):
         whole = parsed_line(head)
@@ -112,7 +112,9 @@ def _lines(file: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
                 raise BadFile(f"{where}: is UTF-16 text, as PowerShell redirects; save it as UTF-8")
             line = line.removeprefix(BOM)
         if len(line) > MAX_LINE_BYTES and line.lstrip()[:1] not in (b"{", b"["):
-            raise BadFile(f"{where}: line {number} is longer than {MAX_LINE_BYTES // 2**20} MiB; not a table, nor a log")
+            raise BadFile(
+                f"{where}: line {number} is longer than {MAX_LINE_BYTES // 2**20} MiB; give the table or the log a benchmark wrote"
+            )
         if len(line) > MAX_DOCUMENT_BYTES:
             raise BadFile(f"{where}: line {number} is longer than {MAX_DOCUMENT_BYTES // 2**20} MiB; leave out per-request data")
         yield number, _decoded(line, where, number)
@@ -122,7 +124,7 @@ def _decoded(data: bytes, where: str, line: int) -> str:
     try:
         return data.removeprefix(BOM).decode("utf-8")
     except UnicodeDecodeError:
-        raise BadFile(f"{where}: line {line} is not UTF-8 text; not a benchmark's output") from None
+        raise BadFile(f"{where}: line {line} is not UTF-8 text; give a benchmark's output as it wrote it, or save it as UTF-8") from None
 
 
 def _header(line: str, where: str) -> tuple[str, ...] | None:

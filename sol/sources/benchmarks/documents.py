@@ -83,7 +83,7 @@ def _value(text: str, at: int, where: str, count: int) -> tuple[Any, int]:
         return DECODER.raw_decode(text, at)
     except BROKEN as error:
         if not count:
-            raise BadFile(f"{where}: is not valid JSON ({_why(error)})") from None
+            raise BadFile(f"{where}: is not valid JSON ({_why(error)}); if the run was cut short, run it again") from None
         return _why(error), -1
 
 

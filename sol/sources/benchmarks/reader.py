@@ -74,7 +74,7 @@ def _read(content: Content, ledger: Ledger, given: Given, where: str) -> Tool:
             f"{where}: no measurements found{said}; read are tables with the columns {', '.join(NEEDED)}, and the output of {READ}"
         )
     if not (ledger.rows or ledger.aggregates or ledger.rejected):
-        raise BadFile(f"{where}: has columns, and no row below them")
+        raise BadFile(f"{where}: has columns, and no row below them; add a row for every measured step")
     return tool
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sol.views.cli.common import as_json, emit, emit_json
-from sol.views.cli.measured import measured_options, read_all
+from sol.views.cli.measured import measured, measured_options
 
 
 @click.command()
@@ -25,7 +25,8 @@ def ab(files: tuple[Path, ...], by: str, json_: bool, **given: Any) -> None:
     """
     from sol.answers.ab import ab as compare
 
-    result = compare(read_all(files, **given), by=by)
+    with measured(files, **given) as rows:
+        result = compare(rows, by=by)
     if json_:
         emit_json(result.to_dict())
     else:

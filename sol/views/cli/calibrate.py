@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from sol.views.cli.common import as_json, emit, emit_json
-from sol.views.cli.measured import measured_options, read_all
+from sol.views.cli.measured import measured, measured_options
 
 
 @click.command()
@@ -16,11 +16,13 @@ from sol.views.cli.measured import measured_options, read_all
 @click.option("--fusion", default=None, help="The kernels the engine issues, kernel or eager; by default what is known of it.")
 @click.option("--mbu", type=float, default=None, help="Fraction of the peak bandwidth, where it is known; by default fitted.")
 @click.option("--mfu", type=float, default=None, help="Fraction of the peak FLOP rate, where it is known; by default fitted.")
+@click.option("--kernels", is_flag=True, help="Take the rates of the device's kernels from the database; fit the engine's times alone.")
 @click.option("--save", type=click.Path(path_type=Path), default=None, help="Write a TOML file that estimates take.")
 @as_json
 def calibrate(
-    files: tuple[Path, ...], fusion: str | None, mbu: float | None, mfu: float | None, save: Path | None, json_: bool, **given: Any
-) -> None:
+    files: tuple[Path, ...], fusion: str | None, mbu: float | None, mfu: float | None, kernels: bool, save: Path | None, json_: bool,
+    **given: Any,
+) -> None:  # fmt: skip
     """Fit what an engine reaches of a device to the measured steps of FILEs: one calibration each.
 
     A FILE is a table with the columns model, gpu, phase, measured_s …, or what a benchmark tool wrote.
@@ -30,13 +32,15 @@ def calibrate(
     Examples:
       sol calibrate runs.csv
       sol calibrate runs.csv --engine vllm --save vllm-h100.toml
+      sol calibrate one-model.csv --engine vllm --kernels
       sol calibrate bench.jsonl --model llama-3.1-8b --gpu 4090
     """
     from sol.answers.calibrate import calibrate as fit
     from sol.answers.show_calibration import calibration_document, calibration_rich, calibrations_rich
     from sol.specs.calibration import Calibration
 
-    found = fit(read_all(files, **given), fusion=fusion, mbu=mbu, mfu=mfu)
+    with measured(files, **given) as rows:
+        found = fit(rows, fusion=fusion, mbu=mbu, mfu=mfu, kernels=kernels)
     if save is not None:
         from sol.sources.calibrations import save_calibration
 

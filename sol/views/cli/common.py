@@ -69,7 +69,7 @@ def _auto(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 
 
 _STEP = (
-    click.option("--batch", type=COUNT, default=1.0, help="Sequences in the step (vLLM: --max-num-seqs).", show_default="1"),
+    click.option("--batch", type=COUNT, default="1", show_default=True, help="Sequences in the step (vLLM: --max-num-seqs)."),
     click.option("--phase", default="decode", show_default=True, help="decode, or prefill."),
     click.option("--new-tokens", type=COUNT, default=1.0, help="Tokens computed per sequence in decode; more than one verifies drafts."),
     click.option("--cached-tokens", type=COUNT, default=0.0, help="Tokens of the prompt that are already in the cache (prefill)."),

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sol.views.cli.common import COUNT, gpu_files, plain_split_options
+from sol.errors import BadMeasurement, InvalidInput
+from sol.views.cli.common import COUNT, gpu_files
 
 if TYPE_CHECKING:
-    from sol.specs.measurement import Measurements
+    from sol.specs.measurement import Measurements, Rejected
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _one(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    if isinstance(value, list):
+        raise InvalidInput(f"--{str(param.name).replace('_', '-')} is of every row of a file, and {len(value)} were given; give one")
+    return value
 
 
 def measured_options(command: Command) -> Command:
@@ -24,33 +32,47 @@ def measured_options(command: Command) -> Command:
             click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"),
             click.option("--model", default=None, help="The model, where a file does not say, or in words that are none of ours."),
             click.option("--gpu", default=None, help="The device, likewise."),
-            click.option("--engine", default=None, help="The engine, instead of what a file says."),
-            click.option("--cuda-graphs/--no-cuda-graphs", default=None, help="Whether graphs were replayed, likewise."),
             click.option("--dtype", "--quantization", default=None, help="The weights' format, likewise."),
             click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="The cache's format, likewise."),
-            click.option("--batch", type=COUNT, default=None, help="Sequences in every step, likewise."),
-            click.option("--prompt-tokens", type=COUNT, default=None, help="Tokens of a prompt, likewise."),
-            click.option("--output-tokens", type=COUNT, default=None, help="Tokens of an answer, likewise."),
+            click.option("--batch", type=COUNT, callback=_one, default=None, help="Sequences in every step, where a file does not say."),
+            click.option("--prompt-tokens", type=COUNT, callback=_one, default=None, help="Tokens of a prompt, likewise."),
+            click.option("--output-tokens", type=COUNT, callback=_one, default=None, help="Tokens of an answer, likewise."),
+            click.option("--tp", "--tensor-parallel-size", type=int, default=None, help="Tensor-parallel devices, likewise."),
+            click.option("--pp", "--pipeline-parallel-size", type=int, default=None, help="Pipeline stages, likewise."),
+            click.option("--ep", "--expert-parallel-size", type=int, default=None, help="Ways the experts are split, likewise."),
+            click.option("--dp", "--data-parallel-size", type=int, default=None, help="Copies that divide the sequences, likewise."),
+            click.option("--cuda-graphs/--no-cuda-graphs", default=None, help="Whether graphs were replayed, likewise."),
+            click.option("--engine", default=None, help="The engine, instead of what a file says."),
             click.option("--source", default=None, help="Where the rows come from, instead of what a file says."),
             gpu_files,
         )
     ):
         command = option(command)
-    return plain_split_options(command)
+    return command
 
 
-def read_all(files: Sequence[Path], **given: Any) -> Measurements:
-    """The rows of all files together; rejected rows are named on stderr. Raises what `read_measurements` raises."""
+@contextmanager
+def measured(files: Sequence[Path], **given: Any) -> Iterator[Measurements]:
+    """The rows of all files together, for one answer. Rows not taken are named on stderr, or in the one line of its error."""
     from sol.sources.benchmarks.reader import read_measurements
-    from sol.specs.measurement import SHOWN_REJECTS, Measurements
 
     parts = [read_measurements(path, **given) for path in files]
-    for part in parts:
-        for r in part.rejected[:SHOWN_REJECTS]:
-            click.echo(f"sol: {part.path}: not taken: {r}", err=True)
-        if len(part.rejected) > SHOWN_REJECTS:
-            click.echo(f"sol: {part.path}: not taken: {len(part.rejected) - SHOWN_REJECTS} rows more", err=True)
+    left = [(part.path, r) for part in parts for r in part.rejected]
+    try:
+        yield _together(parts)
+    except BadMeasurement as error:
+        if not left:
+            raise
+        first, several = left[0], f"{len(left):,} rows were" if len(left) > 1 else "a row was"
+        raise BadMeasurement(f"{error}; {several} not taken: {first[0]}, {first[1]}") from None
+    for line in _not_taken(left):
+        click.echo(f"sol: {line}", err=True)
     sys.stderr.flush()
+
+
+def _together(parts: Sequence[Measurements]) -> Measurements:
+    from sol.specs.measurement import Measurements
+
     if len(parts) == 1:
         return parts[0]
     return Measurements(
@@ -58,3 +80,19 @@ def read_all(files: Sequence[Path], **given: Any) -> Measurements:
         tuple(a for p in parts for a in p.aggregates), tuple(r for p in parts for r in p.rejected),
         tuple(dict.fromkeys(a for p in parts for a in p.assumptions)),
     )  # fmt: skip
+
+
+def _not_taken(left: Sequence[tuple[str, Rejected]]) -> Iterator[str]:
+    """A line for each of the first reasons, with the rows it holds for."""
+    from sol.specs.measurement import SHOWN_REJECTS
+
+    alike: dict[tuple[str, str], list[str]] = {}
+    for path, r in left:
+        alike.setdefault((path, r.reason), []).append(r.where)
+    named = list(alike.items())
+    for (path, reason), places in named[:SHOWN_REJECTS]:
+        more = f" and {len(places) - 1:,} more" if len(places) > 1 else ""
+        yield f"{path}: not taken: {places[0]}{more}: {reason}"
+    rest = sum(len(places) for _, places in named[SHOWN_REJECTS:])
+    if rest:
+        yield f"not taken: {rest:,} row{'s' * (rest > 1)} more, for {len(named) - SHOWN_REJECTS:,} other reasons"

@@ -12,7 +12,7 @@ from sol.views.cli.common import COUNT, as_json, emit, emit_json, step_options
 @click.command()
 @click.option("--model", default="qwen2.5-7b", show_default=True, help="Model id, Hugging Face id, or path of a checkpoint.")
 @click.option("--gpus", default="all", show_default=True, help="all, or ids by comma.")
-@click.option("--ctx", type=COUNT, default=2048.0, show_default="2048", help="Tokens in the cache (decode) or the prompt (prefill).")
+@click.option("--ctx", type=COUNT, default="2048", show_default=True, help="Tokens in the cache (decode) or the prompt (prefill).")
 @click.option("--estimate", is_flag=True, help="A column of estimates, where an engine is known on the device.")
 @click.option("--engine", default=None, help="Whose estimates: an engine, or eager, graph or fused; by default the first known.")
 @step_options

@@ -22,7 +22,7 @@ PANEL = "errors"
 """The label of the panel of errors below the chart."""
 
 
-def plot_calibration(calibration: Calibration, *, ax: Axes | None = None) -> Axes:
+def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
     """Estimated against measured time of every fitted row, log-log, one colour a model; errors in a panel below.
 
     x: measured [ms]; y: estimated [ms], the solid line where both are the same, the band that holds 19
