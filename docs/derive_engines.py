@@ -32,6 +32,7 @@ DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
 FUSION = {"eager": "eager", "graph": "kernel", "fused": "kernel", "llama.cpp": "kernel"}
 FEW_ROWS, ENOUGH = 3, 4  # ENOUGH models on one device speak for themselves, else the engine's on all devices do
+LEAST_MFU = 0.05
 
 
 def kernels() -> dict[str, Calibration]:
@@ -64,13 +65,21 @@ def derived() -> list[Calibration]:
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
         free, first = free_figures(rows, base, kind), start(gpu, engine, kind, base)
-        fits[gpu, engine] = fitted(rows, first, free), rows, left_out(rows, first, free)
+        made = fitted(rows, first, free)
+        if told(made):
+            fits[gpu, engine] = made, rows, left_out(rows, first, free)
     pooled = {e: [x for (_, other), (_, _, off) in fits.items() if other == e for x in off] for _, e in fits}
     found = []
     for (_, engine), (made, rows, off) in fits.items():
         spread = off if len(off) >= ENOUGH else pooled[engine]
         found.append(finished(made, rows, within(spread) if len(spread) >= FEW_MODELS else None))
     return found
+
+
+def told(made: Calibration) -> bool:
+    """Whether the rows tell the rate of 16-bit products; a share of the peak as small as this stands for something else in them."""
+    rate = made.rates.get("gemm.bf16")
+    return rate is None or rate.mfu is None or rate.mfu.value >= LEAST_MFU
 
 
 def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
