@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the real Hub; those of the client run in processes of their own
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "docs")]  # for `faults`, and for `generate`, which writes the reference pages
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # for `faults`, and for `generate`, which writes the reference pages
 
 settings.register_profile("sol", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sol")

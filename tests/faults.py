@@ -16,7 +16,7 @@ def _replace(module: Any, name: str, value: Any) -> None:
 
 def gb_as_gib() -> None:
     """Bandwidth in GB/s read as GiB/s."""
-    from sol.answers import storage
+    from sol.answers.question import formats as storage
 
     right = storage._rates
     _replace(storage, "_rates", lambda *a: _with(right(*a), lambda r: {"memory_bytes_per_s": r.memory_bytes_per_s * 2**30 / 1e9}))
@@ -24,7 +24,7 @@ def gb_as_gib() -> None:
 
 def sparse_peak() -> None:
     """The headline rate with sparsity taken as dense."""
-    from sol.answers import storage
+    from sol.answers.question import formats as storage
 
     right = storage._rates
     _replace(storage, "_rates", lambda *a: _with(right(*a), _doubled))
@@ -45,14 +45,14 @@ def _with(answer: Any, change: Callable[[Any], dict[str, Any]]) -> Any:
 
 def top_k_at_any_batch() -> None:
     """A mixture of experts reads top-k experts however many tokens there are."""
-    from sol.physics import feeding
+    from sol.physics.operators import feedforward as feeding
 
     _replace(feeding, "distinct_experts", lambda experts, k, tokens, routing: 0.0 * tokens + k)
 
 
 def ring_as_a_floor() -> None:
     """The ring all-reduce taken as the bound of a switch that adds."""
-    from sol.physics import collectives
+    from sol.physics.network import collectives
 
     right = collectives.wire_bytes
 
@@ -72,7 +72,7 @@ def mesh_as_a_switch() -> None:
 
 def boxes_forgotten() -> None:
     """Ranks of several boxes priced as if they shared one."""
-    from sol.physics import collectives
+    from sol.physics.network import collectives
 
     _replace(collectives, "units", lambda ranks, topology, *stride: (ranks, *(len(topology.levels) * [0 * ranks + 1.0])))
 
@@ -88,14 +88,14 @@ def two_of_three_matrices() -> None:
 
 def full_square_attention() -> None:
     """Every new token attends to every other: the causal half forgotten."""
-    from sol.physics import mixing
+    from sol.physics.operators import mixers as mixing
 
     _replace(mixing, "causal_pairs", lambda new, past, window=None, chunk=None: new * (past + new))
 
 
 def embedding_streamed() -> None:
     """The whole input table read every step."""
-    from sol.physics import operators
+    from sol.physics.operators import forward_pass as operators
 
     def row(model: Any, step: Any, tokens: Any, storage: Any, fusion: Any) -> Any:
         read = model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
@@ -121,14 +121,14 @@ def router_for_nothing() -> None:
 
 def activations_for_nothing() -> None:
     """Activations left out of what must fit."""
-    from sol.physics import capacity
+    from sol.physics.memory import capacity
 
     _replace(capacity, "activation_bytes_per_token", lambda model: 0.0)
 
 
 def narrow_cache_computed_wide() -> None:
     """Attention over an fp8 cache bounded by the 16-bit rate."""
-    from sol.answers import storage
+    from sol.answers.question import formats as storage
 
     right = storage._rates
     _replace(

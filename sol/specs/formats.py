@@ -19,9 +19,9 @@ TensorClass = Literal[
     "q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj", "experts_up", "experts_down",
     "router", "norm", "bias", "embedding", "lm_head",
 ]  # fmt: skip
-Part = Literal[TensorClass, "mtp", "tower"]
+StoredPart = Literal[TensorClass, "mtp", "tower"]
 """A tensor class, or what a step does not read: the layers for multi-token prediction, a vision or audio tower."""
-Covered = Literal["linear", "experts", Part]
+Covered = Literal["linear", "experts", StoredPart]
 LayerKind = Literal["default", "more_bits", "first_eighth", "eight_experts", "eighty_layers"]
 FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"), "linear"),
@@ -102,7 +102,7 @@ class NumberFormat(HandMade):
     cache: bool = False
     fallback: Any = None
     mix: Mapping[Covered, Choice] = Field(default_factory=dict)
-    class_bits: Mapping[Part, Bits] = Field(default_factory=dict)
+    class_bits: Mapping[StoredPart, Bits] = Field(default_factory=dict)
     source: Source
     note: str = ""
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sol.specs.blocks import Ways
-from sol.specs.formats import NumberFormat, Part, TensorClass
+from sol.specs.blocks import Count
+from sol.specs.formats import NumberFormat, StoredPart, TensorClass
 
 Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]
@@ -47,7 +47,7 @@ class Step:
     new_tokens: Array
     past_tokens: Array
     logits: Logits
-    copies: Ways | float = 1
+    copies: Count | float = 1
     imbalance: float = 1.0
 
 
@@ -66,7 +66,7 @@ class Storage:
     experts: int
     computes: str = ""
 
-    def bytes_per_weight(self, tensor: TensorClass, columns: Ways) -> Any:
+    def bytes_per_weight(self, tensor: TensorClass, columns: Count) -> Any:
         """Stored bytes per element of a tensor class with rows of `columns` elements [B]; an array for an array of lengths."""
         if not self.weights.covering(tensor):
             return self.base.bytes_per_weight
@@ -76,7 +76,7 @@ class Storage:
         found = [self.weights.bytes_of(tensor, n, self.layers, self.experts) for n in lengths.tolist()]
         return np.array(found)[which].reshape(columns.shape)
 
-    def bytes_beside(self, part: Part) -> float:
+    def bytes_beside(self, part: StoredPart) -> float:
         """Stored bytes per element of a part no step reads [B]: 16 bits, unless the format knows better."""
         return self.weights.bytes_of(part, 1, 1, 1) if self.weights.covering(part) else self.base.bytes_per_weight
 

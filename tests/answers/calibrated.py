@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sol import Calibration
-from sol.answers import estimate
-from sol.sources import calibrations
+from sol.answers.estimate import estimate
+from sol.sources.database import calibrations
 from sol.specs.calibration import Figure, Rate
 
 GRAPH = Calibration(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from sol import load_model
-from sol.sources.database import model_ids
+from sol.sources.database.database import model_ids
 
 SIXTEEN_BIT = [m for m in model_ids() if load_model(m).dtype in (None, "bf16", "fp16") and not load_model(m).quantization]
 MODELS = st.sampled_from(SIXTEEN_BIT)

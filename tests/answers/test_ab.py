@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sol import BadMeasurement, InvalidInput, Measurement, ab, read_measurements
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.tomlfiles import data_root
 
 STEP = {"model": "qwen2.5-7b", "gpu": "h100-sxm", "phase": "decode", "ctx": 2048, "engine": "transformers"}
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from sol import estimate, floor
-from sol.answers.accuracy import Scored, questions, score, scored
-from sol.sources.measured import MeasuredRow, measured_rows
+from sol.answers.calibrate.accuracy import Scored, questions, score, scored
+from sol.sources.database.measured import MeasuredRow, measured_rows
 from sol.specs.calibration import Calibration
+from tools import accuracy as report
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@lru_cache(maxsize=1)
-def report() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("accuracy_report", ROOT / "docs" / "accuracy.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["accuracy_report"] = module
-    sys.path.insert(0, str(ROOT / "docs"))
-    spec.loader.exec_module(module)
-    return module
 
 
 @lru_cache(maxsize=1)
@@ -60,8 +46,8 @@ def test_there_is_enough_to_say() -> None:
 
 @pytest.mark.truth
 def test_no_error_is_above_the_committed_one() -> None:
-    """A ratchet: better figures are committed by `python docs/accuracy.py`, worse ones fail here."""
-    now, then = report().figures(rows()), baseline()
+    """A ratchet: better figures are committed by `python -m tools.accuracy`, worse ones fail here."""
+    now, then = report.figures(rows()), baseline()
     assert set(now["median_error"]) == set(then["median_error"])
     for name, error in then["median_error"].items():
         assert now["median_error"][name] <= error + 5e-4, name
@@ -71,7 +57,7 @@ def test_no_error_is_above_the_committed_one() -> None:
 def test_the_targets_are_met_on_rows_nothing_was_fitted_to() -> None:
     """Median |error| of default estimates of servers with CUDA graphs on data-centre devices at most 12 %; intervals hold 90 to 99 %."""
     name = "holdout: servers with CUDA graphs on data-centre devices"
-    now = report().figures(rows())
+    now = report.figures(rows())
     assert now["median_error"][name] <= 0.12
     assert 0.90 <= now["held"][name] <= 0.99
 
@@ -80,8 +66,8 @@ def test_the_targets_are_met_on_rows_nothing_was_fitted_to() -> None:
 def test_the_page_is_what_the_measurements_say() -> None:
     """Fits to one model take half a minute: their figures are the baseline's, and one of them is fitted anew."""
     kept = baseline()["fitted"]
-    assert (ROOT / "docs" / "how-accurate.md").read_text(encoding="utf-8") == report().page(rows(), kept)
-    fitted = report().fitted
+    assert (ROOT / "docs" / "how-accurate.md").read_text(encoding="utf-8") == report.page(rows(), kept)
+    fitted = report.fitted
     for kernels, of, model in (
         (True, ("a100-sxm-80gb", "vllm", "all"), "qwen2.5-1.5b"), (False, ("h100-sxm", "pytorch", "fp8"), "llama-3.1-8b"),
     ):  # fmt: skip

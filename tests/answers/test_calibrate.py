@@ -25,9 +25,9 @@ from sol import (
     read_measurements,
     save_calibration,
 )
-from sol.answers.loads import parts
-from sol.answers.show_calibration import errors
-from sol.sources.measured import measured_rows
+from sol.answers.calibrate.fit_inputs import parts
+from sol.answers.calibrate.show import errors
+from sol.sources.database.measured import measured_rows
 from sol.specs.measurement import Measurements
 
 MODELS = ("qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b")
@@ -368,7 +368,7 @@ def test_graphs_gain_where_the_host_is_slower_than_the_device() -> None:
 
 
 def _operators(e: object) -> list:
-    from sol.physics.sharding import split_operators
+    from sol.physics.network.sharding import split_operators
 
     q = e.question
     return split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sol import BadMeasurement, Calibration, InvalidInput, Measurement, MissingSpec, calibrate, estimate, load_calibration, save_calibration
-from sol.answers.accuracy import score
-from sol.sources.calibrations import kernel_rates, shipped
-from sol.sources.measured import measured_rows
+from sol.answers.calibrate.accuracy import score
+from sol.sources.database.calibrations import kernel_rates, shipped
+from sol.sources.database.measured import measured_rows
 
 STEPS = ((1, 512), (4, 2048), (16, 1024), (64, 512), (128, 1024))
 

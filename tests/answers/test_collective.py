@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sol import GPU, InvalidInput, MissingSpec, SolError, UnknownName, collective, load_gpu, load_link
-from sol.sources.database import gpu_ids, is_link
+from sol.sources.database.database import gpu_ids, is_link
 from sol.views.cli import main
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sol import collective, load_link
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.tomlfiles import data_root
 
 MEASURED = data_root() / "measured"
 ROWS = list(csv.DictReader((MEASURED / "collectives.csv").read_text(encoding="utf-8").splitlines()))

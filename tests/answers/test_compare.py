@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import Comparison, InvalidInput, MissingSpec, UnknownName, compare, floor
-from sol.answers.accuracy import questions
-from sol.answers.compare import BANDS, compared, verdict
-from sol.answers.gap import EAGER_LAYER, GRAPH_LAUNCH
-from sol.answers.optimistic import narrowed, optimistic_s
-from sol.answers.question import ask
-from sol.answers.show_compare import BESIDE
-from sol.sources.measured import MeasuredRow, measured_rows
+from sol.answers.calibrate.accuracy import questions
+from sol.answers.compare.compare import BANDS, compare_of, verdict
+from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH
+from sol.answers.compare.show import BESIDE
+from sol.answers.floor.optimistic import narrowed, optimistic_s
+from sol.answers.question.ask import ask
+from sol.sources.database.measured import MeasuredRow, measured_rows
 
 ROWS = {row.id: row for row in measured_rows()}
 RANK = {word: i for i, (_, word) in enumerate(BANDS)}
@@ -213,7 +213,7 @@ def test_the_parts_sum_to_the_gap_without_a_calibration(model, gpu, batch, ctx, 
     bound = floor(model, gpu, ctx=ctx, batch=[batch], dtype=dtype).latency_s[0]
     with pytest.MonkeyPatch.context() as patch:
         knows(patch)
-        c = compared(q, bound * ratio, engine)
+        c = compare_of(q, bound * ratio, engine)
     assert math.fsum(c.gap.values()) == pytest.approx(c.gap_s, rel=1e-12, abs=1e-12 * c.floor_s)
     assert min(c.gap.values()) >= min(0.0, c.gap_s) - 1e-12 * c.floor_s  # what needs no calibration never exceeds the gap
     if ratio >= 1.0:
@@ -227,7 +227,7 @@ def test_the_parts_sum_to_the_gap_with_one(model, batch, ctx, dtype, ratio, fusi
     q = ask(model, "h100", ctx=ctx, batch=batch, dtype=dtype, fusion=fusion)
     bound = floor(model, "h100", ctx=ctx, batch=[batch], dtype=dtype).latency_s[0]
     for calibration in (GRAPH, EAGER):
-        c = compared(q, bound * ratio, calibration=calibration)
+        c = compare_of(q, bound * ratio, calibration=calibration)
         assert c.estimate is not None
         scale = max(c.measured_s, c.estimate.latency_s)
         assert math.fsum(c.gap.values()) == pytest.approx(c.gap_s, abs=1e-12 * scale)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import GPU, MLP, Attention, Model, MoE, floor, load_gpu, load_model
-from sol.physics.roofline import BLOCK_POINTS
+from sol.physics.time.roofline import BLOCK_POINTS
 
 pytestmark = pytest.mark.law
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sol import kv_bytes_per_token, load_format, load_model, memory
-from sol.physics.cache import kv_bytes
-from sol.sources.database import model_ids
+from sol.physics.memory.cache import kv_bytes
+from sol.sources.database.database import model_ids
 
 BF16 = load_format("bf16")
 # 16-bit bytes a token adds below every window, and beyond all of them: layers·k·(dk + dv)·2 by hand from the published configs.

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import floor, load_format, load_link, load_model, plan
-from sol.answers.accuracy import scored
-from sol.answers.question import ask
-from sol.answers.result import Floor
-from sol.answers.topology import topology
+from sol.answers.calibrate.accuracy import scored
+from sol.answers.floor.result import Floor
+from sol.answers.question.ask import ask
+from sol.answers.question.links import topology
 from sol.errors import DoesNotFit, InvalidInput, InvalidPlan, UnknownName
-from sol.physics import collectives
-from sol.physics.sharding import device_weight_bytes, share
-from sol.physics.wires import wire_rows
-from sol.sources.database import load_gpu
-from sol.sources.measured import MeasuredRow, measured_rows
-from sol.sources.tomlfiles import data_root
+from sol.physics.network import collectives
+from sol.physics.network.communication import wire_rows
+from sol.physics.network.sharding import device_weight_bytes, share
+from sol.sources.database.database import load_gpu
+from sol.sources.database.measured import MeasuredRow, measured_rows
+from sol.sources.database.tomlfiles import data_root
 from sol.specs.split import Split
 from sol.specs.step import Step, Storage
 
@@ -215,7 +215,7 @@ def test_no_published_exchange_of_experts_is_faster_than_ours(row: dict[str, str
     sent = collectives.wire_bytes("all_to_all", np.asarray(wire.message_bytes), np.array([float(ep)]), links)
     taken = float(row["printed"]) * 1e-6
     for link, size in zip(links.levels, sent, strict=True):
-        record_property(link.id, round(size[0] / taken / link.per_direction_bytes_per_s, 3))
+        record_property(link.id, round(float(size[0] / taken / link.per_direction_bytes_per_s), 3))
         assert size[0] / taken <= link.per_direction_bytes_per_s
     assert sum(s[0] for s in sent) <= 128 * 8 * 7168 * (1.0 if name == "dispatch" else 2.0)  # theirs goes once to every expert
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from sol import floor
-from sol.sources.measured import HALVES, NEEDED, OPTIONAL, MeasuredRow, measured_files, measured_rows, measured_sources
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.measured import HALVES, NEEDED, OPTIONAL, MeasuredRow, measured_files, measured_rows, measured_sources
+from sol.sources.database.tomlfiles import data_root
 
 ROWS = measured_rows()
 TIGHTEST = 10

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import GPU, DoesNotFit, InvalidInput, Link, MissingSpec, UnknownName, floor, load_gpu, load_model, memory, offload
-from sol.answers.question import ask
-from sol.physics.capacity import resident_weight_bytes
-from sol.physics.offload import weight_parts
+from sol.answers.question.ask import ask
+from sol.physics.memory.capacity import resident_weight_bytes
+from sol.physics.time.tiers import weight_parts
 
 GPUS = st.sampled_from(["h100", "rtx-4090", "mi300x", "t4", "a100"])
 ROUTINGS = st.sampled_from(["min", "expected", "max"])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sol import DoesNotFit, InvalidInput, InvalidPlan, floor, plan
-from sol.answers.candidates import device_counts, legal_splits
-from sol.sources.database import built_in_model
+from sol.answers.plan.candidates import device_counts, legal_splits
+from sol.sources.database.database import built_in_model
 from sol.specs.split import Split
 
 ASKED = {"devices": "1-8", "ctx": 2048, "batch": [1, 7, 64]}

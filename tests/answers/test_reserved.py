@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import Engine, InvalidInput, MissingSpec, UnknownName, floor, kv_bytes_per_token, memory
-from sol.answers.memory import Memory
-from sol.physics.reservation import cache_budget
-from sol.sources.engines import engine_ids
+from sol.answers.memory.memory import Memory
+from sol.physics.memory.reservation import cache_budget
+from sol.sources.database.engines import engine_ids
 
 LOGGED = list(csv.DictReader((Path(__file__).parent.parent / "fixtures" / "kv_pools.csv").read_text(encoding="utf-8").splitlines()))
 GIB = 2**30

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol import InvalidInput, floor, load_model
-from sol.physics.experts import chances, distinct_experts, imbalance
+from sol.physics.operators.experts import chances, distinct_experts, imbalance
 from sol.specs.step import Shares
 from sol.views.cli import main
 

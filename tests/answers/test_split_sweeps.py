@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sol import InvalidInput, InvalidPlan, estimate, floor, load_model, memory
-from sol.answers.candidates import legal_splits
-from sol.sources.database import built_in_model
+from sol.answers.plan.candidates import legal_splits
+from sol.sources.database.database import built_in_model
 from sol.specs.split import Split, illegal, legal
 from sol.views.cli import main
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sol import Comparison, compare, floor, load_gpu, offload
-from sol.answers.suspects import SHOWN, siblings
+from sol.answers.compare.suspects import SHOWN, siblings
 from sol.specs.hardware import GPU
 
 pytestmark = pytest.mark.law

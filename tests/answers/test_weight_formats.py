@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import GPU, InvalidInput, MissingSpec, NumberFormat, UnknownName, floor, load_gpu, load_model, memory, table
-from sol.answers.gain import first_batch
-from sol.sources.database import model_ids
+from sol.answers.table.break_even import first_batch
+from sol.sources.database.database import model_ids
 
 H, P, P8 = 3.35e12, 989.4e12, 1978.9e12  # H100 SXM: B/s, dense FLOP/s in 16 bits and in fp8, as its data sheets have them
 STREAMED = 7_070_619_136  # Qwen2.5-7B without its input table; of these, in weight matrices of the layers and in the head:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sol import load_model
-from sol.physics.adapters import DENSE, adapter_elements
+from sol.physics.operators.adapters import DENSE, adapter_elements
 
 # Llama-7B (the shapes of Llama-2-7B). Rank 8 on q and v: the total printed in github.com/ymcui/Chinese-LLaMA-Alpaca/issues/189.
 # Rank 64 on every linear layer: the elements of each half printed in github.com/ChenDelong1999/polite-flamingo/issues/3.

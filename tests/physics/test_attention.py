@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol.physics.attention import cached_tokens_read, cached_tokens_written, causal_pairs
+from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs
 
 few = st.integers(0, 300)
 

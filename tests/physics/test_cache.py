@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sol import load_format, load_model
-from sol.physics.cache import kv_bytes
+from sol.physics.memory.cache import kv_bytes
 
 BF16 = load_format("bf16")
 

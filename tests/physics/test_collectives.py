@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol import collective, load_link
-from sol.physics.collectives import estimate_s, estimates, floor_s, units, wire_bytes
+from sol.physics.network.collectives import estimate_s, estimates, floor_s, units, wire_bytes
 from sol.specs.links import LinkType, Topology
 
 OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")

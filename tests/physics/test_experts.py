@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sol.physics.experts import distinct_experts
+from sol.physics.operators.experts import distinct_experts
 
 
 @pytest.mark.truth

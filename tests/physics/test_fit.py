@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sol import Measurement
-from sol.answers.loads import parts
-from sol.physics.confidence import profile, untold
-from sol.physics.fit import EACH, HOST, LAUNCH, STEP, Form, Loads, U, V, fitted, seconds
-from sol.physics.forms import best_fit
+from sol.answers.calibrate.fit_inputs import parts
+from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, Form, Loads, fitted, seconds
+from sol.physics.fit.fit_intervals import profile, unidentified
+from sol.physics.fit.form_selection import best_fit
 
 MODELS = (
     "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b",
@@ -43,12 +43,12 @@ def theta(mbu: float, mfu: float, launch: float = 0.0, host: float = 0.0, step: 
 
 
 TRUTHS = {
-    "M1, a time per step": (theta(0.82, 0.61, step=3.1e-3), (U, V, STEP)),
-    "M1, a time per kernel": (theta(0.71, 0.45, launch=7.4e-6), (U, V, LAUNCH)),
-    "M2, a time per sequence": (theta(0.8, 0.6, step=2e-3, each=8e-5), (U, V, STEP, EACH)),
-    "M2": (theta(0.9, 0.7, launch=5e-6, step=2e-3), (U, V, LAUNCH, STEP)),
-    "M3 over a time per step": (theta(0.75, 0.5, host=2e-4, step=1e-3), (U, V, HOST, STEP)),
-    "M3 over a time per kernel": (theta(0.8, 0.6, host=3e-4, launch=6e-6), (U, V, HOST, LAUNCH)),
+    "M1, a time per step": (theta(0.82, 0.61, step=3.1e-3), (INV_MBU, INV_MFU, STEP)),
+    "M1, a time per kernel": (theta(0.71, 0.45, launch=7.4e-6), (INV_MBU, INV_MFU, LAUNCH)),
+    "M2, a time per sequence": (theta(0.8, 0.6, step=2e-3, each=8e-5), (INV_MBU, INV_MFU, STEP, PER_SEQUENCE)),
+    "M2": (theta(0.9, 0.7, launch=5e-6, step=2e-3), (INV_MBU, INV_MFU, LAUNCH, STEP)),
+    "M3 over a time per step": (theta(0.75, 0.5, host=2e-4, step=1e-3), (INV_MBU, INV_MFU, HOST, STEP)),
+    "M3 over a time per kernel": (theta(0.8, 0.6, host=3e-4, launch=6e-6), (INV_MBU, INV_MFU, HOST, LAUNCH)),
 }
 
 
@@ -69,7 +69,7 @@ def test_without_rows_bound_by_flops_one_factor_is_on_everything() -> None:
     loads = asked(MODELS[:5], prompts=False)
     fit = best_fit(replace(loads, measured_s=seconds(loads, theta(0.8, 0.8, step=2e-3))))
     assert fit.chosen.form.tied
-    assert 1.0 / fit.chosen.theta[V] == pytest.approx(0.8, rel=1e-4)
+    assert 1.0 / fit.chosen.theta[INV_MFU] == pytest.approx(0.8, rel=1e-4)
 
 
 @pytest.mark.law
@@ -84,7 +84,7 @@ def test_nothing_is_faster_than_its_peak_and_no_time_is_negative() -> None:
 @pytest.mark.law
 def test_one_row_three_times_too_slow_moves_no_rate_by_much() -> None:
     right, loads = theta(0.8, 0.6, step=2e-3), asked(MODELS[:5])
-    form = Form("M1", (U, V, STEP), False)
+    form = Form("M1", (INV_MBU, INV_MFU, STEP), False)
     for row in range(0, len(loads.kernels), 7):
         odd = seconds(loads, right)
         odd[row] *= 3.0
@@ -95,7 +95,7 @@ def test_one_row_three_times_too_slow_moves_no_rate_by_much() -> None:
 @pytest.mark.law
 def test_log_errors_are_unbiased_where_relative_ones_are_not() -> None:
     right, loads = theta(0.8, 0.6, step=2e-3), asked(MODELS[:5])
-    form, off = Form("M1", (U, V, STEP), False), []
+    form, off = Form("M1", (INV_MBU, INV_MFU, STEP), False), []
     for seed in range(40):
         noisy = simulated(loads, right, np.random.default_rng(seed), 0.0, 0.1)
         off.append(np.log(seconds(loads, fitted(noisy, form)) / seconds(loads, right)).mean())
@@ -104,13 +104,13 @@ def test_log_errors_are_unbiased_where_relative_ones_are_not() -> None:
 
 @pytest.mark.law
 def test_contexts_of_one_model_tell_no_rate_and_batches_do() -> None:
-    right, form = theta(0.8, 0.8, step=3e-3), Form("M1", (U, STEP), True)
+    right, form = theta(0.8, 0.8, step=3e-3), Form("M1", (INV_MBU, STEP), True)
     for asked_of, told in (([(512, 1), (1024, 1), (2048, 1), (4096, 1)], False), ([(512, 1), (2048, 8), (2048, 32), (1024, 64)], True)):
         rows = [Measurement(model="llama-3.1-8b", gpu="h100-sxm", phase="decode", measured_s=1.0, ctx=c, batch=b) for c, b in asked_of]
         (part,) = parts(rows)
         loads = part.priced().loads
         loads = replace(loads, measured_s=seconds(loads, right))
-        assert untold(loads, form, U, profile(loads, form, fitted(loads, form), U)) is not told
+        assert unidentified(loads, form, INV_MBU, profile(loads, form, fitted(loads, form), INV_MBU)) is not told
 
 
 @pytest.mark.law

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sol import MLP, Attention, GatedDelta, Indexer, LatentAttention, LayerGroup, Mamba2, Model, MoE, ShortConv, floor, load_format
-from sol.physics.attention import cached_tokens_read, causal_pairs
-from sol.physics.cache import kv_bytes, max_ctx, state_bytes
-from sol.physics.capacity import resident_weight_bytes
-from sol.physics.operators import step_operators
+from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
+from sol.physics.memory.capacity import resident_weight_bytes
+from sol.physics.operators.attention import cached_tokens_read, causal_pairs
+from sol.physics.operators.forward_pass import step_operators
 from sol.specs.blocks import Block
 from sol.specs.step import Step, Storage
 

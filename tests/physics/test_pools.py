@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol import load_format, load_link, load_model
-from sol.answers.topology import topology
-from sol.physics import pools
-from sol.sources.database import load_gpu
+from sol.answers.question.links import topology
+from sol.physics.time import pools
+from sol.sources.database.database import load_gpu
 from sol.specs.split import Split
 from sol.specs.step import Storage
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from sol import load_format, load_model
-from sol.physics.capacity import resident_weight_bytes
-from sol.physics.experts import distinct_experts
-from sol.physics.operators import step_operators
-from sol.physics.sharding import device_model, device_step, device_weight_bytes, share, split_operators
-from sol.physics.wires import fewest_copies, remote_copies, wire_rows
+from sol.physics.memory.capacity import resident_weight_bytes
+from sol.physics.network.communication import fewest_copies, remote_copies, wire_rows
+from sol.physics.network.sharding import device_model, device_step, device_weight_bytes, share, split_operators
+from sol.physics.operators.experts import distinct_experts
+from sol.physics.operators.forward_pass import step_operators
 from sol.specs.model import Model
 from sol.specs.split import Split, illegal, tp_divisor
 from sol.specs.step import Step, Storage

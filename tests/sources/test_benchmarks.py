@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from sol import InvalidInput, Measurements, floor, read_measurements
-from sol.sources.benchmarks.recognise import TOOLS
-from sol.sources.database import load_gpu
-from sol.sources.device_names import reported_gpu
-from sol.sources.tomlfiles import data_root, read_toml
+from sol.sources.benchmarks.detect import TOOLS
+from sol.sources.database.database import load_gpu
+from sol.sources.database.device_names import reported_gpu
+from sol.sources.database.tomlfiles import data_root, read_toml
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "benchmarks"
 QWEN = "qwen2.5-7b"

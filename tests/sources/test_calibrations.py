@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from sol import BadFile, MissingSpec, estimate, load_gpu
-from sol.sources.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
-from sol.sources.measured import measured_rows
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
+from sol.sources.database.measured import measured_rows
+from sol.sources.database.tomlfiles import data_root
+from tools import derive_engines as script
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@lru_cache(maxsize=1)
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("derive_engines", ROOT / "docs" / "derive_engines.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["derive_engines"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.contract
@@ -61,7 +47,7 @@ def test_a_class_stands_in_for_an_engine_that_is_not_known() -> None:
 @pytest.mark.truth
 @pytest.mark.parametrize(("gpu", "engine"), [("rtx-4090", "calm"), ("h200-sxm", "vllm"), ("rtx-4080", "llama.cpp")])
 def test_the_file_is_what_the_script_makes_of_the_rows(gpu: str, engine: str) -> None:
-    d = script()
+    d = script
     kind = engine_classes()[engine]
     base = d.kernels().get(gpu) if kind in d.BASED else None
     rows = [r for r in measured_rows() if (r.gpu, r.engine, r.split) == (gpu, engine, "fit") and d.rated(r)]
@@ -81,7 +67,7 @@ def test_what_was_simulated_is_found_again() -> None:
     """Rows of vLLM on H200, their times replaced by those of a known engine: step and sequence come back within a few per cent."""
     from dataclasses import replace
 
-    d = script()
+    d = script
     base = d.kernels()["h200-sxm"]
     known = d.start("h200-sxm", "vllm", "graph", base).model_copy(update={"step_s": d.Calibration(gpu="x", engine="y", step_s=2e-3).step_s})
     known = known.model_copy(update={"sequence_s": d.Calibration(gpu="x", engine="y", sequence_s=8e-5).sequence_s})
@@ -95,7 +81,7 @@ def test_what_was_simulated_is_found_again() -> None:
 
 @pytest.mark.law
 def test_the_scripts_sum_is_the_estimate() -> None:
-    d = script()
+    d = script
     for row in [r for r in measured_rows() if r.engine == "vllm" and r.phase == "decode"][::60]:
         c = shipped_calibration(row.gpu, "vllm")
         own = estimate(row.model, row.gpu, ctx=[row.ctx], batch=row.batch, dtype=row.dtype, kv_dtype=row.kv_dtype, tp=row.tp, pp=row.pp,

@@ -18,13 +18,14 @@ import pytest
 
 import sol
 from sol import BadFile
-from sol.sources import gguf_file, safetensors_file, stored
-from sol.sources.checkpoints import holdings
-from sol.sources.gguf_file import read_gguf
-from sol.sources.gguf_types import FILE_TYPES, TYPES
-from sol.sources.safetensors_file import BITS, read_safetensors
-from sol.sources.stored import StoredTensor
-from sol.sources.tensor_names import tensor_class
+from sol.sources.checkpoints.tensor_counts import holdings
+from sol.sources.tensors import gguf_file, safetensors_file
+from sol.sources.tensors import tensor_files as stored
+from sol.sources.tensors.gguf_file import read_gguf
+from sol.sources.tensors.gguf_types import FILE_TYPES, TYPES
+from sol.sources.tensors.safetensors_file import BITS, read_safetensors
+from sol.sources.tensors.tensor_files import StoredTensor
+from sol.sources.tensors.tensor_names import tensor_class
 
 SOON_S = 0.05
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sol import Attention, BadFile, MissingSpec, Model, floor, load_model, memory
-from sol.sources.config_json import read_config
-from sol.sources.config_keys import FOREIGN, KEYS
-from sol.sources.config_kinds import KINDS
+from sol.sources.config.config_json import read_config
+from sol.sources.config.keys import FOREIGN, KEYS
+from sol.sources.config.kinds import KINDS
 from sol.specs.record import Source
 
 LLAMA = {

@@ -10,8 +10,8 @@ import pytest
 
 from sol import BadFile, UnknownName, load_format, load_gpu
 from sol.errors import SolError
-from sol.sources import database
-from sol.sources.tomlfiles import TomlRecords, data_root
+from sol.sources.database import database
+from sol.sources.database.tomlfiles import TomlRecords, data_root
 from sol.specs.hardware import DeviceRecord
 from sol.specs.record import Source
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sol import UnknownName, load_engine, show
-from sol.sources.engines import engine_ids
+from sol.sources.database.engines import engine_ids
 
 
 @pytest.mark.contract

@@ -13,10 +13,10 @@ from sources.laying import Told, expanded, gguf_bytes, lay_gguf
 from sources.test_checkpoints import mutated
 
 from sol import BadFile, SolError, floor, load_gpu, load_model
-from sol.answers.storage import decided
-from sol.physics.capacity import resident_weight_bytes
-from sol.sources.config_json import read_config
-from sol.sources.gguf_keys import ARCHS
+from sol.answers.question.formats import resolve_formats
+from sol.physics.memory.capacity import resident_weight_bytes
+from sol.sources.checkpoints.gguf_keys import ARCHS
+from sol.sources.config.config_json import read_config
 from sol.specs.model import Model
 from sol.specs.record import Source
 from sol.specs.step import Storage
@@ -35,7 +35,7 @@ NOT_SAID = {
 
 
 def storage(model: Model) -> Storage:
-    return decided(model, load_gpu("h200"), None, None)[0]
+    return resolve_formats(model, load_gpu("h200"), None, None)[0]
 
 
 def layers(model: Model) -> list[Any]:
@@ -117,7 +117,7 @@ def test_published_files_to_the_byte(tmp_path: Path) -> None:
     assert len(tensors) == 292
     llama = load_model(lay_gguf(tmp_path / "llama.gguf", dense("llama-3.1-8b", "llama"), tensors))
     assert resident_weight_bytes(llama, storage(llama)) == 4_912_898_304 - 256
-    assert "left out: 256 B of buffers" in decided(llama, load_gpu("h100"), None, None)[2]
+    assert "left out: 256 B of buffers" in resolve_formats(llama, load_gpu("h100"), None, None)[2]
 
 
 SMALL = {"layers": 2, "hidden": 256, "ffn": 512, "q": 256, "kv": 128, "vocab": 320, "biases": False}

@@ -7,12 +7,12 @@ import json
 import tomllib
 from pathlib import Path
 
-import generate
 import pytest
 
 from sol import load_gpu
-from sol.sources.database import gpu_ids
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.database import gpu_ids
+from sol.sources.database.tomlfiles import data_root
+from tools import generate
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -23,7 +23,7 @@ FIXTURES = ROOT / "tests" / "fixtures"
 def test_what_follows_from_the_data_is_fresh(path: Path) -> None:
     text, expected = path.read_text(encoding="utf-8"), generate.generated()[path]
     same = json.loads(text) == json.loads(expected) if path.suffix == ".json" else text == expected
-    assert same, f"{path.relative_to(ROOT)} is stale; run python docs/generate.py and look at what changed"
+    assert same, f"{path.relative_to(ROOT)} is stale; run python -m tools.generate and look at what changed"
 
 
 @pytest.mark.contract

@@ -14,7 +14,7 @@ from sources.laying import Told, safetensors_header
 from sources.test_huggingface import asked
 from sources.test_stored_models import CONFIG, GPTQ, PLAIN, QUANT, WEIGHTS, quantised, rest
 
-from sol.sources.hub_headers import FIRST_BYTES, MAX_SHARDS
+from sol.sources.hub.headers import FIRST_BYTES, MAX_SHARDS
 
 OTHER = {**CONFIG, "quantization_config": QUANT["other"]}
 UNNAMED = {k: v for k, v in CONFIG.items() if k != "torch_dtype"}

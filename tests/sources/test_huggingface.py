@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sources.hub_server import COMMIT, HubServer, Repo
 
-from sol.sources.config_json import MAX_CONFIG_BYTES
-from sol.sources.huggingface import HUB_NAME
+from sol.sources.config.config_json import MAX_CONFIG_BYTES
+from sol.sources.hub.huggingface import HUB_NAME
 
 CONFIG = {"model_type": "llama", "hidden_size": 64}
 BODY = json.dumps(CONFIG).encode()
@@ -24,8 +24,9 @@ NEXT = "f" * 40
 ASK = """
 import json, sys, time
 from sol.errors import SolError
-from sol.sources import hub_headers, huggingface
-from sol.sources.hub_model import load_hub
+from sol.sources.hub import headers as hub_headers
+from sol.sources.hub import huggingface
+from sol.sources.hub.model import load_hub
 def headers_of(name):
     return [[t.name, t.dtype, t.shape, t.bytes] for t in hub_headers.fetch_headers(name, hub_headers.fetch_listing(name))]
 def model_of(name):
@@ -297,7 +298,7 @@ def test_what_the_machine_lacks(hub: HubServer, tmp_path: Path) -> None:
     (typo,) = asked(tmp_path, hub.url, ("org/good",), HF_HUB_ETAG_TIMEOUT="soon")
     assert "huggingface_hub does not start (invalid literal" in typo["error"]
     code = (
-        "import sys; from sol.sources import huggingface as h; assert 'huggingface_hub' not in sys.modules\n"
+        "import sys; from sol.sources.hub import huggingface as h; assert 'huggingface_hub' not in sys.modules\n"
         "sys.modules['huggingface_hub'] = None\ntry: h.fetch_json('org/good')\nexcept h.HubError as e: print(e)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -305,7 +306,7 @@ def test_what_the_machine_lacks(hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_a_source_is_the_page_of_the_file(tmp_path: Path) -> None:
-    code = "from sol.sources.huggingface import hub_source as s; print(s('a/b@v1', 'config.json').url, s('a/b', 'config.json').title)"
+    code = "from sol.sources.hub.huggingface import hub_source as s; print(s('a/b@v1', 'config.json').url, s('a/b', 'config.json').title)"
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_ENDPOINT": "https://hub.example/"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert run.stdout == "https://hub.example/a/b/blob/v1/config.json config.json of a/b on the Hugging Face Hub\n"

@@ -8,18 +8,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import derive_kernels
-import kernel_tables
 import numpy as np
 import pytest
-from derive_kernels import fit, usual
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_tables import Rows
 
 from sol import estimate, floor, load_format, load_gpu
-from sol.sources.calibrations import read_calibrations
-from sol.sources.tomlfiles import data_root
+from sol.sources.database.calibrations import read_calibrations
+from sol.sources.database.tomlfiles import data_root
+from tools import derive_kernels, kernel_tables
+from tools.derive_kernels import fit, usual
+from tools.kernel_tables import Rows
 
 FILES = sorted((data_root() / "kernels").glob("*.toml"))
 CLASSES = {"gemm", "attention", "mla", "experts", "stream", "kernel"}

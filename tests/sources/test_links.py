@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sol import UnknownName, links, load_gpu, load_link
-from sol.sources.database import gpu_ids, link_ids
+from sol.sources.database.database import gpu_ids, link_ids
 
 
 @pytest.mark.contract

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sol import BadFile
-from sol.sources import measured
+from sol.sources.database import measured
 
 HEADER = ",".join(measured.NEEDED)
 ROW = "X-1,qwen2.5-7b,h100-sxm,decode,0.02,bf16,bf16,1,2048,vllm,yes,somewhere,50 tok/s,,fit"

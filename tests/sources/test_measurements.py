@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol import BadFile, InvalidInput, Measurement, Measurements, SolError, UnknownName, read_measurements
-from sol.sources.benchmarks import documents, settle
-from sol.sources.measured import measured_files
+from sol.sources.benchmarks import documents, ledger
+from sol.sources.database.measured import measured_files
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "benchmarks"
 HEADER = "model,gpu,phase,measured_s,batch,ctx"
@@ -326,7 +326,7 @@ def test_reading_is_streamed(tmp_path: Path, kind: str) -> None:
 
 
 def test_limits_are_errors_that_say_so(wrote: Wrote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle, "MAX_ROWS", 3)
+    monkeypatch.setattr(ledger, "MAX_ROWS", 3)
     with pytest.raises(BadFile, match="more than 3 rows"):
         read_measurements(wrote("\n".join([HEADER, *(ROW.replace("2048", str(i)) for i in range(4))])))
     monkeypatch.setattr("sol.sources.benchmarks.content.MAX_DOCUMENT_BYTES", 1000)

@@ -41,9 +41,9 @@ from sources.quantised import (
 )  # fmt: skip
 
 from sol import floor, memory
-from sol.sources.config_json import read_config
-from sol.sources.linear_modules import NAMES
-from sol.sources.quantization import cache_format, weight_format
+from sol.sources.config.config_json import read_config
+from sol.sources.quantization.linear_modules import NAMES
+from sol.sources.quantization.quantization import cache_format, weight_format
 from sol.specs.formats import FAMILY
 
 # Bytes

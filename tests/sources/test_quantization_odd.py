@@ -31,7 +31,7 @@ from sources.quantised import (
 )  # fmt: skip
 
 from sol import floor, memory
-from sol.sources.quantization import cache_format, weight_format
+from sol.sources.quantization.quantization import cache_format, weight_format
 from sol.specs.formats import NumberFormat
 
 GATES = per_layer("model.layers.{}.mlp.gate", layers=94)

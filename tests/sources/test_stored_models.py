@@ -15,12 +15,12 @@ from sources.laying import Told, bytes_of, expanded, lay_folder, lay_safetensors
 from sources.test_checkpoints import mutated
 
 from sol import BadFile, MissingSpec, SolError, floor, load_gpu, load_model, memory
-from sol.answers.storage import decided
-from sol.physics.capacity import resident_weight_bytes
-from sol.sources.config_json import load_config, read_config
-from sol.sources.config_kinds import KINDS
-from sol.sources.database import model_ids
-from sol.sources.tensor_names import scaled, tensor_class
+from sol.answers.question.formats import resolve_formats
+from sol.physics.memory.capacity import resident_weight_bytes
+from sol.sources.config.config_json import load_config, read_config
+from sol.sources.config.kinds import KINDS
+from sol.sources.database.database import model_ids
+from sol.sources.tensors.tensor_names import scaled, tensor_class
 from sol.specs.model import Model
 from sol.specs.record import Source
 
@@ -32,11 +32,11 @@ REMOTE = {"qwen", "phi-msft", "chatglm", "internlm", "internlm2", "deepseek", "k
 
 
 def resident(model: Model, gpu: str = "h200") -> float:
-    return resident_weight_bytes(model, decided(model, load_gpu(gpu), None, None)[0])
+    return resident_weight_bytes(model, resolve_formats(model, load_gpu(gpu), None, None)[0])
 
 
 def assumed(model: Model) -> str:
-    return " · ".join(decided(model, load_gpu("h200"), None, None)[2])
+    return " · ".join(resolve_formats(model, load_gpu("h200"), None, None)[2])
 
 
 # every kind, as transformers saves it

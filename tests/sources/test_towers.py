@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sol import BadFile
-from sol.sources.towers import TOWERS, tower_parameters
+from sol.sources.config.towers import TOWERS, tower_parameters
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 CASES = json.loads((FIXTURES / "transformers_towers.json").read_text())["cases"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sol import LatentAttention, floor
-from sol.sources.config_json import read_config
-from sol.sources.config_kinds import KINDS, SAME_AS
+from sol.sources.config.config_json import read_config
+from sol.sources.config.kinds import KINDS, SAME_AS
 from sol.specs.blocks import StateMixer
 from sol.specs.model import Model
 from sol.specs.record import Source

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from sol import BadFile, InvalidInput, MissingSpec, NumberFormat, floor, load_format, load_gpu, load_model
-from sol.answers.storage import decided
-from sol.physics.capacity import resident_weight_bytes
+from sol.answers.question.formats import resolve_formats
+from sol.physics.memory.capacity import resident_weight_bytes
 from sol.specs.record import Source
 
 
 def stored(model: str, dtype: str) -> float:
     m = load_model(model)
-    return resident_weight_bytes(m, decided(m, load_gpu("h100"), dtype, None)[0])
+    return resident_weight_bytes(m, resolve_formats(m, load_gpu("h100"), dtype, None)[0])
 
 
 @pytest.mark.truth

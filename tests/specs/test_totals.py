@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sol import load_model, memory
-from sol.sources.database import model_ids
+from sol.sources.database.database import model_ids
 
 PUBLISHED = list(csv.DictReader((Path(__file__).parent.parent / "fixtures" / "model_totals.csv").read_text(encoding="utf-8").splitlines()))
 

@@ -31,7 +31,7 @@ from sol import (
     plot_kv,
     plot_roofline,
 )
-from sol.physics.cache import kv_bytes
+from sol.physics.memory.cache import kv_bytes
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sol.errors import BadFile
-from sol.sources.stored import short
+from sol.sources.tensors.tensor_files import short
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 GAP = re.compile(r"\s*")

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from sol.errors import BadFile
-from sol.sources.benchmarks.findings import Finding, Found, Given, Record, Tool, Unreadable, flag, number, optional_number, text, whole
-from sol.sources.stored import short
+from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, flag, number, optional_number, text, whole
+from sol.sources.tensors.tensor_files import short
 
 NEEDED = ("model", "gpu", "phase", "measured_s")
 MATTERS = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp", "batch", "ctx", "new_tokens", "prompt_tokens", "output_tokens", "cuda_graphs")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from sol.errors import BadFile, InvalidInput
 from sol.sources.benchmarks.content import Content, Piece, opened
-from sol.sources.benchmarks.findings import Given, Refused, Tool, Unreadable
+from sol.sources.benchmarks.detect import READ, tool_of
+from sol.sources.benchmarks.importer import Given, Refused, Tool, Unreadable
+from sol.sources.benchmarks.ledger import Ledger, options, raise_if_asked
 from sol.sources.benchmarks.own_table import COLUMNS, NEEDED, OWN, check_columns
-from sol.sources.benchmarks.recognise import READ, tool_of
-from sol.sources.benchmarks.settle import Ledger, options, raise_if_asked
-from sol.sources.stored import shown
+from sol.sources.tensors.tensor_files import shown
 from sol.specs.measurement import Measurements
 
 

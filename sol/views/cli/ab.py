@@ -23,7 +23,7 @@ def ab(files: tuple[Path, ...], by: str, json_: bool, **given: Any) -> None:
       sol ab sessions.csv
       sol ab runs.csv --by engine
     """
-    from sol.answers.ab import ab as compare
+    from sol.answers.calibrate.ab import ab as compare
 
     with measured(files, **given) as rows:
         result = compare(rows, by=by)

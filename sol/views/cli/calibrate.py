@@ -35,14 +35,14 @@ def calibrate(
       sol calibrate one-model.csv --engine vllm --kernels
       sol calibrate bench.jsonl --model llama-3.1-8b --gpu 4090
     """
-    from sol.answers.calibrate import calibrate as fit
-    from sol.answers.show_calibration import calibration_document, calibration_rich, calibrations_rich
+    from sol.answers.calibrate.calibrate import calibrate as fit
+    from sol.answers.calibrate.show import calibration_document, calibration_rich, calibrations_rich
     from sol.specs.calibration import Calibration
 
     with measured(files, **given) as rows:
         found = fit(rows, fusion=fusion, mbu=mbu, mfu=mfu, kernels=kernels)
     if save is not None:
-        from sol.sources.calibrations import save_calibration
+        from sol.sources.database.calibrations import save_calibration
 
         save_calibration(found, save)
     if json_:

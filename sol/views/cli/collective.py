@@ -45,7 +45,7 @@ def collective(op: str, gpu: str, ranks: Any, message_bytes: Any, network: str |
       sol collective all-reduce mi300x --ranks 2,8
       sol collective all-to-all b200 --ranks 32 --network infiniband-ndr
     """
-    from sol.answers.collective import collective as ask_collective
+    from sol.answers.collective.collective import collective as ask_collective
 
     asked = grid(ranks=ranks, message_bytes=message_bytes)
     result = ask_collective(op.replace("-", "_"), gpu, network=network, **asked)

@@ -129,7 +129,7 @@ def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | No
     if value is not None:
         import os
 
-        from sol.sources.database import GPUS_VARIABLE
+        from sol.sources.database.database import GPUS_VARIABLE
 
         os.environ[GPUS_VARIABLE] = value
 

@@ -35,14 +35,14 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
       sol compare llama-3.1-8b h100 --measured 2100tok/s --batch 32 --ctx 1k
       sol compare llama-3.1-8b h100 --phase prefill --measured 45ms --ctx 2k
     """
-    from sol.answers.compare import compare as ask_compare
+    from sol.answers.compare.compare import compare as ask_compare
     from sol.units import parse_measured
 
     result = ask_compare(model, gpu, measured_s=parse_measured(measured, "measured", **_counted(asked)), **asked)
     if json_:
         emit_json(result.to_dict())
         return
-    from sol.answers.show_compare import compare_rich
+    from sol.answers.compare.show import compare_rich
 
     emit(compare_rich(result))
 

@@ -28,12 +28,12 @@ def estimate(model: str, gpu: str, json_: bool, **asked: Any) -> None:
       sol estimate llama-3.1-8b a100 --ctx 2048 --batch 1,8,64 --engine vllm
       sol estimate llama-3.1-8b h100 --ctx 2048 --calibration mine.toml
     """
-    from sol.answers.estimate import estimate as ask_estimate
+    from sol.answers.estimate.estimate import estimate as ask_estimate
 
     result = ask_estimate(model, gpu, **grid(**asked))
     if json_:
         emit_json(result.to_dict())
         return
-    from sol.answers.show_estimate import estimate_rich
+    from sol.answers.estimate.show import estimate_rich
 
     emit(estimate_rich(result))

@@ -25,8 +25,8 @@ def explain(model: str, gpu: str, sources: bool, json_: bool, **asked: Any) -> N
       sol explain qwen2.5-7b h100 --ctx 2048
       sol explain qwen2.5-7b h100 --ctx 2048 --sources
     """
-    from sol.answers.document import document
-    from sol.answers.floor import floor
+    from sol.answers.floor.floor import floor
+    from sol.answers.report.document import document
 
     result = floor(model, gpu, **asked)
     if json_:

@@ -33,12 +33,12 @@ def floor(model: str, gpu: str, json_: bool, **asked: Any) -> None:
       sol floor deepseek-v3 h200 --ctx 4096 --batch 256 --dp 8 --ep 8
       sol floor ./config.json jetson-agx-orin-64gb@30w --phase prefill --ctx 512
     """
-    from sol.answers.floor import floor as ask_floor
+    from sol.answers.floor.floor import floor as ask_floor
 
     result = ask_floor(model, gpu, **grid(**asked))
     if json_:
         emit_json(result.to_dict())
         return
-    from sol.answers.show import floor_rich
+    from sol.answers.floor.show import floor_rich
 
     emit(floor_rich(result))

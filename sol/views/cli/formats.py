@@ -16,10 +16,10 @@ def formats(json_: bool) -> None:
     Example:
       sol formats
     """
-    from sol.answers.catalogue import formats as listing
+    from sol.answers.catalogue.catalogue import formats as listing
 
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("formats", listing(), {}))
     else:

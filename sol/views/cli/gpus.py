@@ -23,10 +23,10 @@ def gpus(where: tuple[str, ...], json_: bool) -> None:
       sol gpus --where vendor=nvidia --where "memory>=80GiB"
       sol gpus --where fp4 --where "bandwidth>1TB/s"
     """
-    from sol.answers.catalogue import gpus as listing
+    from sol.answers.catalogue.catalogue import gpus as listing
 
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("gpus", listing(where), {"where": list(where)}))
     else:

@@ -16,10 +16,10 @@ def links(json_: bool) -> None:
     Example:
       sol links
     """
-    from sol.answers.catalogue import links as listing
+    from sol.answers.catalogue.catalogue import links as listing
 
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("links", listing(), {}))
     else:

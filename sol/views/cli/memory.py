@@ -48,7 +48,7 @@ def memory(model: str, gpu: str | None, json_: bool, **asked: Any) -> None:
       sol memory llama-3.1-70b h100 --ctx 8k --batch 64 --tp 4
       sol memory llama-3.1-8b h100 --ctx 8k --engine vllm --memory-fraction 0.9
     """
-    from sol.answers.memory import memory as ask_memory
+    from sol.answers.memory.memory import memory as ask_memory
 
     result = ask_memory(model, gpu, **grid(**asked))
     if json_:

@@ -16,10 +16,10 @@ def models(json_: bool) -> None:
     Example:
       sol models
     """
-    from sol.answers.catalogue import models as listing
+    from sol.answers.catalogue.catalogue import models as listing
 
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("models", listing(), {}))
     else:

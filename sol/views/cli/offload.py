@@ -30,7 +30,7 @@ def offload(model: str, gpu: str, json_: bool, **asked: Any) -> None:
       sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --host-bytes 45GiB,50GiB
       sol offload llama-3.1-70b gh200 --ctx 4k --link nvlink-c2c
     """
-    from sol.answers.offload import offload as ask_offload
+    from sol.answers.memory.offload import offload as ask_offload
 
     result = ask_offload(model, gpu, **grid(**asked))
     if json_:

@@ -53,7 +53,7 @@ def plan(model: str, gpu: str, ttft_s: str | None, tpot_s: str | None, pools: bo
 
 
 def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: str | None, **asked: Any) -> Any:
-    from sol.answers.plan import plan as ask_plan
+    from sol.answers.plan.plan import plan as ask_plan
 
     if output_tokens is not None:
         raise InvalidInput("--output-tokens is for --pools; a plan is of one step, at --ctx tokens")
@@ -63,7 +63,7 @@ def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: str 
 
 
 def _pools(model: str, gpu: str, *, ctx: Any, objective: Any, batch: Any, prompt_tokens: Any, output_tokens: Any, **asked: Any) -> Any:
-    from sol.answers.pools import pools as ask_pools
+    from sol.answers.plan.pools import pools as ask_pools
 
     for name, value in (("ctx", ctx), ("objective", objective), ("batch", batch)):
         if value is not None:

@@ -21,10 +21,10 @@ def show(name: str, json_: bool) -> None:
       sol show ./model.gguf
       sol show ./my-model/          a folder of .safetensors
     """
-    from sol.answers.catalogue import show as record
+    from sol.answers.catalogue.catalogue import show as record
 
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("record", record(name), {"name": name}))
     else:

@@ -27,11 +27,11 @@ def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
       sol table --model llama-3.1-8b --gpus h100 --dtype bf16,fp8,w4a16
       sol table --gpus all --estimate --engine graph
     """
-    from sol.answers.table import table as ask_table
+    from sol.answers.table.table import table as ask_table
 
     result = ask_table(model, gpus, **asked)
     if json_:
-        from sol.answers.document import table_document
+        from sol.answers.report.document import table_document
 
         emit_json(table_document("table", result, {"model": model, "gpus": gpus, **asked}))
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol.answers.show_calibration import calibration_heading
+from sol.answers.calibrate.show import calibration_heading
 from sol.errors import InvalidInput
 from sol.specs.calibration import Calibration, Residual
 from sol.views.plot.paper import FAINT, INK, PALETTE, axes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol.answers.plan import Plan
-from sol.answers.show_plan import MEANING
+from sol.answers.plan.plan import Plan
+from sol.answers.plan.show import MEANING
 from sol.tabular import joined
 from sol.units import show_count
 from sol.views.plot.paper import COMPUTE, FAINT, INK, LINE_POINTS, MEMORY, axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sol.answers.result import Floor
+from sol.answers.floor.result import Floor
 from sol.errors import InvalidInput
 from sol.views.plot.paper import INK, PALETTE, axes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sol.answers.result import Floor
+from sol.answers.floor.result import Floor
 from sol.errors import InvalidInput
 from sol.units import show_rate
 from sol.views.plot.paper import COMPUTE, INK, MEMORY, PALETTE, axes

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sol.answers.candidates import device_counts, legal_splits
-from sol.answers.floor import floor
-from sol.answers.plan import Plan, plan
-from sol.answers.show_plan import best_by_devices
-from sol.answers.topology import resolve_network, topology
+from sol.answers.floor.floor import floor
+from sol.answers.plan.candidates import device_counts, legal_splits
+from sol.answers.plan.plan import Plan, plan
+from sol.answers.plan.show import best_by_devices
+from sol.answers.question.links import resolve_network, topology
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model

@@ -1,0 +1,1 @@
+"""What do measured times tell about an engine?"""

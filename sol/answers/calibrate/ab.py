@@ -1,0 +1,245 @@
+"""Does a switch pay? Two arms of the same steps, with CUDA graphs and without for one, and the ratio of their times.
+
+Every session gives each arm one time, its median. Sessions, not rows, are what varies: they are drawn
+again for the interval. Where the switch is CUDA graphs, the seconds saved are launches and host time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from sol.answers.calibrate.fit_inputs import checked, fit_question, style, where
+from sol.errors import BadMeasurement, InvalidInput
+from sol.physics.network.sharding import split_operators
+from sol.specs.measurement import Measurement, Measurements
+from sol.specs.step import Array
+from sol.tabular import Column, Table, joined
+from sol.units import show_seconds, significant
+
+COLUMNS = tuple(k for k in Measurement.model_fields if k not in ("measured_s", "source"))
+"""Columns whose labels can be compared."""
+REPLICATES = 10_000
+STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+"""Student's t, 97.5 %, by degrees of freedom."""
+LABELS_NAMED = 6
+GRAPHS = "cuda_graphs"
+APART = ("gpu", "engine", GRAPHS, "kv_dtype")
+"""What names a step beyond its work, where steps differ in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One step in both arms.
+
+    Fields [unit]: `first_s`, `second_s` medians over sessions [s]; `ratio` = first/second with its 95 %
+    interval `low` … `high`, None with one session; `saved_s` = first − second, per layer and per kernel
+    [s] where that means launches; `sessions` of each arm.
+    """
+
+    where: str
+    first_s: float
+    second_s: float
+    ratio: float
+    low: float | None
+    high: float | None
+    sessions: tuple[int, int]
+    saved_s: float
+    saved_s_per_layer: float | None = None
+    saved_s_per_kernel: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AB:
+    """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`."""
+
+    by: str
+    labels: tuple[Any, Any]
+    steps: tuple[Compared, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        """First over second [1]: of the one step, or the geometric mean of several."""
+        return float(np.exp(np.mean([np.log(s.ratio) for s in self.steps])))
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the 95 % interval of the one step's ratio; None with several steps or one session."""
+        return self.steps[0].low if len(self.steps) == 1 else None
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
+        return self.steps[0].high if len(self.steps) == 1 else None
+
+    def to_table(self) -> Table:
+        """One line a step; a single step stands in the title."""
+        first, second = (said(self.by, label) for label in self.labels)
+        alone, counts = len(self.steps) == 1, {s.sessions for s in self.steps}
+        columns = (
+            Column("where", "step", left=True, wrap=True),
+            Column("first_s", first, lambda v: show_seconds(v, 4)),
+            Column("second_s", second, lambda v: show_seconds(v, 4)),
+            Column("ratio", "ratio", lambda v: f"{significant(v, 4)}×"),
+            Column("low", "low", lambda v: significant(v, 4)),
+            Column("high", "high", lambda v: significant(v, 4)),
+            Column("sessions", "sessions", lambda v: f"{v[0]} and {v[1]}"),
+            Column("saved_s", "saved", show_seconds),
+            Column("saved_s_per_layer", "a layer", show_seconds),
+            Column("saved_s_per_kernel", "a kernel", show_seconds, hidden=not alone),
+        )
+        dropped = {"where"} if alone else set()
+        dropped |= {"low", "high"} if all(s.low is None for s in self.steps) else set()
+        dropped |= {"sessions"} if len(counts) == 1 else set()
+        dropped |= set() if self.by == GRAPHS else {"saved_s_per_layer", "saved_s_per_kernel"}
+        shown = tuple(c for c in columns if c.key not in dropped)
+        rows = tuple(tuple(getattr(s, c.key) for c in shown) for s in self.steps)
+        title = joined((f"{first} / {second}", self.steps[0].where if alone else f"{len(self.steps)} steps"))
+        n, m = next(iter(counts))
+        many = (f"{n} session{'s' * (n != 1)} of each" if n == m else f"{n} and {m} sessions",) if len(counts) == 1 else ()
+        return Table(columns=shown, rows=rows, title=title, footer=(*many, *self.notes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, units in the keys."""
+        from sol.answers.report.document import document
+
+        outputs = {
+            "labels": list(self.labels), "ratio": self.ratio, "low": self.low, "high": self.high, "steps": [asdict(s) for s in self.steps],
+        }  # fmt: skip
+        return document("ab", inputs={"by": self.by}, outputs=outputs, assumptions=self.notes)
+
+    def __repr__(self) -> str:
+        between = "" if self.low is None or self.high is None else f" ({significant(self.low, 4)} … {significant(self.high, 4)})"
+        return f"<AB {said(self.by, self.labels[0])} / {said(self.by, self.labels[1])}: {significant(self.ratio, 4)}×{between}>"
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.to_table()._repr_html_()
+
+
+def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> AB:
+    """Compare the two labels of a column, step by step: the ratio of medians over sessions, with its 95 % interval.
+
+        ratio = median over sessions of the first arm / of the second
+
+    Without graphs is first, so that the ratio is what graphs gain; of other columns, the label that comes
+    first in the rows. Sessions that hold both arms are drawn in pairs, others arm by arm. Rows without a
+    session count as one session together.
+
+    Raises `BadMeasurement` (one arm only, more than two labels, no step that both arms have) and
+    `InvalidInput` (no such column).
+
+    Ignores drift between sessions, and rows whose label is not known.
+    """
+    if by not in COLUMNS:
+        raise InvalidInput(f"by={by!r} is no column with labels; one of {', '.join(COLUMNS)}")
+    rows = checked(measurements)
+    labels = list(dict.fromkeys(v for m in rows if (v := getattr(m, by)) is not None))
+    if by == GRAPHS:
+        labels.sort()
+    if len(labels) != 2:
+        raise BadMeasurement(_no_pair(by, labels))
+    told = [m for m in rows if getattr(m, by) is not None]
+    steps: dict[tuple[Any, ...], dict[Any, list[Measurement]]] = {}
+    for m in told:
+        alike = tuple(getattr(m, k) for k in COLUMNS if k not in (by, "session"))
+        steps.setdefault(alike, {}).setdefault(getattr(m, by), []).append(m)
+    both = [arms for arms in steps.values() if len(arms) == 2]
+    if not both:
+        first, second = (said(by, label) for label in labels)
+        raise BadMeasurement(f"no step has both {first} and {second}: other columns differ too; measure the same steps in both")
+    apart = [k for k in APART if k != by and len({getattr(arms[labels[0]][0], k) for arms in both}) > 1]
+    compared = tuple(_compared(arms[labels[0]], arms[labels[1]], by, apart) for arms in both)
+    return AB(by, (labels[0], labels[1]), compared, tuple(_notes(by, rows, told, len(steps) - len(both), compared)))
+
+
+def said(by: str, label: Any) -> str:
+    """A label in words."""
+    if by == GRAPHS:
+        return "graphs" if label else "no graphs"
+    return f"{by} {label:g}" if isinstance(label, float) else str(label)
+
+
+def _no_pair(by: str, labels: Sequence[Any]) -> str:
+    if not labels:
+        return f"no row says {by}; it takes two labels, so add the column or choose another with by="
+    if len(labels) == 1:
+        return f"every row has {by} {labels[0]}; a comparison takes two labels, so measure the other arm as well"
+    named = ", ".join(str(v) for v in labels[:LABELS_NAMED]) + (", …" if len(labels) > LABELS_NAMED else "")
+    return f"{by} has {len(labels)} labels ({named}); a comparison takes two, so keep the rows of two of them"
+
+
+def _compared(first: list[Measurement], second: list[Measurement], by: str, apart: Sequence[str]) -> Compared:
+    a, b = (_by_session(arm, by) for arm in (first, second))
+    x, y = (float(np.median(list(s.values()))) for s in (a, b))
+    low, high = _interval(a, b)
+    m, saved = first[0], x - y
+    each = _launched(m) if by == GRAPHS else None
+    name = joined((where(m), m.dtype or "", *(said(k, v) for k in apart if (v := getattr(m, k)) is not None)))
+    return Compared(
+        name, x, y, x / y, low, high, (len(a), len(b)), saved,
+        None if each is None else saved / each[0], None if each is None else saved / each[1],
+    )  # fmt: skip
+
+
+def _by_session(arm: list[Measurement], by: str) -> dict[Any, float]:
+    """The median of every session; where sessions are what is compared, every row is one."""
+    if by == "session":
+        return {i: m.measured_s for i, m in enumerate(arm)}
+    times: dict[Any, list[float]] = {}
+    for m in arm:
+        times.setdefault(m.session, []).append(m.measured_s)
+    return {k: float(np.median(v)) for k, v in times.items()}
+
+
+def _interval(a: dict[Any, float], b: dict[Any, float]) -> tuple[float | None, float | None]:
+    """95 % bounds of the ratio of medians, sessions drawn with replacement: in pairs where both arms have the same ones.
+
+    Draws of few sessions vary too little: below six of either arm the bounds are Student's t of the logarithms, where wider.
+    """
+    if min(len(a), len(b)) < 2:
+        return None, None
+    draw, pairs = np.random.default_rng(0), set(a) == set(b)
+    x, y = np.array(list(a.values())), np.array([b[k] for k in a] if pairs else list(b.values()))
+    i = draw.integers(len(x), size=(REPLICATES, len(x)))
+    j = i if pairs else draw.integers(len(y), size=(REPLICATES, len(y)))
+    ratios: Array = np.median(x[i], axis=1) / np.median(y[j], axis=1)
+    low, high = np.quantile(ratios, [0.025, 0.975]).tolist()
+    fewest = min(len(x), len(y))
+    if fewest - 1 not in STUDENT:
+        return low, high
+    u, v = np.log(x), np.log(y)
+    spread = np.var(u - v, ddof=1) / fewest if pairs else np.var(u, ddof=1) / len(u) + np.var(v, ddof=1) / len(v)
+    ratio, away = float(np.exp(u.mean() - v.mean())), float(np.exp(STUDENT[fewest - 1] * np.sqrt(spread)))
+    return min(low, ratio / away), max(high, ratio * away)
+
+
+def _launched(m: Measurement) -> tuple[float, float]:
+    """Layers of a step, and kernels its engine issues [1]."""
+    q = fit_question([m], style(m.engine))
+    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
+    return float(q.model.layers), float(sum(op.kernels for op in rows if op.wire is None))
+
+
+def _notes(
+    by: str, rows: Sequence[Measurement], told: Sequence[Measurement], alone: int, compared: Sequence[Compared]
+) -> list[str]:  # fmt: skip
+    notes = []
+    if any(c.low is None for c in compared):
+        notes.append("no interval with one session: what varies is the session; measure each arm in several processes, each with its label")
+    if by == GRAPHS:
+        gains = [c.saved_s_per_layer for c in compared if c.saved_s_per_layer is not None]
+        some, most = show_seconds(min(gains)), show_seconds(max(gains))
+        each = some if some == most else f"{some} to {most}"
+        notes.append(f"graphs save {each} a layer of host time and launches; kernels as counted for the engine")
+    if len(told) < len(rows):
+        notes.append(f"{len(rows) - len(told)} rows do not say {by}")
+    if alone:
+        notes.append(f"{alone} step{'s'[: alone - 1]} in one arm only")
+    return notes

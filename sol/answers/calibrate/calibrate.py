@@ -1,0 +1,267 @@
+"""What does an engine reach of a device? Fitted to measured steps: one calibration for each engine and device there is.
+
+Only figures that the rows can tell, in the smallest form they support. What they cannot tell is
+refused, with the measurement that would; no row is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sol.answers.calibrate.fit_inputs import Group, parts, where
+from sol.answers.question.ask import number
+from sol.errors import BadMeasurement, InvalidInput
+from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
+from sol.physics.fit.form_selection import Fit, best_fit, regimes
+from sol.specs.calibration import Calibration, Figure, Residual
+from sol.specs.measurement import Measurement, Measurements
+from sol.specs.record import Source
+from sol.tabular import Table
+from sol.units import show_count, show_seconds, significant
+
+FIGURES = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP, "sequence_s": PER_SEQUENCE}
+ON_BOUND = 1e-9
+PER_KERNEL = {"eager": True, "fused": True, "graph": False}
+"""Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
+NAMED_SOURCES = 6
+NO_STEP = 300.0
+"""So many times the floor, and the unit of the times is in doubt [1]; eager experts alone are known to be so slow."""
+SPREAD = 50.0
+"""From so many percent on, the rows' work is different enough, and what hides the rate is how far they lie off the fit."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Calibrations:
+    """One calibration for each engine and device of a file; `refused` says of the others why there is none."""
+
+    calibrations: tuple[Calibration, ...]
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.calibrations)
+
+    def __iter__(self) -> Iterator[Calibration]:
+        return iter(self.calibrations)
+
+    def __getitem__(self, index: int) -> Calibration:
+        return self.calibrations[index]
+
+    def to_table(self) -> Table:
+        """One line a calibration; below them, what was refused."""
+        from sol.answers.calibrate.show import calibrations_table
+
+        return calibrations_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, units in the keys."""
+        from sol.answers.calibrate.show import calibration_document
+
+        return calibration_document(self)
+
+    def __repr__(self) -> str:
+        refused = f", {len(self.refused)} refused" if self.refused else ""
+        return f"<Calibrations: {', '.join(c.id for c in self.calibrations)}{refused}>"
+
+    def __str__(self) -> str:
+        return self.to_table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.to_table()._repr_html_()
+
+
+def calibrate(
+    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None,
+    kernels: bool = False,
+) -> Calibration | Calibrations:  # fmt: skip
+    """Fit what an engine reaches of a device to measured steps.
+
+        kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
+        step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
+
+    Parameters
+    ----------
+    measurements : what `read_measurements` returns, or a list of `Measurement`s.
+    fusion : the kernels the engine issues, "kernel" or "eager"; by default what is known of the engine.
+    mbu, mfu : fractions of the peaks known from elsewhere [0..1]; by default fitted.
+    kernels : take the rates of the device's kernels from the database and fit the engine's times alone, for all formats of the
+        weights together: two figures that the rows of one model can tell.
+
+    Returns
+    -------
+    Calibration : or `Calibrations`, where rows are of several devices, engines, weight formats, or with graphs and without.
+
+    Raises
+    ------
+    BadMeasurement : rows faster than light, or too few or too alike to tell; the message names what to measure.
+    InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
+    MissingSpec : `kernels` of a device whose kernels the database does not know.
+
+    Ignores overlap, and that kinds of operators may reach different rates.
+    """
+    rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
+    if kernels and (mbu is not None or mfu is not None):
+        raise InvalidInput("kernels takes the rates of the database; leave mbu and mfu out")
+    if fusion not in (None, "kernel", "eager", "ideal"):
+        raise InvalidInput(f"fusion={fusion!r} is not one of ideal, kernel, eager")
+    path = measurements.path if isinstance(measurements, Measurements) else ""
+    found, refused = [], []
+    apart = parts(measurements, fusion, kernels)
+    for part in apart:
+        try:
+            made = _calibration(part.priced(), path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
+            found.append(made if part.kernels is None else _on(part.kernels, made))
+        except BadMeasurement as error:
+            if len(apart) == 1:
+                raise
+            refused.append((str(part.key), str(error)))
+    if not found:
+        first, why = refused[0]
+        raise BadMeasurement(f"none of {len(refused)} groups of rows can be fitted; {first}: {why}")
+    return found[0] if len(apart) == 1 else Calibrations(tuple(found), tuple(refused))
+
+
+def _fraction(field: str, value: float | None) -> float | None:
+    if value is not None and number(field, value, above=0.0) > 1.0:
+        raise InvalidInput(f"{field}={value!r} is no fraction of a peak; it is above 0 and at most 1")
+    return value
+
+
+def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) -> Calibration:
+    loads, key = group.loads, group.key
+    _enough(group)
+    per_kernel = False if not loads.kernels.any() else True if key.cuda_graphs is False else PER_KERNEL.get(group.kind)
+    fit = best_fit(loads, per_kernel=per_kernel, mbu=mbu, mfu=mfu)
+    if fit.interval is None:
+        raise BadMeasurement(_unknown(group, fit))
+    given = {k: v for k, v in (("mbu", mbu), ("mfu", mfu)) if v is not None}
+    figures = {name: _figure(name, i, fit, given) for name, i in FIGURES.items()}
+    left_out = [None] * len(group.rows) if fit.left_out_s is None else fit.left_out_s.tolist()
+    residuals = tuple(
+        Residual(where=where(m), model=group.models[int(loads.model[i])], measured_s=m.measured_s, estimated_s=float(fit.estimated_s[i]),
+                 left_out_s=left_out[i], floor_s=float(group.floor_s[i]))
+        for i, m in enumerate(group.rows)
+    )  # fmt: skip
+    graphs = {True: "graphs", False: "no-graphs", None: ""}[key.cuda_graphs]
+    name = "-".join(re.sub(r"[^a-z0-9.]+", "-", p.lower()).strip("-") for p in (key.engine, key.gpu, graphs, key.dtype) if p)
+    name = name.replace(".", "-")
+    return Calibration(
+        id=name, gpu=key.gpu, engine=key.engine, cuda_graphs=key.cuda_graphs, dtype=key.dtype,
+        form=fit.chosen.form.name, fusion=group.fusion, **figures, within_95=fit.within_95, n=len(group.rows), models=group.models,
+        residuals=residuals, sources={name: _source(group, path)}, source=name, note=_note(group, fit),
+    )  # fmt: skip
+
+
+def _on(kernels: Calibration, times: Calibration) -> Calibration:
+    """Times fitted on top of known rates, with those rates."""
+    figures = {k: getattr(kernels, k).model_copy(update={"source": kernels.source}) for k in ("mbu", "mfu", "launch_s")}
+    rates = {**figures, "rates": kernels.rates}
+    note = f"{times.note}; rates of {kernels.id}"
+    return times.model_copy(update={**rates, "sources": {**kernels.sources, **times.sources}, "note": note})
+
+
+def _enough(group: Group) -> None:
+    """Refuses rows that no form can be fitted to, whatever their values."""
+    n, loads = len(group.rows), group.loads
+    if n == 1:
+        raise BadMeasurement(
+            f"one row ({where(group.rows[0])}) cannot tell a rate from a fixed time; measure models of other sizes or other batches as well"
+        )
+    asked = np.column_stack([loads.serial_s, loads.kernels, loads.layers, loads.sequences])
+    if (asked == asked[0]).all():
+        raise BadMeasurement(
+            f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time cannot be told apart; "
+            "measure models of other sizes or other batches as well"
+        )
+
+
+def _unknown(group: Group, fit: Fit) -> str:
+    """Why no rate can be told from these rows, and what to measure."""
+    loads, score = group.loads, fit.chosen
+    n, models = len(group.rows), len(group.models)
+    name = "mfu" if fit.unknown == (INV_MFU,) else "mbu"
+    low, high = (1.0 / v for v in reversed(fit.rates.get(fit.unknown[0], (1.0, np.inf))))
+    span = f"{name} {significant(low, 2)} to {significant(high, 2)} fits as well" if high < np.inf and low > 0 else "any rate fits as well"
+    rows = f"{n} rows of {group.models[0] if models == 1 else f'{models} models'}"
+    bound = regimes(loads, score)
+    if bound["host"] == n:
+        host = show_seconds(float(np.median(loads.measured_s / loads.layers)))
+        return (
+            f"{rows} all wait for the host ({host} a layer), so they do not tell mbu ({span}); "
+            "measure a batch or a model so large that its bytes bind, or give mbu="
+        )
+    if name == "mbu" and bound["memory"] == 0:
+        return f"{rows} are all bound by FLOPs, so they do not tell mbu ({span}); measure decode steps of batch 1 as well, or give mbu="
+    if name == "mfu":
+        return f"{rows} do not tell mfu ({span}); measure prompts of several lengths as well, or give mfu="
+    if n <= len(score.form.free):
+        return f"{rows} cannot tell {len(score.form.free)} figures; measure models of other sizes or other batches as well"
+    serial = loads.serial_s
+    more = 100 * (serial.max() / serial.min() - 1)
+    off = 100 * float(np.median(np.abs(np.log(fit.estimated_s / loads.measured_s))))
+    why = f"the work of a step differs by {significant(more, 2)} %" if more < SPREAD else f"rows lie {significant(off, 2)} % off the fit"
+    other = "a model of another size, or batches from 1 to 64," if models == 1 else "larger batches, or models of more sizes,"
+    return f"mbu and the fixed time cannot be told apart from {_span(group)}: {why} ({span}); measure {other} as well, or give mbu="
+
+
+def _span(group: Group) -> str:
+    """The rows in words: contexts, batches, models."""
+    said = []
+    for name, values in (("ctx", [m.ctx for m in group.rows]), ("batch", [m.batch for m in group.rows])):
+        low, high = min(values), max(values)
+        said.append(f"{name} {show_count(low)}" + (f"…{show_count(high)}" if high > low else ""))
+    return f"{', '.join(said)} of {group.models[0] if len(group.models) == 1 else f'{len(group.models)} models'}"
+
+
+def _figure(name: str, index: int, fit: Fit, given: dict[str, float]) -> Figure:
+    """A fitted figure in the calibration's words, with its interval and whether it stands at its bound."""
+    form, theta, interval = fit.chosen.form, fit.chosen.theta, fit.interval
+    assert interval is not None
+    value, low, high = float(theta[index]), float(interval.low[index]), float(interval.high[index])
+    if index in (INV_MBU, INV_MFU):
+        value, low, high = 1.0 / value, 1.0 / high, 1.0 / low
+    if index == INV_MFU and form.tied:
+        return Figure(value=value, low=low, high=high, note="taken as mbu: the rows bound by FLOPs do not tell it, or there are none")
+    if index not in form.free:
+        note = "given" if name in given else "taken as the mbu given" if index == INV_MFU else ""
+        return Figure(value=value, note=note)
+    bound = 1.0 if index in (INV_MBU, INV_MFU) else 0.0
+    note = f"at its bound, {bound:g}" if abs(value - bound) <= ON_BOUND else ""
+    return Figure(value=value, low=min(low, value), high=max(high, value), note=note)
+
+
+def _note(group: Group, fit: Fit) -> str:
+    """How the form was chosen and the intervals found, and what the rows cannot tell."""
+    form, models = fit.chosen.form, len(group.models)
+    assert fit.interval is not None
+    said = []
+    slow = float(np.median(group.loads.measured_s / group.floor_s))
+    if slow >= NO_STEP:
+        said.append(
+            f"rows take {significant(slow, 2)} times their floor: measured_s is in seconds; if these are milliseconds, divide by 1,000"
+        )
+    if models > 1:
+        said.append(f"the smallest form within one standard error of the best of {len(fit.scores)}, each model left out in turn")
+    else:
+        where_to = "per kernel" if LAUNCH in form.free else "per step"
+        said.append(f"one model cannot tell a time per step from one per kernel: taken {where_to}")
+    said.append(fit.interval.how)
+    if fit.within_95 is None:
+        said.append(f"no interval of estimates: it takes three models, there {'is one' if models == 1 else 'are two'}")
+    bound = regimes(group.loads, fit.chosen)
+    if HOST in form.free and bound["memory"] + bound["compute"] == 0:
+        said.append("every row waits for the host: of mbu only its interval is known")
+    counts = [f"{n} by {what}" for n, what in ((bound["memory"], "bytes"), (bound["compute"], "FLOPs"), (bound["host"], "the host")) if n]
+    said.append(f"rows bound: {', '.join(counts)}")
+    return "; ".join(said)
+
+
+def _source(group: Group, path: str) -> Source:
+    named = list(dict.fromkeys(m.source for m in group.rows if m.source))
+    more = f" and {len(named) - NAMED_SOURCES} more" if len(named) > NAMED_SOURCES else ""
+    said = f": {', '.join(named[:NAMED_SOURCES])}{more}" if named else ""
+    return Source(title=f"{len(group.rows)} rows{f' of {path}' if path else ''}{said}", kind="user")

@@ -1,0 +1,189 @@
+"""What measured steps ask of a device: from rows with names to arrays, group by group, and which rows cannot be.
+
+A group is what one calibration describes: an engine, with graphs or without, on a device, with weights
+in one format (16-bit formats are one). A step faster than its optimistic floor (a warm cache, experts
+shared as far as they can be, ceilings) was not the step the row says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.optimistic import optimistic_s
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.formats import SIXTEEN
+from sol.errors import BadMeasurement, InvalidInput, SolError
+from sol.physics.fit.fit import Loads
+from sol.physics.network.sharding import split_operators
+from sol.physics.time.estimate import time_parts
+from sol.physics.time.roofline import price
+from sol.sources.database.calibrations import engine_classes, kernel_rates
+from sol.specs.calibration import Calibration
+from sol.specs.measurement import Measurement, Measurements
+from sol.specs.step import Array, Fusion
+from sol.tabular import joined
+from sol.units import show_count, show_seconds
+
+UNNAMED = "unknown"
+"""The engine of rows that name none."""
+NAMED = 3
+SUSPECTS = "suspects: batch, ctx or dtype not what the row says, speculative tokens counted as steps, another device"
+
+
+class Key(NamedTuple):
+    """What a calibration is of."""
+
+    gpu: str
+    engine: str
+    cuda_graphs: bool | None
+    dtype: str
+
+    def __str__(self) -> str:
+        graphs = {True: "graphs", False: "no graphs", None: ""}[self.cuda_graphs]
+        return joined((f"{self.engine} on {self.gpu}", graphs, self.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The rows of one calibration, in the file's order, what they ask, and their floors [s]; `models` name `loads.model`."""
+
+    key: Key
+    rows: tuple[Measurement, ...]
+    models: tuple[str, ...]
+    loads: Loads
+    floor_s: Array
+    fusion: Fusion
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class FitGroup:
+    """The rows of one calibration, not priced yet: which of all `rows`, and their questions."""
+
+    key: Key
+    rows: Sequence[Measurement]
+    asked: tuple[tuple[list[int], Question], ...]
+    kernels: Calibration | None = None
+
+    def priced(self) -> Group:
+        """What these rows ask. Raises `BadMeasurement` where the device has no rate for it."""
+        order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
+        models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
+        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self.kernels) for at, q in self.asked]
+        widest = max(p["moved_s"].shape[1] for p in pieces)
+        whole = {
+            name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces])[order] for name in pieces[0]
+        }
+        floors = np.concatenate([np.broadcast_to(floor_of(q).latency_s, len(at)) for at, q in self.asked])[order]
+        kept = tuple(self.rows[i] for i in sorted(i for at, _ in self.asked for i in at))
+        kind = engine_classes().get(self.key.engine, "")
+        return Group(self.key, kept, models, Loads(**whole), floors, self.asked[0][1].fusion, kind)
+
+
+def parts(
+    measurements: Measurements | Iterable[Measurement], fusion: str | None = None, kernels: bool = False
+) -> list[FitGroup]:  # fmt: skip
+    """The rows of every calibration apart; where the device's kernels are known, of all formats of the weights together.
+
+    Raises `BadMeasurement` for no rows, and for rows that cannot be; `MissingSpec` for a device whose kernels are not known.
+    """
+    rows = checked(measurements)
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for i, m in enumerate(rows):
+        alike.setdefault((m.model, m.gpu, m.phase, m.dtype, m.kv_dtype, m.tp, m.pp, m.ep, m.dp, m.engine, m.cuda_graphs), []).append(i)
+    found: dict[Key, list[tuple[list[int], Question]]] = {}
+    too_fast: list[tuple[int, float]] = []
+    for at in alike.values():
+        first = rows[at[0]]
+        q = fit_question([rows[i] for i in at], fusion or style(first.engine))
+        too_fast += [(i, float(s)) for i, s in zip(at, optimistic_s(q), strict=True) if rows[i].measured_s < s]
+        weights = q.storage.weights.id
+        dtype = "" if kernels else "16-bit" if weights in SIXTEEN else weights
+        key = Key(q.gpu.id, (first.engine or UNNAMED).lower(), first.cuda_graphs, dtype)
+        found.setdefault(key, []).append((at, q))
+    if too_fast:
+        raise _impossible(rows, sorted(too_fast))
+    return [FitGroup(key, rows, tuple(of), kernel_rates(key.gpu) if kernels else None) for key, of in found.items()]
+
+
+def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
+    """The rows given, at least one. Raises `InvalidInput` and `BadMeasurement`."""
+    try:
+        rows = list(measurements)
+    except TypeError:
+        raise InvalidInput(f"{measurements!r} are no measurements; give what read_measurements returns, or a list of Measurement") from None
+    wrong = next((r for r in rows if not isinstance(r, Measurement)), None)
+    if wrong is not None:
+        raise InvalidInput(f"{wrong!r} is no Measurement; give what read_measurements returns, or a list of Measurement")
+    if not rows:
+        left = ""
+        if isinstance(measurements, Measurements):
+            n = len(measurements.aggregates)
+            left = f" of steps ({n:,} of averages)" if n else ""
+        raise BadMeasurement(f"no rows{left}; what is needed are times of single steps or of prompts")
+    return rows
+
+
+def style(engine: str | None) -> Fusion:
+    """Which kernels an engine issues: every operation its own, or one an operator."""
+    return "eager" if engine_classes().get((engine or "").lower()) == "eager" else "kernel"
+
+
+def fit_question(rows: Sequence[Measurement], fusion: str) -> Question:
+    """The question of rows that differ only in batch, context and new tokens; shape (rows)."""
+    m = rows[0]
+    batch, ctx, new, cached = (np.array([getattr(r, name) for r in rows]) for name in ("batch", "ctx", "new_tokens", "cached_tokens"))
+    try:
+        return ask(
+            m.model, m.gpu, batch=batch, ctx=ctx, phase=m.phase, new_tokens=1.0 if m.phase == "prefill" else new, cached_tokens=cached,
+            dtype=m.dtype, kv_dtype=m.kv_dtype, tp=m.tp, pp=m.pp, ep=m.ep, dp=m.dp, fusion=fusion,
+        )  # fmt: skip
+    except SolError as error:
+        raise type(error)(f"{where(m)}: {error}") from None
+
+
+def where(m: Measurement) -> str:
+    """A row in words."""
+    new = f"{show_count(m.new_tokens)} new" if m.phase == "decode" and m.new_tokens != 1 else ""
+    split = " ".join(f"{n} {v}" for n in ("tp", "pp", "ep", "dp") if (v := getattr(m, n)) > 1)
+    return joined((m.model, m.phase, f"batch {show_count(m.batch)}", f"ctx {show_count(m.ctx)}", new, split))
+
+
+def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> BadMeasurement:
+    named = "; ".join(f"{where(rows[i])}: {show_seconds(rows[i].measured_s)} against {show_seconds(s)}" for i, s in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    count = f"{len(found)} of {len(rows)} rows are" if len(found) > 1 else "a row is"
+    return BadMeasurement(f"{count} faster than light: {named}{more}; {SUSPECTS}; correct or leave out")
+
+
+def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calibration | None) -> dict[str, Any]:
+    if q.rates.peak is None:
+        raise BadMeasurement(f"{q.gpu.id} has no sourced rate for {q.rates.formats['weights']}; nothing can be fitted to its rows")
+    n = len(rows)
+    ops = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
+    times = [price(op, q.rates) for op in ops]
+    common = {
+        "measured_s": np.array([r.measured_s for r in rows]), "layers": np.full(n, float(q.model.layers)),
+        "sequences": np.broadcast_to(q.step.batch / q.split.dp, n), "model": np.full(n, model),
+    }  # fmt: skip
+    if kernels is not None:  # one operator, the whole device at known rates: no rate and no launch is left to fit
+        known = time_parts(ops, q.rates, q.storage, kernels, q.model.layers, 0.0).latency_s
+        none = np.zeros(n)
+        return common | {"moved_s": np.broadcast_to(known, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}
+    columns = [t for op, t in zip(ops, times, strict=True) if op.wire is None]
+    sent = [np.broadcast_to(t.serial_s, n) for op, t in zip(ops, times, strict=True) if op.wire is not None]
+    return common | {
+        "moved_s": np.stack([np.broadcast_to(t.moved_s, n) for t in columns], axis=1),
+        "peak_s": np.stack([np.broadcast_to(t.peak_s, n) for t in columns], axis=1),
+        "wire_s": np.add.reduce(sent) if sent else np.zeros(n),
+        "kernels": np.full(n, float(sum(op.kernels for op in ops if op.wire is None))),  # a collective's latency holds its launch
+    }
+
+
+def _padded(values: Array, columns: int) -> Array:
+    return np.pad(values, ((0, 0), (0, columns - values.shape[1])))

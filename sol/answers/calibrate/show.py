@@ -1,0 +1,147 @@
+"""Calibrations as people read them: the figures with their intervals, and every row they were fitted to."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.answers.report.document import document
+from sol.specs.calibration import Calibration
+from sol.tabular import Column, Table, joined
+from sol.units import show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.calibrate.calibrate import Calibrations
+
+SHOWN_ROWS = 12
+MEANING = {
+    "mbu": "of the peak bandwidth",
+    "mfu": "of the dense peak",
+    "launch_s": "each kernel",
+    "host_s": "of the host, each layer",
+    "step_s": "each step",
+    "sequence_s": "each sequence of a step",
+}
+"""The figures of a calibration in words."""
+
+
+def calibration_heading(c: Calibration) -> str:
+    """What a calibration is of, its form and its rows, on one line."""
+    return joined((what(c), c.form, plural(c.n, "row"), plural(len(c.models), "model")))
+
+
+def what(c: Calibration) -> str:
+    """What a calibration is of."""
+    return joined((f"{c.engine} on {c.gpu}", {True: "graphs", False: "no graphs", None: ""}[c.cuda_graphs], c.dtype))
+
+
+def plural(n: int, word: str) -> str:
+    """A count with its noun."""
+    return f"{n:,} {word}{'s' if n != 1 else ''}"
+
+
+def figure_table(c: Calibration) -> Table:
+    """The figures that are not nothing, with their 95 % intervals."""
+    columns = (
+        Column("figure", "figure", left=True),
+        Column("value", "value"),
+        Column("low", "low"),
+        Column("high", "high"),
+        Column("meaning", "", left=True, wrap=True),
+    )
+    rows = []
+    for name, meaning in MEANING.items():
+        f = getattr(c, name)
+        fitted = f.low is not None
+        if name.endswith("_s") and not f.value and not fitted:
+            continue
+        show = show_seconds if name.endswith("_s") else significant
+        shown = [None if v is None else show(v) for v in (f.value, f.low, f.high)]
+        rows.append((name.removesuffix("_s"), *shown, meaning + (f"; {f.note}" if f.note else "")))
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def residual_table(c: Calibration, most: int) -> Table:
+    """The rows that are farthest from their estimates."""
+    whole = c.to_table()
+    left = len(whole) - most
+    footer = (f"and {plural(left, 'row')} nearer than these",) if left > 0 else ()
+    return Table(columns=whole.columns, rows=whole.rows[:most], footer=footer)
+
+
+def errors(c: Calibration) -> tuple[float, float | None]:
+    """Median size of the errors of the rows, and of rows of models left out [1]."""
+    fit = [abs(r.estimated_s / r.measured_s - 1) for r in c.residuals]
+    out = [abs(r.left_out_s / r.measured_s - 1) for r in c.residuals if r.left_out_s is not None]
+    return (float(np.median(fit)) if fit else 0.0), (float(np.median(out)) if out else None)
+
+
+def error_line(c: Calibration) -> str:
+    """How far off the estimates are, in one line."""
+    fit, out = errors(c)
+    line = f"median error {100 * fit:.1f} %"
+    if out is not None:
+        line += f", of models left out {100 * out:.1f} %"
+    if c.within_95 is not None:
+        line += f"; 19 of 20 rows of another model within a factor of {significant(math.exp(c.within_95))}"
+    return line
+
+
+def calibration_rich(c: Calibration) -> Any:
+    """One calibration as something rich can print."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text as RichText
+
+    indent = (0, 0, 0, 2)
+    return Group(
+        RichText(calibration_heading(c), style="bold"), "", figure_table(c), "", Padding(RichText(error_line(c)), indent), "",
+        residual_table(c, SHOWN_ROWS), "", Padding(RichText(f"note: {c.note}", style="dim"), indent),
+    )  # fmt: skip
+
+
+def calibrations_rich(found: Calibrations) -> Any:
+    """Several calibrations, one after the other, and what was refused."""
+    from rich.console import Group
+
+    parts: list[Any] = [found.to_table()]
+    for c in found:
+        parts += ["", calibration_rich(c)]
+    return Group(*parts)
+
+
+def calibrations_table(found: Calibrations) -> Table:
+    """One line a calibration."""
+    times = [name for name in MEANING if name.endswith("_s") and any(getattr(c, name).value for c in found)]
+    columns = (
+        Column("of", "calibration", left=True, wrap=True),
+        Column("form", "form", left=True),
+        Column("mbu", "mbu", significant),
+        Column("mfu", "mfu", significant),
+        *(Column(name, name.removesuffix("_s"), _time) for name in times),
+        Column("n", "rows"),
+        Column("error", "error", lambda v: f"{100 * v:.1f} %"),
+        Column("left_out_error", "left out", lambda v: f"{100 * v:.1f} %"),
+    )
+    rows = tuple(
+        (what(c), c.form, *(getattr(c, name).value for name in ("mbu", "mfu", *times)), c.n, *errors(c)) for c in found
+    )  # fmt: skip
+    return Table(columns=columns, rows=rows, footer=tuple(f"refused: {of}: {why}" for of, why in found.refused))
+
+
+def _time(value: float) -> str:
+    return show_seconds(value) if value else "–"
+
+
+def calibration_document(found: Calibration | Calibrations) -> dict[str, Any]:
+    """One calibration or several as plain JSON values."""
+    several = (found,) if isinstance(found, Calibration) else found.calibrations
+    refused = () if isinstance(found, Calibration) else found.refused
+    outputs = {
+        "calibrations": [c.model_dump(mode="json", exclude={"sources"}) for c in several],
+        "refused": [{"rows": of, "reason": why} for of, why in refused],
+    }
+    sources = [{"calibration": c.id, "source": s.title, "where": s.url or s.document} for c in several for s in c.sources.values()]
+    return document("calibrate", inputs={}, outputs=outputs, sources=sources, assumptions=[c.note for c in several if c.note])

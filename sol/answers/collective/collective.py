@@ -1,0 +1,225 @@
+"""How long a collective takes, by which algorithm, and how fast it could be.
+
+The floor has no latency and the whole rate of each link; the estimate is the fastest algorithm with
+sourced latencies, at the rate the library that runs it plans with. It waits for no rank and shares
+its links with nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from sol.answers.question.ask import numbers, resolve_gpu
+from sol.answers.question.links import networks, resolve_network, topology
+from sol.errors import InvalidInput
+from sol.physics.network import collectives
+from sol.specs.hardware import GPU
+from sol.specs.links import LinkType, Operation, Topology
+from sol.specs.step import Array
+from sol.tabular import Table, joined
+from sol.units import show_count, show_seconds
+
+if TYPE_CHECKING:
+    from sol.answers.report.citations import Bibliography
+
+LARGEST_SHOWN = 2.0**40
+"""Up to how many bytes the fastest algorithm is looked for [B]."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Collective:
+    """One collective over some ranks. Scalars in, plain numbers out; arrays in, read-only arrays out.
+
+    Fields [unit]: `floor_s` the bound [s]; `estimate_s` the fastest algorithm [s] and `algorithm` its name, where
+    the latencies of the links have a source (else None, in a sweep NaN and ""); `wire_bytes` what one rank must send
+    [B], `wire_bytes_by_link` how much of it over which link, innermost first.
+    """
+
+    op: Operation
+    gpu: GPU
+    network: LinkType | None
+    topology: Topology
+    message_bytes: Array
+    ranks: Array
+    floor_s: Any
+    estimate_s: Any
+    algorithm: Any
+    wire_bytes: Any
+    wire_bytes_by_link: dict[str, Any]
+    assumptions: tuple[str, ...]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is one point rather than a sweep."""
+        return not isinstance(self.floor_s, np.ndarray)
+
+    @property
+    def algorithms(self) -> Table:
+        """Every algorithm the links allow at every point: its floor, its latency, its estimate; of one point the sizes it is fastest at."""
+        from sol.answers.collective.show import algorithms
+
+        return algorithms(self)
+
+    @property
+    def fastest(self) -> Table:
+        """Which algorithm is the fastest at which size, for each number of ranks asked."""
+        from sol.answers.collective.show import fastest
+
+        return fastest(self)
+
+    def heading(self) -> str:
+        """What was asked, on one line."""
+        from sol.answers.collective.show import show_size
+
+        sizes, counts = self.message_bytes, self.ranks
+        size = show_size(sizes.min()) + ("" if sizes.min() == sizes.max() else f" … {show_size(sizes.max())}")
+        count = show_count(counts.min()) + ("" if counts.min() == counts.max() else f"…{show_count(counts.max())}")
+        return joined((f"{self.op} of {size}", f"{count} × {self.gpu.id}", " + ".join(self.wire_bytes_by_link)))
+
+    def table(self) -> Table:
+        """One line an algorithm for a point, one line a point for a sweep."""
+        from sol.answers.collective.show import points
+
+        return self.algorithms if self.is_point else points(self)
+
+    def sources(self) -> Bibliography:
+        """The bibliography: every number of the links this rests on."""
+        from sol.answers.collective.show import link_sources
+
+        return link_sources(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values, units in the keys."""
+        from sol.answers.report.document import collective_document
+
+        return collective_document(self)
+
+    def __repr__(self) -> str:
+        if not self.is_point:
+            return f"<Collective {self.heading()}: {self.floor_s.size} points>"
+        took = "no estimate" if self.estimate_s is None else f"{show_seconds(self.estimate_s)} by {self.algorithm or 'nothing'}"
+        return f"<Collective {self.heading()}: {took}, floor {show_seconds(self.floor_s)}>"
+
+    def __str__(self) -> str:
+        return self.table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, network: str | LinkType | None = None) -> Collective:
+    """Floor and estimate of one collective over `ranks` devices of one kind.
+
+    Parameters
+    ----------
+    op : all_reduce, all_gather, reduce_scatter, all_to_all or send.
+    gpu : id, alias or `GPU`.
+    message_bytes : the larger of the send and the receive buffer of one rank [B]; scalar or array.
+    ranks : how many devices take part [1]; scalar or array. One is nothing to do.
+    network : id of the link between boxes, one port for each device; read only beyond what the device's own links join.
+
+    Raises `UnknownName`, `InvalidInput` or `MissingSpec`, one line each.
+
+    >>> collective("all_reduce", "h100", message_bytes=9e9, ranks=8).floor_s  # 9 GB over 450 GB/s: the switch adds
+    0.02
+    """
+    if op not in get_args(Operation):
+        raise InvalidInput(f"op={op!r} is not one of {', '.join(get_args(Operation))}")
+    the_op: Operation = op  # type: ignore[assignment]  # one of them, as just seen
+    the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
+    links = topology(the_gpu, the_network)
+    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole(ranks)
+    try:
+        shape = np.broadcast_shapes(size.shape, count.shape)
+    except ValueError:
+        raise InvalidInput(f"shapes do not broadcast: message_bytes {size.shape}, ranks {count.shape}; use [:, None]") from None
+    if count.max() > links.joins:
+        last = links.levels[-1]
+        raise InvalidInput(
+            f"ranks={show_count(count.max())} are more than the {links.joins:.0f} that {last.id} joins around {the_gpu.id}; "
+            f"name the network between boxes, one of {networks()}"
+        )
+    scalar = np.ndim(message_bytes) == 0 and np.ndim(ranks) == 0
+    floor = collectives.floor_s(the_op, size, count, links)
+    times = collectives.estimates(the_op, size, count, links)
+    names, took = _best(times, count)
+
+    def out(value: Any) -> Any:
+        return np.broadcast_to(value, shape).reshape(-1)[0].item() if scalar else np.broadcast_to(value, shape)
+
+    known = np.isfinite(took).any()
+    sent = collectives.wire_bytes(the_op, size, count, links)
+    return Collective(
+        op=the_op, gpu=the_gpu, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
+        estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
+        wire_bytes=out(reduce(np.add, sent)),
+        wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
+        assumptions=tuple(_assumptions(the_op, the_gpu, links, the_network, count)),
+    )  # fmt: skip
+
+
+def _whole(ranks: Any) -> Array:
+    count = numbers("ranks", ranks, above=0.0)
+    odd = count != np.round(count)
+    if odd.any():
+        raise InvalidInput(f"ranks={count[odd][0]:g} has no meaning; it must be a whole number of one or more")
+    return count
+
+
+def _best(times: dict[str, Array], ranks: Array) -> tuple[Any, Array]:
+    """The name and the time of the fastest algorithm; no name where there is nothing to do, or no latency."""
+    stacked = np.stack(np.broadcast_arrays(*times.values()))
+    took = stacked.min(axis=0)
+    names = np.array([*times, ""])[np.where(np.isfinite(took) & (ranks > 1.0), stacked.argmin(axis=0), len(times))]
+    return names, took
+
+
+def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[str, float, float]]:
+    """The fastest algorithms of `ranks` ranks from the smallest message on: name, from [B], to [B].
+
+    Found on a grid of sizes and by bisection between two neighbours that differ.
+    """
+    count = np.array([ranks])
+
+    def winners(sizes: Array) -> Any:
+        return _best(collectives.estimates(op, sizes, count, links), count)[0]
+
+    grid = np.concatenate(([0.0], np.geomspace(1.0, LARGEST_SHOWN, 40 * 16 + 1)))
+    names = winners(grid)
+    turns = np.flatnonzero(names[1:] != names[:-1])
+    low, high = grid[turns], grid[turns + 1]
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        stays = winners(middle) == names[turns] if turns.size else np.zeros(0, bool)
+        low, high = np.where(stays, middle, low), np.where(stays, high, middle)
+    edges = [0.0, *high.tolist(), np.inf]
+    order = [str(names[0]), *(str(names[t + 1]) for t in turns)]
+    return [(name, edges[i], edges[i + 1]) for i, name in enumerate(order) if name]
+
+
+def _assumptions(op: Operation, gpu: GPU, links: Topology, network: LinkType | None, ranks: Array) -> Iterator[str]:
+    yield "full duplex, links shared with nobody; a pair of ranks takes the innermost link that joins both"
+    counts = collectives.units(np.array([ranks.max()]), links)
+    used = [link for k, link in enumerate(links.levels) if counts[k].item() > counts[k + 1].item()]
+    for link in used:
+        if link.domain is None and link.kind != "network":
+            yield f"how many devices {link.id} joins has no source: all are taken as joined, any pair at the whole rate"
+        elif link.is_full_mesh:
+            yield f"{link.id} joins each pair by a link of its own: n ranks use n − 1 of them"
+        elif link.joins_pairs:
+            yield f"{link.id} does not join every pair: the floor takes all ports of a rank, up to n − 1, as in use"
+        if not link.reduces_in_network and link.kind != "network" and op == "all_reduce":
+            yield f"nothing in {link.id} adds"
+    if len(used) > 1:
+        inner = " and ".join(f"{link.domain:.0f} over {link.id}" for link in used[:-1] if link.domain)
+        yield f"ranks spread evenly over the fewest boxes: {inner}; a port of {used[-1].id} for each device"
+    if network is not None and network not in used:
+        yield f"network {network.id} is not read: {links.levels[0].id} joins them all"
+    for link in used:
+        if not {"ring_ll", "ring"} & set(link.alpha_s):
+            yield f"no latency of a collective over {link.id} has a source: a floor, no estimate"

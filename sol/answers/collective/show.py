@@ -1,0 +1,133 @@
+"""A collective as tables: its algorithms, the sizes at which each wins, a line for each point of a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
+from sol.physics.network import collectives
+from sol.specs.links import LinkType
+from sol.tabular import Column, Table
+from sol.units import GIB, KIB, MIB, show_bytes, show_count, show_rate, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.collective.collective import Collective
+
+
+def show_size(value: float) -> str:
+    """A message size as people type it: whole KiB, MiB or GiB, else three digits of the largest that fits."""
+    for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if value >= scale:
+            return f"{value / scale:.0f} {unit}" if (value / scale).is_integer() else f"{significant(value / scale)} {unit}"
+    return f"{value:.0f} B"
+
+
+def algorithms(c: Collective) -> Table:
+    """Every algorithm the links allow at each point, fastest first."""
+    asked = (c.op, c.message_bytes, c.ranks)
+    took = collectives.estimates(*asked, c.topology)
+    light = collectives.estimates(*asked, c.topology.without_latency())
+    empty = collectives.estimates(c.op, 0.0 * c.message_bytes, c.ranks, c.topology)
+    shape = np.broadcast_shapes(c.message_bytes.shape, c.ranks.shape)
+
+    def flat(values: Any) -> list[Any]:  # one value a point
+        return list(np.broadcast_to(values, shape).ravel().tolist())
+
+    wins = {str(row["algorithm"]): _span(row) for row in fastest(c).to_dicts()} if c.is_point else {}
+    rows: list[tuple[Any, ...]] = []
+    for i, (n, size) in enumerate(zip(flat(c.ranks), flat(c.message_bytes), strict=True)):
+        found = [(name, *(flat(times[name])[i] for times in (light, empty, took))) for name in took]
+        lines = sorted((f for f in found if np.isfinite(f[3]) and n > 1), key=lambda f: f[3])
+        best = lines[0][3] if lines else 0.0
+        rows += [(n, size, *line, line[3] / best if best else None, wins.get(line[0])) for line in lines]
+        if not lines:
+            rows.append((n, size, "any", flat(c.floor_s)[i], *(4 * [None])))
+    columns = (
+        Column("ranks", "ranks", show_count, hidden=c.is_point),
+        Column("message_bytes", "message", show_size, hidden=c.is_point),
+        Column("algorithm", "algorithm", left=True),
+        Column("floor_s", "its floor", show_seconds),
+        Column("latency_s", "latency", show_seconds),
+        Column("estimate_s", "estimate", show_seconds),
+        Column("times_fastest", "× best", lambda v: f"{v:.2f}"),
+        Column("fastest_at", "fastest of messages", left=True, wrap=True, hidden=not c.is_point),
+    )
+    return Table(columns=columns, rows=tuple(rows), title=c.heading(), footer=tuple(_footer(c)) if c.is_point else ())
+
+
+def _span(row: dict[str, Any]) -> str:
+    low, high = row["from_bytes"], row["to_bytes"]
+    if high is None:
+        return f"from {show_size(low)}" if low else "any"
+    return f"up to {show_size(high)}" if low == 0 else f"{show_size(low)} to {show_size(high)}"
+
+
+def fastest(c: Collective) -> Table:
+    """One line an algorithm and number of ranks, in the order of sizes; `to_bytes` is None for the last."""
+    from sol.answers.collective.collective import fastest_by_size
+
+    rows = [
+        (n, name, low, high if np.isfinite(high) else None)
+        for n in sorted(set(c.ranks.ravel().tolist()))
+        for name, low, high in fastest_by_size(c.op, n, c.topology)
+    ]
+    columns = (
+        Column("ranks", "ranks", show_count),
+        Column("algorithm", "algorithm", left=True),
+        Column("from_bytes", "from", show_size),
+        Column("to_bytes", "to", show_size),
+    )
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def points(c: Collective) -> Table:
+    """One line a point of a sweep."""
+    shape = np.shape(c.floor_s)
+    took = np.full(shape, np.nan) if c.estimate_s is None else c.estimate_s
+    names = np.full(shape, "") if c.algorithm is None else c.algorithm
+    rows = [
+        (n, size, floor, t if np.isfinite(t) else None, name or None, t / floor if floor and np.isfinite(t) else None)
+        for n, size, floor, t, name in zip(
+            *(np.broadcast_to(a, shape).ravel().tolist() for a in (c.ranks, c.message_bytes, c.floor_s, took, names)), strict=True
+        )
+    ]
+    columns = (
+        Column("ranks", "ranks", show_count),
+        Column("message_bytes", "message", show_size),
+        Column("floor_s", "floor", show_seconds),
+        Column("estimate_s", "estimate", show_seconds),
+        Column("algorithm", "algorithm", left=True),
+        Column("times_floor", "× floor", lambda v: significant(v, 2)),
+    )
+    spans: dict[float, list[str]] = {}
+    for row in fastest(c).to_dicts():
+        spans.setdefault(row["ranks"], []).append(f"{row['algorithm']} {_span(row)}")
+    footer = [f"fastest over {show_count(n)}: {' · '.join(said)}" for n, said in spans.items()]
+    return Table(columns=columns, rows=tuple(rows), title=c.heading(), footer=(*footer, "assumes: " + " · ".join(c.assumptions)))
+
+
+def _footer(c: Collective) -> list[str]:
+    rates = {link.id: link for link in c.topology.levels}
+    parts = [f"{show_bytes(sent)} over {name}, {_rate(c, rates[name])} one way" for name, sent in c.wire_bytes_by_link.items() if sent]
+    lines = [f"floor {show_seconds(c.floor_s)}: each rank sends {' and '.join(parts)}"] if parts else ["nothing to send"]
+    if c.estimate_s and c.floor_s:
+        lines.append(f"estimate {show_seconds(c.estimate_s)} by {c.algorithm}, {significant(c.estimate_s / c.floor_s, 2)} times the floor")
+    return [*lines, "assumes: " + " · ".join(c.assumptions)]
+
+
+def _rate(c: Collective, link: LinkType) -> str:
+    """The rate a rank has among the others of this link, where a mesh gives it less than all."""
+    level = next(k for k, other in enumerate(c.topology.levels) if other is link)
+    counts = collectives.units(c.ranks, c.topology)
+    rate = collectives.rate(c.op, link, counts[level] / counts[level + 1])
+    return show_rate(np.asarray(rate).reshape(-1)[0].item(), "B/s")
+
+
+def link_sources(c: Collective) -> Bibliography:
+    """Every number of the links in use, and the device's own rates of them."""
+    rows = [cite_row(f"{c.gpu.id} {field}", cite) for field, cite in c.gpu.cites.items() if field.startswith(("link.", "pcie."))]
+    for link in c.topology.levels:
+        rows += [cite_row(f"{link.id} {field}", cite) for field, cite in link.cites.items()]
+    return Bibliography(columns=COLUMNS, rows=tuple(rows), title=c.heading())

@@ -1,0 +1,1 @@
+"""A measured time: how far from the floor, and why?"""

@@ -1,0 +1,259 @@
+"""Measured X, so what? A verdict against the floor, where the rest of the time goes, and what to do about it.
+
+Impossible only against the most optimistic reading of what was said; every other verdict by the ordinary
+floor over the measured time. Nothing here is a prediction; where an engine's calibration is known its
+estimate says which parts of the gap are usual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sol.answers.compare.benchmark_commands import Action, remeasured
+from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explained
+from sol.answers.compare.suspects import Case, Suspect, percent, suspects
+from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.optimistic import concessions, optimistic_s
+from sol.answers.floor.result import Floor, per_second
+from sol.answers.question.ask import Question, ask, number
+from sol.answers.report.citations import Bibliography, cite_row
+from sol.errors import InvalidInput, MissingSpec
+from sol.physics.network.sharding import pieces
+from sol.sources.database.calibrations import engine_classes
+from sol.specs.calibration import Calibration
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+
+Verdict = Literal["impossible", "at the limit", "healthy", "slow", "broken"]
+BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healthy"), (0.3, "slow"), (0.0, "broken"))
+"""From which fraction of light on each verdict holds [1]."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """One measured step beside its floor.
+
+    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
+    allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
+    known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
+    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
+    that was named is expected to take as long (nobody is suspected then).
+    """
+
+    floor: Floor
+    measured_s: float
+    optimistic_s: float
+    granted: tuple[str, ...]
+    verdict: Verdict
+    estimate: Estimate | None
+    parts: tuple[GapPart, ...]
+    suspects: tuple[Suspect, ...]
+    actions: tuple[Action, ...]
+    engine: str | None
+    notes: tuple[str, ...]
+    ctx_known: bool
+    usual: bool
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        return self.floor.question
+
+    @property
+    def floor_s(self) -> float:
+        """The ordinary floor [s]."""
+        return float(self.floor.latency_s)
+
+    @property
+    def fraction(self) -> float:
+        """Floor over measured time [1]: 1 is light itself; above 1, faster than the floor's assumptions allow."""
+        return self.floor_s / self.measured_s
+
+    @property
+    def gap_s(self) -> float:
+        """Measured time − floor [s]; negative where the measurement is faster."""
+        return self.measured_s - self.floor_s
+
+    @property
+    def gap(self) -> dict[str, float]:
+        """Where the gap goes [s], by name; the values sum to `gap_s`."""
+        return {p.name: p.seconds for p in self.parts}
+
+    @property
+    def unexplained_s(self) -> float:
+        """What no part explains [s]; negative where an estimate is slower than what was measured."""
+        return self.gap["unexplained_s"]
+
+    @property
+    def mbu(self) -> float:
+        """Model bandwidth utilisation [1]: compulsory bytes over time · peak bandwidth, of the fullest device."""
+        return float(self.floor.memory_s) / self.measured_s
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOP utilisation [1]: FLOPs over time · dense peak of the weights' compute format; None without a peak."""
+        peak = self.question.rates.peak
+        if peak is None:
+            return None
+        at_once = np.max(pieces(self.question.step, self.question.split))  # stages of a pipeline that work side by side
+        return float(self.floor.flops / at_once) / (self.measured_s * peak["weights"])
+
+    @property
+    def matters(self) -> str:
+        """Which fraction says how well this step runs: "mbu" or "mfu", or "network" where links bound it."""
+        return {"memory": "mbu", "compute": "mfu"}.get(self.floor.bound, "network")
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Measured new tokens per second, all sequences together [token/s]; in prefill, prompt tokens."""
+        return float(per_second(self.question, self.measured_s))
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed, one line each."""
+        return self.floor.assumptions if self.estimate is None else self.estimate.assumptions
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before using the verdict."""
+        return (*self.floor.warnings, *self.notes)
+
+    def sources(self) -> Bibliography:
+        """The bibliography: the floor's and the estimate's, and the published figures that stand in for one."""
+        own = self.floor.sources() if self.estimate is None else self.estimate.sources()
+        rows = []
+        if self.estimate is None:
+            used = {
+                "launch_s": ("shortest launch in a graph alpha_s", GRAPH_LAUNCH),
+                "host_s": ("shortest eager layer alpha_s", EAGER_LAYER),
+            }
+            rows = [cite_row(*used[name]) for name in self.gap if name in used]
+        return Bibliography(columns=own.columns, rows=(*own.rows, *rows), title=own.title, footer=own.footer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain JSON values, units in the keys."""
+        from sol.answers.compare.show import compare_document
+
+        return compare_document(self)
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.floor.heading()}: {self.verdict}, {percent(self.fraction)} of light>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int | None = None) -> str:
+        """The whole answer as text."""
+        from sol.answers.compare.show import compare_text
+
+        return compare_text(self, width)
+
+    def _repr_html_(self) -> str:
+        from sol.answers.compare.show import compare_html
+
+        return compare_html(self)
+
+
+def compare(
+    model: str | Path | Model, gpu: str | GPU, *, measured_s: float, ctx: float | None, batch: float = 1, phase: str = "decode",
+    new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None,
+    imbalance: float = 1.0, routing: Any = "expected", fusion: str = "ideal", engine: str | None = None,
+    calibration: Calibration | str | Path | None = None,
+) -> Comparison:  # fmt: skip
+    """What a measured time of one step is worth: impossible, at the limit, healthy, slow or broken.
+
+        fraction = floor / measured        mbu = bytes / (time · bandwidth)        mfu = FLOPs / (time · peak)
+
+    Parameters
+    ----------
+    measured_s : the time of one decode step, or of one pass over the prompts (prefill) [s].
+    ctx : as in `floor`; None in decode where it is not known: the floor then takes an empty context.
+    engine, calibration : as in `estimate`; whose estimate names the parts of the gap. An engine without a calibration on the
+        device is no error: published figures stand in, and the answer says so.
+    The others are those of `floor`, one number each.
+
+    Raises what `floor` raises but `DoesNotFit` (that is a suspect), and `InvalidInput` for what is no positive time.
+
+    >>> compare("qwen2.5-7b", "h100", measured_s=16.97e-3, ctx=2048)
+    <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
+    """
+    if ctx is None and phase == "prefill":
+        raise InvalidInput("ctx=None in prefill: the prompt is the work; say how many tokens it has")
+    q = ask(
+        model, gpu, ctx=0 if ctx is None else ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens,
+        logits=logits, dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance,
+        routing=routing, fusion=fusion,
+    )  # fmt: skip
+    return compare_of(q, measured_s, engine, calibration, ctx_known=ctx is not None)
+
+
+def compare_of(
+    q: Question, measured_s: Any, engine: str | None = None, calibration: Calibration | str | Path | None = None, ctx_known: bool = True
+) -> Comparison:  # fmt: skip
+    """The comparison of a resolved question with one measured time [s]."""
+    if not q.scalar or np.ndim(measured_s):
+        raise InvalidInput("a comparison is of one measured time with one step; call it once a row")
+    measured = number("measured_s", measured_s, above=0.0)
+    if measured < 1e-12:
+        raise InvalidInput(f"measured_s={measured:g} is no time a step can take; it is in seconds")
+    f = floor_of(q)
+    best = min(optimistic_s(q), f.latency_s)  # equal where nothing is granted: rounding may not decide
+    e, kind, missing = _expected(q, engine, calibration)
+    parts = explained(f, measured, e, kind)
+    notes = () if ctx_known else ("no context was said: the floor takes an empty one, so the fraction is at least this",)
+    if missing and measured > f.latency_s:
+        stand_in = "published figures stand in, at their least" if {"launch_s", "host_s"} & {p.name for p in parts} else "nothing stands in"
+        notes = (*notes, f"{missing}: {stand_in}")
+    named = engine is not None or calibration is not None
+    usual = named and e is not None and _usual(e, measured)
+    case = Case(f, measured, best, kind, ctx_known)
+    known = e is not None and ctx_known and calibration is None
+    return Comparison(
+        floor=f, measured_s=measured, optimistic_s=best, granted=concessions(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
+        estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, known),
+        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual,
+    )  # fmt: skip
+
+
+USUAL = 1.25
+"""A time up to so many times an engine's estimate, and inside its interval, is usual for it [1]."""
+
+
+def _usual(e: Estimate, measured_s: float) -> bool:
+    most = float(e.latency_s) * USUAL if e.high_s is None else min(float(e.latency_s) * USUAL, float(e.high_s))
+    return bool(e.floor_s <= measured_s <= most) and e.floor.fits is not False
+
+
+def verdict(floor_s: float, measured_s: float, least_s: float) -> Verdict:
+    """The verdict on a measured time, by the floor and the optimistic floor [s].
+
+    >>> [verdict(1.0, t, 0.9) for t in (0.8, 0.95, 1.2, 2.0, 4.0)]
+    ['impossible', 'at the limit', 'healthy', 'slow', 'broken']
+    """
+    if measured_s < least_s:
+        return "impossible"
+    return next(word for least, word in BANDS if floor_s / measured_s >= least)
+
+
+def _expected(q: Question, engine: str | None, calibration: Calibration | str | Path | None) -> tuple[Estimate | None, str | None, str]:
+    """The estimate of the engine meant, the class of that engine, and what is not known of it."""
+    kind = None
+    if isinstance(engine, str):
+        kind = engine_classes().get(engine.strip().lower())
+        if kind is None:
+            resolve_calibration(q.gpu, engine, calibration)  # raises, and says which are known
+    try:
+        used = resolve_calibration(q.gpu, engine, calibration)
+    except MissingSpec as error:
+        return None, kind, str(error).partition("; ")[0]
+    kind = engine_classes().get(used.engine.lower(), kind) if engine is not None or calibration is not None else None
+    if q.rates.peak is None:
+        return None, kind, f"no source gives {q.gpu.id} a {q.rates.formats['weights']} rate, which an estimate needs"
+    return estimate_of(replace(q, fusion=used.fusion), used), kind, ""

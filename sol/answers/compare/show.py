@@ -1,0 +1,177 @@
+"""A comparison as people read it: the verdict, the two fractions, where the gap goes, who is suspected, what to run next."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.answers.compare.gap import called
+from sol.answers.compare.suspects import WEAK, percent, variant
+from sol.answers.report.document import document, floor_document
+from sol.tabular import Column, Table, render
+from sol.units import show_count, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.compare.compare import Comparison
+
+BESIDE = (
+    ("calm on an RTX 4090", 0.92, "CALM-0017"),
+    ("llama.cpp on an RTX 4090", 0.82, "LCPP-0071"),
+    ("gpt-fast on an A100", 0.69, "GPTF-0006"),
+    ("eager transformers on an H100", 0.25, "PAIG-0016"),
+)
+"""Published systems, the fraction of light they reach in 16 bits at batch 1 [1], and the measured row that says so."""
+NOTHING_FITS = {
+    True: "no single change that is known here makes this possible: check the clock, and what was counted",
+    False: "no usual suspect fits: a profile of one step would tell (nsys profile, or the engine's own)",
+}
+
+
+def compare_text(c: Comparison, width: int | None = None) -> str:
+    """The answer as text no wider than `width` columns."""
+    return render(compare_rich(c), width)
+
+
+def compare_rich(c: Comparison) -> Any:
+    """The answer as something rich can print."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text as RichText
+
+    def indented(lines: list[str], style: str = "", by: int = 2) -> list[Any]:
+        return [Padding(RichText(line, style=style), (0, 0, 0, by)) for line in lines]
+
+    body: list[Any] = [RichText(headline(c), style="bold"), *indented(fractions(c)), ""]
+    if c.gap_s > 0.0:
+        body += [gap_table(c), ""]
+    for i, s in enumerate(c.suspects):
+        word = "or" if i else "likeliest" if s.weight >= WEAK else "perhaps"
+        body += indented([f"{word}: {s.title}"], "" if i else "bold")
+        body += indented([s.evidence, f"→ {s.action}"], by=4)
+    if c.usual and c.estimate is not None:
+        body += indented([f"as usual for {called(c.estimate)} here: what to gain lies in the parts above, or in another engine"])
+    elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
+        body += indented([NOTHING_FITS[c.fraction > 1.0]])
+    if c.usual or c.suspects or c.verdict not in ("at the limit", "healthy"):
+        body.append("")
+    if c.actions:
+        body.append(Padding(RichText("to measure the same step"), (0, 0, 0, 2)))
+        for a in c.actions:
+            body += [*indented([a.what], "dim", by=4), Padding(RichText(a.command), (0, 0, 0, 6))]
+        body.append("")
+    return Group(*body, *indented(footnotes(c), "dim"))
+
+
+def headline(c: Comparison) -> str:
+    """The verdict and its three numbers, on one line."""
+    by = {"mbu": "bytes", "mfu": "FLOPs"}.get(c.matters, "what is sent")
+    start = f"{c.verdict}: {percent(c.fraction)} of light. {show_seconds(c.measured_s, 4)} measured, {show_seconds(c.floor_s)} floor"
+    if c.verdict == "impossible":
+        return f"{start}, {show_seconds(c.optimistic_s)} at the most optimistic"
+    return f"{start}, {show_seconds(c.gap_s, 4)} unexplained by {by}" if c.gap_s > 0.0 else f"{start}, which is no strict bound here"
+
+
+def fractions(c: Comparison) -> list[str]:
+    """What was asked, MBU and MFU, which of them matters, and what the optimistic floor grants where it decides."""
+    rate = "prompt tok/s" if c.question.phase == "prefill" else "tok/s"
+    lines = [f"{c.floor.heading()}: {significant(c.tokens_per_s)} {rate} of {significant(c.floor.tokens_per_s)}"]
+    mfu = "unknown" if c.mfu is None else percent(c.mfu)
+    lines.append(f"mbu {percent(c.mbu)} · mfu {mfu} · {matter(c)}")
+    if c.estimate is not None:
+        e = c.estimate
+        between = "" if e.low_s is None else f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
+        lines.append(f"{called(e)} is expected to take {show_seconds(e.latency_s, 4)}{between}")
+    if c.fraction > 1.0:
+        lines.append(f"the most optimistic, {show_seconds(c.optimistic_s)}, grants: " + " · ".join(c.granted))
+    return lines
+
+
+def matter(c: Comparison) -> str:
+    """Which fraction matters at this batch, and from which batch on the other one does."""
+    f, batch = c.floor, c.question.step.batch.item()
+    if c.matters == "network":
+        return "bound by the links: neither fraction says how well it runs"
+    if c.matters == "mfu":
+        return f"compute-bound at batch {show_count(batch)}: mfu is the fraction that matters"
+    start = f"memory-bound at batch {show_count(batch)}: mbu is the fraction that matters"
+    if f.compute_s is None or c.question.phase == "prefill":
+        return start
+    grid = np.unique(np.ceil(batch * 2.0 ** np.arange(0, 16.25, 0.25)))
+    wider = variant(c.question, batch=grid)
+    over = np.flatnonzero(wider.bound == "compute") if wider is not None else np.array([])
+    return f"{start}, mfu from batch {significant(grid[over[0]], 2)} or so" if over.size else f"{start}, at any batch with this context"
+
+
+def gap_table(c: Comparison) -> Table:
+    """Where the gap goes, a line a part; the last explains nothing."""
+    columns = (
+        Column("part", "the gap", left=True),
+        Column("seconds", "time", lambda v: show_seconds(v, 3)),
+        Column("share", "share", lambda v: f"{100 * v:.1f} %"),
+        Column("meaning", "", left=True, wrap=True),
+    )
+    rows = tuple((p.name.removesuffix("_s"), p.seconds, p.seconds / c.gap_s, p.meaning) for p in c.parts)
+    return Table(
+        columns=columns, rows=rows, total=("total", c.gap_s, 1.0, f"{show_seconds(c.measured_s, 4)} − {show_seconds(c.floor_s, 4)}")
+    )
+
+
+def footnotes(c: Comparison) -> list[str]:
+    """The bands beside published systems, notes and assumptions."""
+    from sol.answers.compare.compare import BANDS
+
+    bands = ", ".join(f"{word} from {100 * least:.0f} %" for least, word in BANDS if least) + ", broken below"
+    beside = ", ".join(f"{name} {100 * share:.0f} %" for name, share, _ in BESIDE)
+    return [f"{bands}; published: {beside}", *(f"note: {w}" for w in c.warnings), "assumes: " + " · ".join(c.assumptions)]
+
+
+def compare_document(c: Comparison) -> dict[str, Any]:
+    """A comparison as plain JSON values."""
+    inputs = floor_document(c.floor)["inputs"] | {
+        "measured_s": c.measured_s, "engine": c.engine, "calibration": None if c.estimate is None else c.estimate.calibration.id or None,
+    }  # fmt: skip
+    if not c.ctx_known:
+        inputs["ctx"] = None
+    e = c.estimate
+    outputs: dict[str, Any] = {
+        name: getattr(c, name)
+        for name in (
+            "verdict",
+            "fraction",
+            "measured_s",
+            "floor_s",
+            "optimistic_s",
+            "gap_s",
+            "gap",
+            "mbu",
+            "mfu",
+            "matters",
+            "tokens_per_s",
+        )
+    }
+    outputs |= {"serial_s": c.floor.serial_s, "bound": c.floor.bound, "fits": c.floor.fits, "granted": list(c.granted)}
+    outputs |= {"estimate_s": None, "low_s": None, "high_s": None} if e is None else {
+        "estimate_s": e.latency_s, "low_s": e.low_s, "high_s": e.high_s,
+    }  # fmt: skip
+    outputs["usual"] = c.usual
+    outputs["suspects"] = [s.to_dict() for s in c.suspects]
+    outputs["actions"] = [a._asdict() for a in c.actions]
+    outputs["beside"] = [{"system": name, "fraction": share, "row": row} for name, share, row in BESIDE]
+    return document(
+        "compare", inputs=inputs, outputs=outputs, assumptions=c.assumptions, sources=c.sources().to_dicts(), warnings=c.warnings
+    )
+
+
+def compare_html(c: Comparison) -> str:
+    """The answer for a notebook: the same lines and the same table."""
+    lines = "".join(f"<div>{escape(line)}</div>" for line in fractions(c))
+    table = gap_table(c)._repr_html_() if c.gap_s > 0.0 else ""
+    found = "".join(f"<li>{escape(s.title)}: {escape(s.evidence)}<br>→ {escape(s.action)}</li>" for s in c.suspects)
+    commands = "".join(f"<div>{escape(a.what)}: <code>{escape(a.command)}</code></div>" for a in c.actions)
+    notes = "".join(f"<li>{escape(n)}</li>" for n in footnotes(c))
+    return (
+        f"<div><b>{escape(headline(c))}</b>{lines}{table}<ol>{found}</ol>{commands}"
+        f"<details><summary>beside it, and assumes</summary><ul>{notes}</ul></details></div>"
+    )

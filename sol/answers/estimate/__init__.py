@@ -1,0 +1,1 @@
+"""How fast will one step be?"""

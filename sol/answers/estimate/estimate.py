@@ -1,0 +1,289 @@
+"""How fast will one step be, with an engine that reaches so much of the device: the floor's operators at a calibration's rates.
+
+Never below the floor, and never without what it rests on. An interval where the calibration has one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.result import Floor, per_second
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.formats import SIXTEEN
+from sol.answers.question.splits import safe_splits, where_valid
+from sol.answers.report.citations import Bibliography, cite_row
+from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.physics.network.sharding import split_operators
+from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_time, time_parts
+from sol.physics.time.roofline import sweep
+from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
+from sol.specs.calibration import Calibration
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.record import Cite
+from sol.specs.split import Split
+from sol.specs.step import Step, Storage
+from sol.tabular import Table
+from sol.units import show_seconds
+
+PREFERRED = ("graph", "fused", "llama.cpp", "eager")
+"""Which engine is meant where none is named: the first of these that is known on the device."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Estimate:
+    """The expected time of one step. Scalars in, floats out; arrays in, read-only arrays out.
+
+    Fields [unit]: `latency_s` with its 95 % interval `low_s` … `high_s` (None where the calibration has
+    none; never below the floor), `floor_s`, `serial_s` [s]; `spent` where the time goes, its parts sum to
+    `latency_s`; `calibration`; `floor` the whole bound.
+    """
+
+    floor: Floor
+    calibration: Calibration
+    latency_s: Any
+    low_s: Any
+    high_s: Any
+    spent: TimeParts
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        return self.floor.question
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is one point rather than a sweep."""
+        return self.question.scalar
+
+    @property
+    def floor_s(self) -> Any:
+        """The bound [s]."""
+        return self.floor.latency_s
+
+    @property
+    def serial_s(self) -> Any:
+        """The serial floor of the engine's own operators [s]: the activations its kernels move included."""
+        return self.floor.serial_s
+
+    @property
+    def tokens_per_s(self) -> Any:
+        """New tokens per second, all sequences together [token/s]."""
+        return per_second(self.question, self.latency_s)
+
+    @property
+    def tokens_per_s_per_user(self) -> Any:
+        """New tokens per second for one sequence [token/s]."""
+        return per_second(self.question, self.latency_s, sequences=False)
+
+    @property
+    def tokens_per_s_per_gpu(self) -> Any:
+        """`tokens_per_s` divided by the devices [token/s]."""
+        return self.tokens_per_s / self.floor.devices
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Where the time goes [s], by name: they sum to `latency_s` (overlapped is saved)."""
+        names = ("serial_s", "below_peak_s", "launch_s", "overlapped_s", "host_s", "step_s")
+        return {name: shaped(getattr(self.spent, name), self.floor) for name in names}
+
+    def operators_spent(self, storage: Storage | None = None) -> list[OperatorTime]:
+        """Every operator's part [s], computed again when asked for; with `storage` as if its weights were called by those formats."""
+        q = self.question
+        split = safe_splits(q.split, q.valid)
+        rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split)
+        return [operator_time(op, q.rates, storage or q.storage, self.calibration) for op in rows]
+
+    @property
+    def operators(self) -> Table:
+        """The operators with what each adds, as a table."""
+        from sol.answers.estimate.show import operator_lines
+
+        return operator_lines(self)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed, one line each."""
+        return (*self.floor.assumptions, *calibration_lines(self.calibration))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before using the number."""
+        here, there = self.question.gpu.id, self.calibration.gpu
+        of, asked = self.calibration.dtype, self.question.storage.weights.id
+        said = [f"the calibration is of {there}, and {here} may reach other rates"] if here != there else []
+        if of and of != ("16-bit" if asked in SIXTEEN else asked):
+            said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
+        said += _stand_ins(self)
+        return (*self.floor.warnings, *said)
+
+    def sources(self) -> Bibliography:
+        """The bibliography: the floor's, and the calibration's."""
+        own = self.floor.sources()
+        rows = [cite_row(f"calibration {self.calibration.id} {k}", Cite(value=self.calibration.engine, source=s))
+                for k, s in self.calibration.sources.items()]  # fmt: skip
+        return Bibliography(columns=own.columns, rows=(*own.rows, *rows), title=own.title, footer=own.footer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values, units in the keys."""
+        from sol.answers.estimate.show import estimate_document
+
+        return estimate_document(self)
+
+    def __repr__(self) -> str:
+        heading = f"{self.floor.heading()} · {self.calibration.engine}"
+        if not self.is_point:
+            return f"<Estimate {heading}: {np.size(self.latency_s)} points>"
+        return f"<Estimate {heading}: {show_seconds(self.latency_s, 4)}, floor {show_seconds(self.floor_s, 4)}>"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def to_text(self, width: int | None = None) -> str:
+        """The whole answer as text."""
+        from sol.answers.estimate.show import estimate_text
+
+        return estimate_text(self, width)
+
+    def _repr_html_(self) -> str:
+        from sol.answers.estimate.show import estimate_html
+
+        return estimate_html(self)
+
+
+def estimate(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
+    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
+    routing: Any = "expected", engine: str | None = None, calibration: Calibration | str | Path | None = None,
+) -> Estimate:  # fmt: skip
+    """The expected time of one decode or prefill step: the serial floor with what an engine reaches of the device.
+
+        kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
+        step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
+
+    Parameters
+    ----------
+    engine : an engine ("vllm", "llama.cpp") or a class of them: "eager", "graph" or "fused"; by default the first known on the device.
+    calibration : a `Calibration`, or the path of one that was saved; instead of `engine`.
+    The others are those of `floor`.
+
+    Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
+    """
+    from sol.answers.question.ask import resolve_gpu
+
+    the_gpu = resolve_gpu(gpu)
+    used = resolve_calibration(the_gpu, engine, calibration)
+    q = ask(
+        model, the_gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits, dtype=dtype,
+        kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=used.fusion,
+    )  # fmt: skip
+    if q.rates.peak is None:
+        raise MissingSpec(f"{the_gpu.id} has no sourced rate for {q.rates.formats['weights']}; an estimate needs one (the floor does not)")
+    result = estimate_of(q, used)
+    if q.scalar and result.floor.fits is False:
+        needs, there = result.floor.resident_bytes, the_gpu.memory_bytes or 0.0
+        raise DoesNotFit(
+            f"does not fit: {needs / 1e9:.1f} GB needed on each of {q.split.devices}×{the_gpu.id}, {there / 1e9:.1f} GB there is; "
+            "more devices, a narrower dtype or less ctx or batch"
+        )
+    return result
+
+
+def estimate_of(q: Question, calibration: Calibration) -> Estimate:
+    """The estimate of a resolved question, fitting or not."""
+    bound = floor_of(q)
+    split = safe_splits(q.split, q.valid)
+
+    def at(step: Step, split: Split) -> TimeParts:
+        rows = split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
+        return time_parts(rows, q.rates, q.storage, calibration, q.model.layers, step.batch / split.dp)
+
+    where = at(q.step, split) if q.scalar else sweep(q.step, split, at)
+    latency = shaped(where.latency_s, bound)
+    down, up = calibration.interval()
+    known = math.isfinite(up)
+    low = shaped(np.maximum(latency * down, bound.latency_s), bound) if known else None
+    high = shaped(latency * up, bound) if known else None
+    return Estimate(bound, calibration, latency, low, high, where)
+
+
+def shaped(value: Any, f: Floor) -> Any:
+    """A float for a point, a read-only array of the sweep's shape for a sweep."""
+    if f.is_point:
+        return float(np.asarray(value).reshape(-1)[0])
+    return np.broadcast_to(where_valid(value, f.question.valid), np.shape(f.latency_s))
+
+
+def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration | str | Path | None) -> Calibration:
+    """The calibration meant: one given, one saved, or the database's of this engine on this device.
+
+    Raises `InvalidInput`, `BadFile`, or `MissingSpec` where nothing is known.
+    """
+    if engine is not None and calibration is not None:
+        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
+    if isinstance(calibration, Calibration):
+        return calibration
+    if isinstance(calibration, str | Path):
+        return _saved(Path(calibration), gpu)
+    if calibration is not None:
+        raise InvalidInput(f"calibration {calibration!r} is neither a Calibration nor the path of a saved one")
+    if engine is not None:
+        if not isinstance(engine, str):
+            raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
+        return shipped_calibration(gpu.id, engine)
+    here = by_device().get(gpu.id, {})
+    chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
+    if chosen is None:
+        there = ", ".join(sorted(by_device()))
+        known = f"there are some for {there}" if there else "none is known of any device"
+        raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
+    return here[chosen]
+
+
+def _saved(path: Path, gpu: GPU) -> Calibration:
+    found = read_calibrations(path)
+    mine = [c for c in found.values() if c.gpu == gpu.id] or list(found.values())
+    if len(mine) != 1:
+        raise InvalidInput(f"{path} holds {len(mine)} calibrations of {gpu.id}; keep one, or load them and pass the one you mean")
+    return mine[0]
+
+
+def _stand_ins(e: Estimate) -> list[str]:
+    """What a calibration does not know of the formats asked, and what is taken in its place."""
+    q, c = e.question, e.calibration
+    said: list[str] = []
+    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, safe_splits(q.split, q.valid))
+    for op in rows:
+        part = operator_time(op, q.rates, q.storage, c)
+        kind = part.kind
+        fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
+        if part.network or kind == "other":
+            continue
+        what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
+            kind
+        ].format(fmt.id)
+        others = c.stand_in(kind, *names(fmt))
+        if others:
+            said.append(f"this calibration has no rate of {what}: {others} stand in, and the interval may not hold")
+        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *names(fmt)):
+            said.append(f"nothing here tells what fraction of the peak FLOPs {what} reach: the whole peak is taken, the estimate is low")
+    return list(dict.fromkeys(said))
+
+
+def calibration_lines(c: Calibration) -> tuple[str, ...]:
+    """What an estimate assumes of its engine."""
+    kind = engine_classes().get(c.engine.lower(), "")
+    of = f", of the class {kind}" if kind and kind != c.engine else ""
+    known = f"{c.n} rows of {len(c.models)} models" if c.n else "figures from elsewhere"
+    lines = [f"{c.engine} on {c.gpu}{of}: {c.form}, {known}"]
+    if c.note:
+        lines.append(c.note)
+    return tuple(lines)

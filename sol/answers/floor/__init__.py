@@ -1,0 +1,1 @@
+"""How fast can one step be?"""

@@ -1,0 +1,171 @@
+"""How fast can one step be, on one device, from arithmetic alone?
+
+`floor` is a bound: compulsory bytes at peak bandwidth, compulsory FLOPs at the fastest sourced rate,
+perfectly overlapped. Nothing here is an efficiency.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.floor.result import Floor
+from sol.answers.floor.rows import operator_table
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.splits import safe_splits, where_valid
+from sol.errors import DoesNotFit, InvalidPlan
+from sol.physics.network.sharding import device_resident_bytes, last_token, pieces, split_operators
+from sol.physics.operators.operator import Operator
+from sol.physics.time.roofline import Times, pipelined, sweep, total
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.split import Split
+from sol.specs.step import Step
+
+
+def floor(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
+    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
+    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
+    routing: Any = "expected", fusion: str = "ideal",
+) -> Floor:  # fmt: skip
+    """The floor of one decode or prefill step: the time no implementation can beat.
+
+        floor = max( Σ bytes / bandwidth , Σ flops / ceiling )
+
+    Every number may be a scalar or an array; arrays broadcast, and a cell of a sweep equals its scalar.
+
+    Parameters
+    ----------
+    model : id ("qwen2.5-7b"), Hugging Face id, path (a config.json, a folder, a GGUF file), or a `Model`.
+    gpu : id or alias ("h100"), or a `GPU`.
+    ctx : tokens in the KV cache (decode), or tokens of the prompt (prefill) [token].
+    batch : sequences in the step [1]; an average may be fractional.
+    phase : "decode", or "prefill" (of which `cached_tokens` are already in the cache).
+    new_tokens : tokens computed per sequence in decode [token]; more than one verifies drafts.
+    logits : "last", "all" or "none"; by default all in decode, last in prefill.
+    dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
+    tp, pp, ep, dp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data
+        parallelism; `ep` divides the experts over the same devices. `batch` is the whole replica's. Arrays make
+        a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
+    imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
+    network : id of the link beyond the devices' own scale-up domain (sol links).
+    routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
+        layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
+    fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.
+
+    Returns
+    -------
+    Floor : latencies [s], bytes [B], FLOPs [FLOP], the operators, assumptions and sources.
+
+    Raises
+    ------
+    UnknownName, InvalidInput, InvalidPlan, MissingSpec, BadFile, and DoesNotFit for one point (a sweep has `fits`).
+
+    Ignores launches, host time, achievable bandwidth: those belong to an estimate.
+
+    >>> floor("qwen2.5-7b", "h100", ctx=2048)
+    <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: 4.256 ms, memory-bound>
+    """
+    question = ask(
+        model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
+        dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=fusion,
+    )  # fmt: skip
+    result = floor_of(question)
+    if question.scalar and result.fits is False:
+        raise _does_not_fit(question)
+    return result
+
+
+def floor_of(q: Question) -> Floor:
+    """The floor of a resolved question, fitting or not."""
+    split = safe_splits(q.split, q.valid)
+
+    def rows(step: Step, split: Split) -> list[Operator]:
+        return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
+
+    def at(step: Step, split: Split) -> Times:
+        return total(rows(step, split), q.rates)
+
+    def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
+        in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
+        if not (in_stages and np.any(q.step.new_tokens > 1.0)):
+            return whole
+        return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
+
+    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
+    resident = weights + kv + activations
+    capacity = q.gpu.memory_bytes
+    routed: Any = True
+    if q.model.is_moe:
+        even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
+        alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
+        routed = (alone | (q.routing == "min")) & even
+    if q.scalar:
+        one = rows(q.step, split)
+        times = staged(total(one, q.rates), lambda step: at(step, split))
+        table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
+        show = _item
+    else:
+        times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
+        table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
+        show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
+    moved = times.moved_weight_bytes + times.moved_kv_bytes
+    is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
+    return Floor(
+        question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
+        compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
+        wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
+        moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
+        resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
+        _rows=table, _at=lambda index: floor_of(_point(q, times, index)),
+    )  # fmt: skip
+
+
+def _item(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _spread(value: Any, q: Question) -> Any:
+    """A read-only array of the sweep's shape; smaller ones are views, not copies. Nothing is said of a split that cannot be."""
+    return np.broadcast_to(where_valid(value, q.valid), _shape(q))
+
+
+def _shape(q: Question) -> tuple[int, ...]:
+    return np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape, q.split.shape)
+
+
+def _point(q: Question, times: Times, index: Any) -> Question:
+    shape = _shape(q)
+
+    def pick(array: Any) -> Any:
+        return np.array([np.broadcast_to(array, shape)[index].item()])
+
+    if not np.broadcast_to(q.valid, shape)[index]:
+        raise InvalidPlan(f"the split at {index} is none this model and these links can have; see `valid`")
+
+    step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
+    split = Split(*(pick(n).item() for n in q.split))
+    return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), split=split, scalar=True, valid=True)
+
+
+def _does_not_fit(q: Question) -> DoesNotFit:
+    parts = [float(np.max(p)) for p in device_resident_bytes(q.model, q.step, q.storage, q.split)]
+    need, capacity = sum(parts), q.gpu.memory_bytes or 0.0
+    if q.split.devices > 1:
+        return DoesNotFit(
+            f"does not fit: {need / 1e9:.1f} GB needed on each of {q.split.devices}×{q.gpu.id} (weights {parts[0] / 1e9:.1f}, "
+            f"kv {parts[1] / 1e9:.1f}, activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB there is; "
+            "more devices, a narrower dtype or less ctx or batch (sol plan finds the splits that fit)"
+        )
+    return DoesNotFit(
+        f"does not fit: {need / 1e9:.1f} GB needed (weights {parts[0] / 1e9:.1f}, kv {parts[1] / 1e9:.1f}, "
+        f"activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB on 1×{q.gpu.id}; it takes {math.ceil(need / capacity)} of them, "
+        f"a narrower dtype or less ctx or batch (sol table shows its floor all the same)"
+    )

@@ -1,0 +1,204 @@
+"""A floor as people read it: headline, breakdown, what was assumed."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.tabular import Column, Table, render
+from sol.units import show_bytes, show_count, show_flops, show_gib, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.floor.result import Floor
+
+
+def floor_text(f: Floor, width: int | None = None) -> str:
+    """The answer as text no wider than `width` columns."""
+    return render(floor_rich(f), width)
+
+
+def floor_rich(f: Floor) -> Any:
+    """The answer as something rich can print."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text as RichText
+
+    body = breakdown(f) if f.is_point else points(f)
+    lines = headline(f) if f.is_point else []
+    notes = [
+        *(f"note: {w}" for w in f.warnings),
+        "assumes: " + " · ".join(f.assumptions),
+        "sources: sol explain … --sources, or .sources()",
+    ]
+    indent = (0, 0, 0, 2)
+    parts: list[Any] = [RichText(f.heading(), style="bold"), "", *(Padding(RichText(line), indent) for line in lines)]
+    parts += ["", body, ""] if lines else [body, ""]
+    return Group(*parts, *(Padding(RichText(note, style="dim"), indent) for note in notes))
+
+
+def headline(f: Floor) -> list[str]:
+    """The floor, what moves, and whether it fits."""
+    verifying = f.question.phase == "decode" and f.question.step.new_tokens[0] != 1
+    per = "token" if f.question.phase == "decode" and not verifying else "step"
+    ridge = "" if f.ridge is None else f", {_ratio(f.intensity)} FLOP/B against a ridge of {_ridges(f)}"
+    rate = "prompt tok/s" if f.question.phase == "prefill" else "tok/s verified, drafts included" if verifying else "tok/s"
+    lines = [
+        f"floor    {show_seconds(f.latency_s, 4)}/{per}   {significant(f.tokens_per_s)} {rate}   {f.bound}-bound{ridge}",
+        f"serial   {show_seconds(f.serial_s, 4)}   the same operators one after the other",
+    ]
+    moved = f.moved_bytes
+    lines.append(
+        f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "
+        f"KV  {show_bytes(f.moved_kv_bytes)}  {100 * f.moved_kv_bytes / moved:.1f} %     {fits(f)}"
+    )
+    if f.devices > 1:
+        share = f"{show_seconds(f.network_s, 4)} at the links' whole rate" if f.network_s else "nothing the links bound"
+        lines.append(f"network  {show_bytes(f.wire_bytes)} sent by each of {f.devices} devices, {share}")
+    if not f.is_bound:
+        cache = f.question.gpu.last_level_cache_bytes
+        held = cache is not None and f.moved_bytes <= cache
+        fewer = "skewed routing may touch fewer " + ("experts and devices" if np.any(f.question.split.dp > 1) else "experts")
+        why = f"a warm cache of {show_bytes(cache)} could hold all it reads" if held and cache else fewer
+        lines.append(f"not a strict bound: {why}" + ("" if held else " (routing min is the bound)"))
+    return lines
+
+
+def _ridges(f: Floor) -> str:
+    """The ridge of the peak, and that of the ceiling where the floor uses a faster one."""
+    rates = f.question.rates
+    assert rates.peak is not None
+    assert rates.ceiling is not None
+    text = _ratio(rates.peak["weights"] / rates.memory_bytes_per_s)
+    if rates.ceiling["weights"] > rates.peak["weights"]:
+        text += f" ({_ratio(rates.ceiling['weights'] / rates.memory_bytes_per_s)} at its ceiling)"
+    return text
+
+
+def fits(f: Floor) -> str:
+    """ "fits: 14.3 of 79.6 GiB", or why that cannot be said."""
+    capacity = f.question.gpu.memory_bytes
+    if capacity is None:
+        return f"needs {show_gib(f.resident_bytes)} GiB; capacity unknown"
+    word = "fits" if f.fits else "does not fit"
+    return f"{word}: {show_gib(f.resident_bytes)} of {show_gib(capacity)} GiB"
+
+
+def time_column(whole_s: float) -> Column:
+    """A column of seconds in the one unit that suits the whole, so that its rows compare at a glance."""
+    scale, unit = next(((s, u) for s, u in ((1.0, "s"), (1e-3, "ms")) if whole_s >= s), (1e-6, "µs"))
+    decimals = max(0, 3 - math.floor(math.log10(whole_s / scale)))
+    return Column("serial_s", unit, lambda v: f"{v / scale:,.{decimals}f}")
+
+
+def breakdown(f: Floor) -> Table:
+    """The operator rows that matter to a reader, widest share first, rows without cost left out."""
+    table = f.operators
+    keep = _by_name(r for r in table.to_dicts() if r["serial_s"] or r["flops"])
+    sends = f.devices > 1
+    keep.sort(key=lambda r: -r["serial_s"])
+    moved = f.moved_bytes
+    spills = f.question.fusion != "ideal"
+    columns = [
+        Column("operator", "operator", left=True),
+        time_column(f.serial_s),
+        Column("share", "share", lambda v: f"{100 * v:.1f} %"),
+        Column("moved_bytes", "bytes", show_bytes),
+        *([Column("activation_bytes", "activations", show_bytes), Column("kernels", "kernels")] if spills else []),
+        Column("flops", "flops", show_flops),
+        *([Column("wire_bytes", "sent", show_bytes)] if sends else []),
+        Column("bound", "bound", left=True),
+    ]
+    rows = []
+    for r in keep:
+        spilled = (r["activation_bytes"], r["kernels"]) if spills else ()
+        rows.append(
+            (
+                r["operator"],
+                r["serial_s"],
+                r["share"],
+                r["moved_weight_bytes"] + r["moved_kv_bytes"],
+                *spilled,
+                r["flops"],
+                *((r["wire_bytes"],) if sends else ()),
+                r["bound"],
+            )
+        )
+    assert table.total is not None
+    all_spilled = (table.total[6], table.total[8]) if spills else ()
+    total = ("total", f.serial_s, 1.0, moved, *all_spilled, f.flops, *((f.wire_bytes,) if sends else ()), "")
+    return Table(columns=tuple(columns), rows=tuple(rows), total=total)
+
+
+SUMMED = ("layers", "serial_s", "share", "moved_weight_bytes", "moved_kv_bytes", "activation_bytes", "flops", "kernels", "wire_bytes")
+
+
+def _by_name(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line an operator: kinds of layers that run the same one are summed, bound as the longest of them is."""
+    merged: dict[str, dict[str, Any]] = {}
+    for r in sorted(rows, key=lambda r: -r["serial_s"]):
+        known = merged.get(r["operator"])
+        merged[r["operator"]] = r if known is None else known | {key: known[key] + r[key] for key in SUMMED}
+    return list(merged.values())
+
+
+MAX_POINTS = 40
+
+
+def points(f: Floor) -> Table:
+    """A sweep, one line a point (the first ones of a large sweep)."""
+    q = f.question
+    varying = swept(f)
+    capacity = q.gpu.memory_bytes
+    bounds, fit = f.bound.ravel(), None if f.fits is None else f.fits.ravel()
+    latency, serial, rate = f.latency_s.ravel(), f.serial_s.ravel(), f.tokens_per_s.ravel()
+    intensity, resident = np.asarray(f.intensity).ravel(), f.resident_bytes.ravel()
+    shown, more = kept(latency.size)
+    valid = f.valid.ravel()
+    rows = tuple(
+        (*(float(v[i]) for v in varying.values()), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
+         float(resident[i]), None if fit is None else bool(fit[i])) if valid[i] else
+        (*(float(v[i]) for v in varying.values()), None, None, None, "no such split", None, None, None)
+        for i in range(shown)
+    )  # fmt: skip
+    columns = (
+        *(Column(name, name.removesuffix("_tokens"), show_count) for name in varying),
+        Column("latency_s", "floor", lambda v: show_seconds(v, 4)),
+        Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
+        Column("tokens_per_s", "tok/s", significant),
+        Column("bound", "bound", left=True),
+        Column("intensity", "FLOP/B", _ratio),
+        Column("resident_bytes", "GiB", show_gib),
+        Column("fits", "fits" if capacity is None else f"of {show_gib(capacity)}", lambda v: "fits" if v else "no", left=True),
+    )
+    return Table(columns=columns, rows=rows, footer=more)
+
+
+def swept(f: Floor) -> dict[str, Any]:
+    """What varies in a sweep, flat, in the order of its points: of the step, then of the split."""
+    q, shape = f.question, np.shape(f.latency_s)
+    step = {"batch": q.step.batch, "ctx": q.ctx, "cached_tokens": q.cached_tokens, "new_tokens": q.step.new_tokens}
+    if q.phase == "prefill":
+        del step["new_tokens"]
+    return {name: np.broadcast_to(v, shape).ravel() for name, v in (step | q.split._asdict()).items() if np.size(v) > 1}
+
+
+def kept(points: int) -> tuple[int, tuple[str, ...]]:
+    """How many points of a sweep are shown, and the line that says how many are not."""
+    shown = min(points, MAX_POINTS)
+    return shown, () if shown == points else (f"… {points - shown:,} more points; every array of the result holds them all",)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def floor_html(f: Floor) -> str:
+    """The answer as HTML for a notebook: the same lines and the same table."""
+    lines = "".join(f"<div>{html.escape(line)}</div>" for line in (headline(f) if f.is_point else []))
+    body = (breakdown(f) if f.is_point else points(f))._repr_html_()
+    notes = "".join(f"<li>{html.escape(n)}</li>" for n in (*f.warnings, *f.assumptions))
+    return f"<div><b>{html.escape(f.heading())}</b>{lines}{body}<details><summary>assumes</summary><ul>{notes}</ul></details></div>"

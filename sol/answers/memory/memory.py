@@ -1,0 +1,246 @@
+"""Does it fit, how long a context, how many users: bytes of weights, cache and activations against capacity.
+
+Three figures of the cache, never mixed: what is *needed*, what an engine *reserves*, what one step
+*reads*. All per device, which holds one replica. Activations are those of the largest step; an
+engine's own profiled figure differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.memory.pool import reserving, resolve_engine
+from sol.answers.question.ask import common_shape, load_model, number, numbers, resolve_gpu
+from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
+from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
+from sol.errors import InvalidInput
+from sol.physics.memory import capacity as capacities
+from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
+from sol.physics.memory.cache_traffic import kv_read_bytes
+from sol.physics.memory.reservation import reservation
+from sol.physics.network.sharding import device_model, device_weight_bytes, share
+from sol.physics.operators.adapters import adapter_elements
+from sol.specs.engines import Engine
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.split import Split
+from sol.specs.step import Array, Storage
+from sol.tabular import Table, joined
+from sol.units import show_count, show_gib
+
+ANYWHERE = GPU(id="any", name="a device without limits", memory_bytes_per_s=1.0, flops_per_s={"bf16": 1.0, "fp16": 1.0}, source="none")
+"""What formats resolve against when no device is named: 16-bit compute, nothing lacking."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Memory:
+    """The bytes of one model in use, and whether a device holds them. Scalars in, plain numbers out; arrays read-only.
+
+    Fields [unit]: `weight_bytes`, `adapter_bytes` (LoRA), `kv_bytes` and `state_bytes` (recurrent states) of
+    all sequences, `activation_bytes`, `resident_bytes` their sum [B]; `kv_read_bytes` of cache and states
+    that one decode step reads [B]; `capacity_bytes` [B] on
+    `capacity_basis`; `fits`; `headroom_bytes` [B]; `max_batch` sequences of this ctx; `max_ctx` tokens at
+    this batch (infinite without a limit); `min_devices` that could hold it, split without loss. Those of
+    the device are None where no device, or no capacity, is known.
+
+    Of an engine, None without one: `kv_reserved_bytes` its pool for the cache [B], `kv_pool_tokens` in
+    whole blocks [token]; `reserved_bytes` weights, activations and pool [B]; `engine_max_batch` sequences
+    of this ctx that the pool holds at once; `kv_wasted_bytes` that the last blocks of this batch leave
+    empty [B]; `memory_fraction` it takes of what its `budget` says.
+    """
+
+    model: Model
+    gpu: GPU | None
+    storage: Storage
+    ctx: Array
+    batch: Array
+    step_tokens: Any
+    weight_bytes: Any
+    adapter_bytes: Any
+    kv_bytes: Any
+    state_bytes: Any
+    kv_bytes_as_mha: Any
+    kv_read_bytes: Any
+    activation_bytes: Any
+    resident_bytes: Any
+    capacity_bytes: float | None
+    capacity_basis: str | None
+    fits: Any
+    headroom_bytes: Any
+    max_batch: Any
+    max_ctx: Any
+    min_devices: Any
+    assumptions: tuple[str, ...]
+    engine: Engine | None = None
+    memory_fraction: float | None = None
+    reserved_bytes: Any = None
+    kv_reserved_bytes: Any = None
+    kv_pool_tokens: Any = None
+    kv_wasted_bytes: Any = None
+    engine_max_batch: Any = None
+    split: Split = ONE
+    valid: Any = True
+
+    @property
+    def devices(self) -> Any:
+        """Devices of the replica; every figure is that of the fullest of them."""
+        return self.split.devices
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is one point rather than a sweep."""
+        return not isinstance(self.resident_bytes, np.ndarray)
+
+    def heading(self) -> str:
+        """What was asked, on one line."""
+        several = self.split.times
+        where = f"{self.model.id} on {several}{self.gpu.id}" if self.gpu else self.model.id
+        where = joined((where, str(self.split))) if several else where
+        span = [show_count(v.min()) + ("" if v.min() == v.max() else f"…{show_count(v.max())}") for v in (self.batch, self.ctx)]
+        engine = "" if self.engine is None else self.engine.id
+        return joined((where, f"batch {span[0]}", f"ctx {span[1]}", self.storage.weights.id, f"kv {self.storage.cache.id}", engine))
+
+    def table(self) -> Table:
+        """One line a part for a point, one line a point for a sweep."""
+        from sol.answers.memory.show import memory_table
+
+        return memory_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values, units in the keys."""
+        from sol.answers.report.document import memory_document
+
+        return memory_document(self)
+
+    def __repr__(self) -> str:
+        if not self.is_point:
+            return f"<Memory {self.heading()}: {self.resident_bytes.size} points>"
+        verdict = "" if self.fits is None else ", fits" if self.fits else ", does not fit"
+        return f"<Memory {self.heading()}: {show_gib(self.resident_bytes)} GiB{verdict}>"
+
+    def __str__(self) -> str:
+        return self.table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def memory(
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, max_step_tokens: float | None = None, engine: str | Engine | None = None,
+    memory_fraction: float | None = None, tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, lora_rank: int | None = None,
+    lora_adapters: int = 1,
+) -> Memory:  # fmt: skip
+    """Bytes needed by `batch` sequences of `ctx` tokens, whether `gpu` holds them, and what an engine makes of it.
+
+    Parameters
+    ----------
+    model, gpu, dtype, kv_dtype : as in `floor`; without a `gpu`, the bytes alone.
+    ctx : tokens each sequence holds in the cache [token]; scalar or array.
+    batch : sequences held at once [1]; scalar or array.
+    max_step_tokens : tokens of the largest step [token]; by default the larger of batch and 2,048.
+    engine : "vllm", "sglang", "tensorrt-llm" or "llama.cpp": what it reserves on `gpu`, by its own defaults.
+    memory_fraction : the fraction the engine takes [0..1] (vLLM's gpu_memory_utilization, SGLang's
+        mem_fraction_static, TensorRT-LLM's free_gpu_memory_fraction); by default the engine's.
+    tp, pp, ep, dp : the split of a replica, as in `floor`; every figure is then the fullest device's, `batch` and
+        `max_batch` the replica's.
+    lora_rank, lora_adapters : so many LoRA adapters of this rank on every linear layer of attention and of
+        dense feed-forward blocks, held beside the weights in 16 bits.
+
+    Raises `UnknownName`, `InvalidInput`, `MissingSpec` or `BadFile`. What does not fit is an answer here, not an error.
+
+    >>> memory("llama-3.1-70b", ctx=131072).kv_bytes / 2**30
+    40.0
+    >>> memory("llama-3.1-8b", "h100", ctx=8192, engine="vllm", memory_fraction=0.9).engine_max_batch
+    56.0
+    """
+    the_model = load_model(model)
+    the_gpu = None if gpu is None else resolve_gpu(gpu)
+    the_engine, fraction = resolve_engine(engine, memory_fraction, the_gpu)
+    storage, _, assumptions, _ = resolve_formats(the_model, the_gpu or ANYWHERE, _stored(stored_format(the_model, dtype)), kv_dtype)
+    c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
+    asked = resolve_split(tp, pp, ep, dp)
+    valid = valid_splits(the_model, asked)
+    split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
+    limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
+    if np.any(split.pp > 1) and the_engine is not None:
+        raise InvalidInput(f"pp={pp}: what an engine reserves is told for whole layers; leave engine, or pp, out")
+    own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
+    mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
+    step_tokens = np.maximum(pass_of, limit)
+    weights = device_weight_bytes(the_model, split, storage)
+    adapters = _adapters(own, lora_rank, lora_adapters) * layers_held * storage.base.bytes_per_weight
+    kv, states = mine * kv_bytes(own, c, storage.cache) * layers_held, mine * state_bytes(own, storage) * layers_held
+    activations = step_tokens * capacities.activation_bytes_per_token(own) + pass_of * capacities.logit_bytes_per_row(own)
+    held_whole = weights + adapters + states
+    resident = held_whole + kv + activations
+    room = None if the_gpu is None else the_gpu.memory_bytes
+    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0 and not split.is_many
+
+    def out(value: Any) -> Any:
+        if scalar:
+            return value.item() if isinstance(value, np.ndarray) else value
+        return np.broadcast_to(where_valid(value, valid), shape)
+
+    longest = None if room is None else max_ctx(own, (room - held_whole - activations) / mine / layers_held, storage.cache)
+    most = 0.0 if room is None else split.dp * capacities.max_batch(own, storage, c, room - weights - adapters, limit, layers_held)
+    held: dict[str, Any] = {}
+    if the_engine is not None and room is not None:
+        pool = reservation(the_engine, 1.0 if fraction is None else fraction, own, storage, c, mine, room, weights + adapters, activations)
+        held = {
+            "engine": the_engine, "memory_fraction": fraction, "reserved_bytes": out(weights + adapters + activations + pool.kv_bytes),
+            "kv_reserved_bytes": out(pool.kv_bytes), "kv_pool_tokens": out(pool.kv_tokens), "kv_wasted_bytes": out(pool.wasted_bytes),
+            "engine_max_batch": out(pool.max_batch),
+        }  # fmt: skip
+    return Memory(
+        model=the_model, gpu=the_gpu, storage=storage, ctx=c, batch=b, step_tokens=out(step_tokens), weight_bytes=out(weights),
+        adapter_bytes=out(adapters), kv_bytes=out(kv), state_bytes=out(states),
+        kv_bytes_as_mha=out(mine * kv_bytes(device_model(the_model.as_mha(), split), c, storage.cache) * layers_held),
+        kv_read_bytes=out(kv_read_bytes(own, mine, c, storage) * layers_held), activation_bytes=out(activations),
+        resident_bytes=out(resident), capacity_bytes=room, capacity_basis=None if the_gpu is None else the_gpu.capacity_basis,
+        fits=None if room is None else out(resident <= room), headroom_bytes=None if room is None else out(room - resident),
+        max_batch=None if room is None else out(most),
+        max_ctx=None if longest is None else out(longest),
+        min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
+        valid=valid if scalar else np.broadcast_to(valid, shape),
+        assumptions=(*(a for a in assumptions if not a.startswith(("cold cache", "no skipped work"))),
+                     f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs",
+                     *reserving(the_engine, fraction)), **held,
+    )  # fmt: skip
+
+
+def _adapters(model: Model, rank: int | None, adapters: int) -> int:
+    """Elements of all adapters."""
+    for name, value in (("lora_rank", rank), ("lora_adapters", adapters)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**20):
+            raise InvalidInput(f"{name}={value!r} is not a whole number above 0")
+    return 0 if rank is None else adapters * adapter_elements(model, rank)
+
+
+def kv_bytes_per_token(model: str | Path | Model, kv_dtype: str | NumberFormat | None = None) -> float:
+    """Bytes one token adds to the cache of one sequence, below every window [B].
+
+    >>> kv_bytes_per_token("qwen2.5-7b")
+    57344.0
+    """
+    cache = resolve_format("bf16" if kv_dtype is None else kv_dtype)
+    if not cache.cache:
+        raise InvalidInput(f"kv_dtype={cache.id} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
+    return kv_bytes(load_model(model), np.array([1.0]), cache).item()
+
+
+def _stored(dtype: str | NumberFormat | None) -> str | NumberFormat | None:
+    """The weight format as far as its bytes go: what a device computes in says nothing of what it must hold."""
+    if dtype is None:
+        return None
+    asked = resolve_format(dtype)
+    return asked if asked.compute in ("16-bit", "bf16", "fp16") else asked.model_copy(update={"compute": "16-bit", "otherwise": None})
+
+
+def _whole(values: Array) -> str:
+    return f"{values.min():,.0f}" if values.min() == values.max() else f"{values.min():,.0f} to {values.max():,.0f}"

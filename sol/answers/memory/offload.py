@@ -1,0 +1,221 @@
+"""How fast can a step be when what does not fit lies in host memory and crosses the link each step?
+
+Weights go to the host first: what a step never reads, the input table, experts, the rest; the cache
+last. Two times, never mixed: `overlapped_s` reads both memories at once and is a bound, `serial_s` one
+after the other. Deliberately ignored: a host that computes on its part itself (as llama.cpp does with
+layers left on the CPU) reads it at its own memory's rate instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.question.ask import Question, ask, numbers
+from sol.answers.report.citations import Bibliography, citations, cite_row
+from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.physics.memory.cache_traffic import kv_read_bytes
+from sol.physics.network.sharding import device_resident_bytes
+from sol.physics.operators.forward_pass import step_operators
+from sol.physics.time.roofline import total
+from sol.physics.time.tiers import host_reads, tiers, weight_parts
+from sol.sources.database.database import link_ids, load_link
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU, Link
+from sol.specs.model import Model
+from sol.specs.record import Cite
+from sol.tabular import Table, joined
+from sol.units import show_bytes, show_count, show_seconds
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Offload:
+    """One decode step over two tiers. Scalars in, plain numbers out; arrays read-only.
+
+    Fields [unit]: `overlapped_s` both tiers at once, a bound [s]; `serial_s` one after the other [s];
+    `device_s` the device's own part, memory or compute [s], `link_s` the host's bytes over the link [s];
+    `host_bytes` on the host, of them `host_weight_bytes` and `host_kv_bytes`, `device_bytes` the rest of
+    what must be resident [B]; `host_read_bytes` a step reads over the link, `device_read_bytes` it reads
+    and writes on the device [B]; `bound` "link", "memory" or "compute"; `fits` whether the device holds
+    its part (None where its capacity is unknown); `tokens_per_s` at the bound [token/s].
+    """
+
+    question: Question
+    link: Link
+    link_cite: Cite | None
+    overlapped_s: Any
+    serial_s: Any
+    device_s: Any
+    link_s: Any
+    bound: Any
+    host_bytes: Any
+    host_weight_bytes: Any
+    host_kv_bytes: Any
+    device_bytes: Any
+    host_read_bytes: Any
+    device_read_bytes: Any
+    tokens_per_s: Any
+    fits: Any
+    assumptions: tuple[str, ...]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether this is one point rather than a sweep."""
+        return not isinstance(self.overlapped_s, np.ndarray)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether `overlapped_s` is a bound: not where experts may lie on the host, touched only in expectation."""
+        return not self.question.model.is_moe
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before using the number."""
+        return self.question.warnings
+
+    def heading(self) -> str:
+        """What was asked, on one line."""
+        q = self.question
+        batch, ctx = ("…".join(map(show_count, dict.fromkeys((v.min(), v.max())))) for v in (q.step.batch, q.ctx))
+        return joined((f"{q.model.id} on {q.gpu.id} and its host", q.phase, f"batch {batch}", f"ctx {ctx}", q.storage.weights.id))
+
+    def table(self) -> Table:
+        """One line a tier for a point, one line a point for a sweep."""
+        from sol.answers.memory.show_offload import offload_table
+
+        return offload_table(self)
+
+    def sources(self) -> Bibliography:
+        """The bibliography: the floor's, and the link's."""
+        floor = citations(self.question)
+        rows = () if self.link_cite is None else (cite_row(f"{self.link.name} per_direction_bytes_per_s", self.link_cite),)
+        return Bibliography(columns=floor.columns, rows=(*floor.rows, *rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values, units in the keys."""
+        from sol.answers.report.document import offload_document
+
+        return offload_document(self)
+
+    def __repr__(self) -> str:
+        if not self.is_point:
+            return f"<Offload {self.heading()}: {self.overlapped_s.size} points>"
+        there = f"{show_bytes(self.host_bytes)} on the host"
+        return f"<Offload {self.heading()}: {there}, {show_seconds(self.overlapped_s, 4)}, {self.bound}-bound>"
+
+    def __str__(self) -> str:
+        return self.table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def offload(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected", host_bytes: Any = None, link: str | Link | None = None,
+) -> Offload:  # fmt: skip
+    """The time of one decode step with part of the model in host memory.
+
+        overlapped = max( device bytes / bandwidth , flops / ceiling , host bytes / link )
+        serial     = max( device bytes / bandwidth , flops / ceiling ) + host bytes / link
+
+    Parameters
+    ----------
+    model, gpu, ctx, batch, dtype, kv_dtype, routing : as in `floor`, in decode.
+    host_bytes : bytes of weights, then cache, that lie on the host [B]; by default what does not fit.
+    link : kind of link to the host ("pcie4-x8", see `links()`), or a `Link`; by default the device's own PCIe.
+
+    Raises
+    ------
+    UnknownName, InvalidInput (also where there is no second tier), MissingSpec, BadFile, and DoesNotFit
+    for one point whose device part is too large (a sweep has `fits`).
+
+    >>> offload("llama-3.1-70b", "h100", ctx=2048)
+    <Offload llama-3.1-70b on h100-sxm and its host · decode · batch 1 · ctx 2,048 · bf16: 56.3 GB on the host, 846.2 ms, link-bound>
+    """
+    q = ask(model, gpu, ctx=ctx, batch=batch, dtype=dtype, kv_dtype=kv_dtype, routing=routing)
+    over, cite = _link(q.gpu, link)
+    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, q.split)
+    resident = weights + kv + activations
+    capacity = q.gpu.memory_bytes
+    excess = None if capacity is None else np.maximum(resident - capacity, 0.0)
+    on_host = _on_host(q, host_bytes, excess, weights, kv)
+    try:
+        shape = np.broadcast_shapes(q.step.batch.shape, q.ctx.shape, on_host.shape)
+    except ValueError:
+        raise InvalidInput(
+            f"shapes do not broadcast: ctx {q.ctx.shape}, batch {q.step.batch.shape}, host_bytes {on_host.shape}; use [:, None]"
+        ) from None
+    times = total(step_operators(q.model, q.step, q.storage, q.routing, "ideal"), q.rates)
+    parts = [*weight_parts(q.model, q.step, q.storage, q.routing), (kv, kv_read_bytes(q.model, q.step.batch, q.ctx, q.storage))]
+    rate = over.per_direction_bytes_per_s
+    device, host = tiers(times, resident, on_host, host_reads(parts, on_host), q.rates.memory_bytes_per_s, rate)
+    overlapped = np.maximum(device.seconds, host.seconds)
+    compute_bound = np.asarray(times.compute_s) >= device.seconds
+    bound = np.where(host.seconds > device.seconds, "link", np.where(compute_bound, "compute", "memory"))
+    fits = None if excess is None else on_host >= excess
+    scalar = q.scalar and np.ndim(host_bytes) == 0
+    if scalar and excess is not None and fits is not None and not fits.all():
+        raise DoesNotFit(
+            f"does not fit: {resident.item() / 1e9:.1f} GB needed, {(capacity or 0.0) / 1e9:.1f} GB on 1×{q.gpu.id} and "
+            f"{on_host.item() / 1e9:.1f} GB on its host; put {excess.item() / 1e9:.1f} GB there, or leave host_bytes out"
+        )
+
+    def out(value: Any) -> Any:
+        return np.asarray(value).item() if scalar else np.broadcast_to(value, shape)
+
+    host_weights = np.minimum(on_host, weights)
+    return Offload(
+        question=q, link=over, link_cite=cite, overlapped_s=out(overlapped), serial_s=out(device.seconds + host.seconds),
+        device_s=out(device.seconds), link_s=out(host.seconds), bound=out(bound), host_bytes=out(on_host),
+        host_weight_bytes=out(host_weights), host_kv_bytes=out(on_host - host_weights), device_bytes=out(device.holds),
+        host_read_bytes=out(host.reads), device_read_bytes=out(device.reads), tokens_per_s=out(q.step.batch / overlapped),
+        fits=None if fits is None else out(fits), assumptions=(*q.assumptions, *_assumed(q, host_bytes is None)),
+    )  # fmt: skip
+
+
+def _on_host(q: Question, asked: Any, excess: Any, weights: Any, kv: Any) -> Any:
+    """Bytes on the host: what was asked, or what does not fit; never more than weights and cache."""
+    if asked is None:
+        if excess is None:
+            raise MissingSpec(f"no source gives {q.gpu.id} a capacity, so what does not fit is unknown; say host_bytes")
+        return np.minimum(excess, weights + kv)
+    given = numbers("host_bytes", asked, at_least=0.0)
+    most = float(np.max(weights + kv))
+    if (given > most).any():
+        raise InvalidInput(f"host_bytes={given.max():g} is more than weights and cache are ({most:g}); activations stay on the device")
+    return given
+
+
+def _link(gpu: GPU, link: str | Link | None) -> tuple[Link, Cite | None]:
+    """The link to the host, and the source of its rate. Raises `InvalidInput` where there is no second tier."""
+    if gpu.unified_memory or gpu.kind == "cpu":
+        what = "is the host itself" if gpu.kind == "cpu" else "shares its memory with the host"
+        raise InvalidInput(f"{gpu.id} {what}: there is no second tier to put anything in; sol floor says how fast it is")
+    if isinstance(link, Link):
+        return link, None
+    if link is None:
+        if gpu.pcie is None:
+            raise MissingSpec(f"no source gives {gpu.id} a link to its host; name its kind, for instance link='pcie4-x16' (sol links)")
+        return gpu.pcie, gpu.cites.get("pcie.per_direction_bytes_per_s")
+    if not isinstance(link, str):
+        raise InvalidInput(f"link {link!r} is neither a name nor a Link; sol links lists the names")
+    kind = load_link(link)
+    if kind.kind != "host":
+        known = ", ".join(i for i in link_ids() if load_link(i).kind == "host")
+        raise InvalidInput(f"link '{kind.id}' does not lead to a host; known ones that do: {known}")
+    rate = kind.per_direction_bytes_per_s
+    return Link(name=kind.id, per_direction_bytes_per_s=rate), kind.cites["per_direction_bytes_per_s"]
+
+
+def _assumed(q: Question, by_default: bool) -> tuple[str, ...]:
+    order = "input table, experts, the rest" if q.model.is_moe else "input table, the rest"
+    what = "what does not fit, this step's activations counted" if by_default else "as asked"
+    return (
+        f"on the host {what}: weights first ({order}), then cache, each part read in proportion every step"
+        + ("; experts there are touched in proportion" if q.model.is_moe else ""),
+        "the host keeps up with the link and does not compute",
+    )

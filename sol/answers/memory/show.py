@@ -1,0 +1,122 @@
+"""The memory answer as people read it: a line a part, needed beside reserved beside read; or a line a point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.physics.memory.cache import kv_bytes
+from sol.tabular import Column, Table
+from sol.units import show_bytes, show_count, show_gib
+
+if TYPE_CHECKING:
+    from sol.answers.memory.memory import Memory
+
+
+def memory_table(m: Memory) -> Table:
+    """One line a part for a point, one line a point for a sweep; every figure is per device."""
+    return _parts(m) if m.is_point else _points(m)
+
+
+def _parts(m: Memory) -> Table:
+    capacity, engine = m.capacity_bytes, m.engine
+    columns = (
+        Column("part", "per device", left=True),
+        Column("bytes", "needed GiB" if engine else "GiB", show_gib),
+        Column("decimal", "", show_bytes),
+        Column("of", "of capacity"),
+        *([Column("reserved_bytes", f"{engine.id} GiB", show_gib)] if engine else []),
+    )
+    parts = (
+        ("weights", m.weight_bytes, m.weight_bytes),
+        *([("lora adapters", m.adapter_bytes, m.adapter_bytes)] if m.adapter_bytes else []),
+        ("kv cache", m.kv_bytes, m.kv_reserved_bytes),
+        *([("states", m.state_bytes, None)] if m.state_bytes else []),
+        ("activations", m.activation_bytes, m.activation_bytes),
+        ("total" if engine else "needed", m.resident_bytes, m.reserved_bytes),
+    )
+    *lines, total = [
+        (name, needed, needed, None if capacity is None else f"{100 * needed / capacity:.1f} %", *((reserved,) if engine else ()))
+        for name, needed, reserved in parts
+    ]
+    footer = (*_replica(m), *_verdict(m), *_pool(m), _cache(m), "assumes: " + " · ".join(m.assumptions))
+    return Table(columns=columns, rows=tuple(lines), total=total, title=m.heading(), footer=footer)
+
+
+def _replica(m: Memory) -> tuple[str, ...]:
+    """What all devices of a split replica hold together, copies included."""
+    if m.devices == 1:
+        return ()
+    weights, cache = m.weight_bytes * m.devices, (m.kv_bytes + m.state_bytes) * m.devices
+    total = m.resident_bytes * m.devices
+    return (
+        f"all {m.devices} devices: weights {show_gib(weights)}, cache {show_gib(cache)}, in all {show_gib(total)} GiB, copies included",
+    )
+
+
+def _verdict(m: Memory) -> tuple[str, ...]:
+    """Whether the device holds it, and up to where."""
+    if m.capacity_bytes is None or m.gpu is None:
+        return ()
+    one = "one" if m.devices == 1 else f"each of the {m.devices}"
+    verdict = "fits" if m.fits else f"does not fit {one}; {m.min_devices:.0f} could hold it, split without loss"
+    longest = "any length" if not np.isfinite(m.max_ctx) else f"{m.max_ctx:,.0f} tokens"
+    return (
+        f"{m.gpu.id}: {show_gib(m.capacity_bytes)} GiB ({show_bytes(m.capacity_bytes)}) ({m.capacity_basis}): {verdict}",
+        f"at ctx {show_count(m.ctx[0])} up to {m.max_batch:,.0f} sequences · at batch {show_count(m.batch[0])} up to {longest}",
+    )
+
+
+def _pool(m: Memory) -> tuple[str, ...]:
+    """What the engine's pool holds, and what its blocks leave empty."""
+    if m.engine is None:
+        return ()
+    if not m.engine_max_batch and not m.kv_pool_tokens:
+        return (f"{m.engine.id}: no room for a cache; it would not start",)
+    ctx, batch = show_count(m.ctx[0]), show_count(m.batch[0])
+    pool = f"a cache of {m.kv_pool_tokens:,.0f} tokens" + (f" for batch {batch}" if m.engine.budget == "asked" else "")
+    return (
+        f"{m.engine.id}: {pool}; room for {m.engine_max_batch:,.0f} × ctx {ctx} at once; "
+        f"the last blocks of batch {batch} leave {show_bytes(m.kv_wasted_bytes)} empty",
+    )
+
+
+def _cache(m: Memory) -> str:
+    """What a token of cache costs, what grouped attention saves, and what a step reads of it."""
+    per_token = kv_bytes(m.model, np.array([1.0]), m.storage.cache).item()
+    ratio = m.kv_bytes_as_mha / m.kv_bytes if m.kv_bytes else 1.0
+    return (
+        f"kv {per_token:,.0f} B a token"
+        + (f"; as MHA {ratio:.3g} times that" if ratio > 1 else "")
+        + f"; a decode step reads {show_gib(m.kv_read_bytes)} GiB of it"
+    )
+
+
+def _points(m: Memory) -> Table:
+    shape = m.resident_bytes.shape
+    whole = lambda v: f"{v:,.0f}"  # noqa: E731  # counts of sequences
+    keys: list[tuple[str, str, Any]] = [
+        *((name, name, show_count) for name, n in m.split._asdict().items() if np.size(n) > 1),
+        ("batch", "batch", show_count), ("ctx", "ctx", show_count), ("kv_bytes", "kv GiB", show_gib), ("kv_read_bytes", "read", show_gib),
+        ("resident_bytes", "needs GiB", show_gib),
+    ]  # fmt: skip
+    if m.capacity_bytes is not None:
+        keys.append(("fits", f"of {show_gib(m.capacity_bytes)}", lambda v: "fits" if v else "no"))
+        if m.engine is not None:
+            keys += [("kv_pool_tokens", "pool tokens", whole), ("engine_max_batch", "holds", whole)]
+        else:
+            keys += [("max_batch", "max batch", whole), ("max_ctx", "max ctx", lambda v: f"{v:,.0f}" if np.isfinite(v) else "any")]
+    columns = tuple(Column(key, title, show) for key, title, show in keys)
+    split = m.split._asdict()
+    values = [np.broadcast_to(split[key] if key in split else getattr(m, key), shape).ravel().tolist() for key, _, _ in keys]
+    can_be = np.broadcast_to(m.valid, shape).ravel().tolist()
+    asked = (*split, "batch", "ctx")
+    rows = tuple(
+        row if there else tuple(v if key in asked else None for v, (key, _, _) in zip(row, keys, strict=True))
+        for row, there in zip(zip(*values, strict=True), can_be, strict=True)
+    )
+    meaning = "per device; read: GiB of cache that one decode step reads"
+    if m.engine is not None:
+        meaning += f"; pool, holds: tokens {m.engine.id} reserves, and how many sequences of ctx it has room for"
+    return Table(columns=columns, rows=rows, title=m.heading(), footer=(meaning, "assumes: " + " · ".join(m.assumptions)))

@@ -1,0 +1,1 @@
+"""Which split of many devices is best?"""

@@ -1,0 +1,90 @@
+"""Every legal split of so many devices, and all of them priced at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.result import Floor
+from sol.answers.question.ask import ask, number
+from sol.errors import InvalidInput, InvalidPlan
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.split import Split, experts_of, legal, tp_divisor
+from sol.specs.step import Array
+
+MOST_DEVICES = 4096
+MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
+"""Sequences of one copy and one stage that are tried where no batch is given: 64 numbers from 1 to 4,096."""
+
+
+def latency_limits(ttft_s: float | None, tpot_s: float | None) -> dict[str, float | None]:
+    """The longest acceptable first token and step [s] by name, None without a limit. Raises `InvalidInput`."""
+    return {
+        name: None if limit is None else number(name, limit, above=0.0) for name, limit in (("ttft_s", ttft_s), ("tpot_s", tpot_s))
+    }  # fmt: skip
+
+
+def device_counts(devices: Any) -> list[int]:
+    """The numbers of devices of an int, a list, or text such as "1-16" or "1,2,8". Raises `InvalidInput`."""
+    try:
+        if isinstance(devices, str):
+            found = [n for part in devices.split(",") for n in _span(part)]
+        else:
+            found = [devices] if isinstance(devices, int) else list(devices)
+        if not found or not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n <= MOST_DEVICES for n in found):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise InvalidInput(
+            f"devices={devices!r} is not a number, a list or a range of devices such as '1-16', up to {MOST_DEVICES}"
+        ) from None
+    return sorted(set(found))
+
+
+def _span(part: str) -> Iterable[int]:
+    low, dash, high = part.strip().partition("-")
+    last = int(high if dash else low)
+    if last > MOST_DEVICES:
+        raise ValueError(part)
+    return range(int(low), last + 1)
+
+
+def legal_splits(model: Model, devices: int) -> list[Split]:
+    """Every legal split of so many devices. Data parallelism is only for models with experts: copies of a dense one are replicas."""
+    routed = experts_of(model) > 0
+    found = []
+    for tp in _divisors(devices):
+        for pp in _divisors(devices // tp):
+            dp = devices // tp // pp
+            if dp == 1 or routed:
+                found += [(tp, pp, ep, dp) for ep in (_divisors(tp * dp) if routed else (1,))]
+    return [Split(*ways) for ways, allowed in zip(found, legal(model, Split(*np.array(found).T)), strict=True) if allowed]
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
+
+
+def priced(
+    model: Model, gpu: GPU, counts: Iterable[int], *, batch: Array | None = None, micro: Array = MICRO, **asked: Any
+) -> tuple[list[Split], Floor]:
+    """Every legal split of every number of devices, and one sweep over them (down) and the batches (across).
+
+    Without a `batch`, `micro` sequences for each copy and each stage of a split, so that none waits for another.
+    Raises `InvalidPlan` where none is legal.
+    """
+    counts = list(counts)
+    splits = [split for n in counts for split in legal_splits(model, n)]
+    if not splits:
+        raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
+    ways = Split(*np.array(splits, dtype=np.int64).T[:, :, None])
+    sequences = micro * (ways.pp * ways.dp) if batch is None else batch
+    return splits, floor_of(ask(model, gpu, batch=sequences, **ways._asdict(), **asked))
+
+
+def _nearest(model: Model) -> str:
+    divisor = tp_divisor(model)
+    return f"tp divides {divisor}, pp is at most {model.layers}" + (f", ep divides {experts_of(model)}" if experts_of(model) else "")

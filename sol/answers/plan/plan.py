@@ -1,0 +1,205 @@
+"""Which split of which number of devices is best, and why: every legal split times every batch, priced at once.
+
+Ranked by the serial floor, latencies of collectives included: the floor alone knows no latency, so it
+never says that one device more makes a step slower. What does not fit is counted and never rated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, compress, repeat
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.result import Floor
+from sol.answers.plan.candidates import device_counts, latency_limits, priced
+from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
+from sol.errors import DoesNotFit, InvalidInput
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.split import Split
+from sol.specs.step import Array
+from sol.tabular import Table
+
+Objective = Literal["latency", "ttft", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "cost"]
+AT_ONE = ("latency", "ttft")
+"""Objectives that a larger batch never serves."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """Every candidate, one row each, and the best of them.
+
+    `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
+    (the serial floor of a decode step), `floor_s` [s], `ttft_s` (the serial floor of one prompt's prefill [s];
+    None unasked), `tokens_per_s_per_user`, `tokens_per_s_per_gpu` [token/s], `cost_per_million` (of output
+    tokens, in the currency of the price; None without one), `fits`. `best` is the winner's index, `front`
+    those no other beats in both rates, `fewest` the least number of devices that holds it; `limits` are `ttft_s`
+    and `tpot_s` as asked [s], `meets` who keeps them.
+    """
+
+    model: Model
+    gpu: GPU
+    objective: Objective
+    splits: tuple[Split, ...]
+    devices: Array
+    batch: Array
+    latency_s: Array
+    floor_s: Array
+    network_s: Array
+    ttft_s: Array | None
+    tokens_per_s_per_user: Array
+    tokens_per_s_per_gpu: Array
+    cost_per_million: Array | None
+    fits: Any
+    best: int
+    front: tuple[int, ...]
+    fewest: int
+    ctx: float
+    prompt_tokens: float | None
+    limits: dict[str, float | None]
+    meets: Any
+    asked: dict[str, Any]
+    winner: Floor
+    assumptions: tuple[str, ...]
+
+    def table(self) -> Table:
+        """The best of each number of devices, and the front, as a table."""
+        from sol.answers.plan.show import plan_table
+
+        return plan_table(self)
+
+    def why(self) -> str:
+        """In words, why the winner wins and where the others lose."""
+        from sol.answers.plan.show import reasons
+
+        return reasons(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values."""
+        from sol.answers.plan.show import plan_document
+
+        return plan_document(self)
+
+    def __repr__(self) -> str:
+        chosen = f"{self.splits[self.best]}, batch {self.batch[self.best]:g}"
+        return f"<Plan {self.model.id} on {self.gpu.id}: {chosen}, of {len(self.splits)} candidates>"
+
+    def __str__(self) -> str:
+        return self.table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def plan(
+    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], ctx: float, objective: str = "latency",
+    batch: Any = None, prompt_tokens: float | None = None, ttft_s: float | None = None, tpot_s: float | None = None,
+    price_per_hour: float | None = None, network: str | None = None, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
+) -> Plan:  # fmt: skip
+    """The best split of a decode step over `devices` devices, the Pareto front, and why (`pools`: with prefill on devices of its own).
+
+    Parameters
+    ----------
+    model, gpu, dtype, kv_dtype, routing : as in `floor`.
+    devices : how many there are: a number, a list, or a range as text, "1-16" [1].
+    ctx : tokens in the cache of every sequence [token].
+    objective : "latency" or "ttft" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
+    batch : batches of the replica to try [1]; by default 64 of each split, from 1 to 4,096 sequences for each of its copies and
+        stages, for latency and ttft the smallest alone.
+    prompt_tokens : of one prompt that is prefilled alone [token]; by default `ctx`.
+    ttft_s, tpot_s : the longest prefill of that prompt, and the longest step, that are acceptable [s].
+    price_per_hour : of one device; required for "cost".
+    network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
+
+    Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where nothing fits.
+    """
+    the_model, the_gpu = load_model(model), resolve_gpu(gpu)
+    if objective not in get_args(Objective):
+        raise InvalidInput(f"objective={objective!r} is not one of {', '.join(get_args(Objective))}")
+    price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
+    if objective == "cost" and price is None:
+        raise InvalidInput("objective='cost' needs price_per_hour, the price of one device")
+    limits = latency_limits(ttft_s, tpot_s)
+    alone = np.array([1.0]) if objective in AT_ONE else None
+    batches = alone if batch is None else numbers("batch", batch, above=0.0).ravel()
+    counts, context = device_counts(devices), number("ctx", ctx, at_least=0.0)
+    asked: dict[str, Any] = {"ctx": context, "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
+    swept = priced(the_model, the_gpu, counts, batch=batches, **asked)
+    first = None
+    if objective == "ttft" or ttft_s is not None or prompt_tokens is not None:
+        prompt = number("prompt_tokens", context if prompt_tokens is None else prompt_tokens, above=0.0)
+        _, first = priced(the_model, the_gpu, counts, batch=np.array([1.0]), phase="prefill", **asked | {"ctx": prompt})
+    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)  # type: ignore[arg-type]  # checked above
+
+
+def _chosen(
+    model: Model, gpu: GPU, objective: Objective, swept: tuple[list[Split], Floor], first: Floor | None,
+    limits: dict[str, float | None], price: float | None, asked: dict[str, Any],
+) -> Plan:  # fmt: skip
+    splits, steps = swept
+    joined = steps.valid.ravel()  # beyond what the links join there is nothing to rate
+
+    def flat(value: Any) -> Any:
+        return np.broadcast_to(value, steps.valid.shape).ravel()[joined]
+
+    devices, batch = flat(steps.devices).astype(float), flat(steps.question.step.batch)
+    latency, ttft = flat(steps.serial_s), None if first is None else flat(first.serial_s)
+    fits = np.ones(latency.shape, dtype=bool) if steps.fits is None else flat(steps.fits)
+    if first is not None and first.fits is not None:
+        fits = fits & flat(first.fits)
+    user = 1.0 / latency
+    each = batch * user / devices
+    cost = None if price is None else price / 3600.0 / each * 1e6
+    if not fits.any():
+        needs = float(flat(steps.resident_bytes).min())
+        raise DoesNotFit(
+            f"no split of up to {devices.max():.0f}×{gpu.id} holds {model.id}: at the least {needs / 1e9:.1f} GB are needed on each, "
+            f"{(gpu.memory_bytes or 0) / 1e9:.1f} GB there is; more devices, a narrower dtype or less ctx"
+        )
+    meets = _within({"tpot_s": latency, "ttft_s": ttft}, limits, fits)
+    score = {
+        "latency": latency, "ttft": ttft, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost,
+    }[objective]  # fmt: skip
+    assert score is not None
+    ties = np.flatnonzero(meets & (score == score[meets].min()))
+    best = int(ties[np.lexsort((latency[ties], devices[ties]))[0]])
+    there = (repeat(split, steps.valid.shape[1]) for split in compress(splits, steps.valid.any(axis=1)))
+    of = tuple(chain.from_iterable(there))
+    winner = floor_of(ask(model, gpu, batch=batch[best].item(), **of[best]._asdict(), **asked))
+    return Plan(
+        model=model, gpu=gpu, objective=objective, splits=of, devices=devices, batch=batch, latency_s=latency,
+        floor_s=flat(steps.latency_s), network_s=flat(steps.network_s), ttft_s=ttft, tokens_per_s_per_user=user, tokens_per_s_per_gpu=each,
+        cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=int(devices[fits].min()),
+        ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), limits=limits, meets=meets, asked=asked,
+        winner=winner, assumptions=winner.assumptions,
+    )  # fmt: skip
+
+
+def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) -> Any:
+    """Which of those that fit keep every limit. Raises `DoesNotFit` naming the one that none keeps."""
+    meets = fits
+    for name, value in values.items():
+        limit = limits[name]
+        if limit is not None:
+            left, meets = meets, meets & (value <= limit)
+            if not meets.any():
+                raise DoesNotFit(
+                    f"nothing that fits meets {name}={limit:g}: the fastest takes {value[left].min():.4g} s; more devices, a shorter ctx, "
+                    f"a narrower dtype or a longer {name}"
+                )
+    return meets
+
+
+def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
+    """The candidates no other beats both per user and per device, fastest per user first."""
+    there = np.flatnonzero(allowed)
+    order = there[np.lexsort((-each[there], -user[there]))]
+    highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))
+    return tuple(order[each[order] > highest[:-1]].tolist())

@@ -1,0 +1,153 @@
+"""Should prefill and decode have devices of their own: which splits, how many replicas of each, and what that gains.
+
+Every legal split of every size is priced once for the prompt and once for a step of decode; the sizes and numbers of
+replicas whose rates match best, within the limits, are kept, and stand against the best undivided replicas. Ranked by
+the serial floor, as plans are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.floor.floor import floor_of
+from sol.answers.floor.result import Floor
+from sol.answers.plan.candidates import device_counts, latency_limits, priced
+from sol.answers.plan.pool_search import PROMPTS, Division, Search
+from sol.answers.question.ask import ask, load_model, number, resolve_gpu
+from sol.answers.question.splits import joining
+from sol.errors import DoesNotFit, InvalidInput
+from sol.physics.time import pools as physics
+from sol.specs.formats import NumberFormat
+from sol.specs.hardware import GPU
+from sol.specs.links import Topology
+from sol.specs.model import Model
+from sol.tabular import Table
+from sol.units import show_rate
+
+MOST_DEVICES = 256
+"""Every split of every size up to the whole is tried, which takes seconds here and grows with the square."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pools:
+    """Prefill and decode pools for each number of devices, and which number serves most requests a device.
+
+    `kv_bytes` of one prompt travel from pool to pool [B]; `best` indexes `divisions`; `without` are the numbers of devices no
+    two pools fit, or fit within the limits.
+    """
+
+    model: Model
+    gpu: GPU
+    prompt_tokens: float
+    output_tokens: float
+    kv_bytes: float
+    limits: dict[str, float | None]
+    price_per_hour: float | None
+    divisions: tuple[Division, ...]
+    best: int
+    without: tuple[int, ...]
+    links: Topology
+    asked: dict[str, Any]
+    winner: Floor
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What was assumed, one line each."""
+        return (
+            *self.winner.assumptions,
+            "decode at the mean context, prompt + (output − 2)/2: sequences are at every stage of their output",
+            f"a prompt's cache spread evenly over the devices that hold it on either side, over {self._rates()} of each; caches travel "
+            "while others compute",
+            "undivided: prompts are not mixed into decode steps, and stop them; nothing waits in line",
+        )
+
+    def link_of(self, devices: int) -> str:
+        """The link a cache travels over between two pools of so many devices in all."""
+        return next(link.id for link in self.links.levels if link.domain is None or devices <= link.domain)
+
+    def _rates(self) -> str:
+        rates = {link.id: link.per_direction_bytes_per_s for link in self.links.levels}
+        used = dict.fromkeys(self.link_of(d.devices) for d in self.divisions)
+        return " or ".join(f"{show_rate(rates[name], 'B/s')} ({name})" for name in used)
+
+    def table(self) -> Table:
+        """One line a number of devices."""
+        from sol.answers.plan.show_pools import pools_table
+
+        return pools_table(self)
+
+    def why(self) -> str:
+        """In words, what the best pools are, and why they gain or lose."""
+        from sol.answers.plan.show_pools import reasons
+
+        return reasons(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values."""
+        from sol.answers.plan.show_pools import pools_document
+
+        return pools_document(self)
+
+    def __repr__(self) -> str:
+        d = self.divisions[self.best]
+        apart = f"{d.prefill.replicas} × ({d.prefill.split}) prefill, {d.decode.replicas} × ({d.decode.split}) decode"
+        return f"<Pools {self.model.id} on {d.devices}×{self.gpu.id}: {apart}, {d.requests_per_s:.3g} requests/s>"
+
+    def __str__(self) -> str:
+        return self.table().to_text()
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def pools(
+    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], prompt_tokens: float, output_tokens: float,
+    ttft_s: float | None = None, tpot_s: float | None = None, price_per_hour: float | None = None, network: str | None = None,
+    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
+) -> Pools:  # fmt: skip
+    """Replicas that prefill and replicas that decode, so many of each that together they serve most; against the best undivided ones.
+
+    Parameters
+    ----------
+    model, gpu, dtype, kv_dtype, routing : as in `floor`.
+    devices : how many there are in both pools together: a number, a list, or a range as text, "8-16" [1].
+    prompt_tokens, output_tokens : of every request [token].
+    ttft_s : the longest acceptable time to the first token: prefill, transfer and first step [s]; of undivided replicas, prefill.
+    tpot_s : the longest acceptable time per output token [s].
+    price_per_hour : of one device.
+    network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
+
+    Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where no two pools fit, or keep the limits.
+    """
+    the_model, the_gpu, counts = load_model(model), resolve_gpu(gpu), device_counts(devices)
+    prompt, output = number("prompt_tokens", prompt_tokens, above=0.0), number("output_tokens", output_tokens, above=1.0)
+    price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
+    limits, asked = latency_limits(ttft_s, tpot_s), {"dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
+    if counts[-1] == 1:
+        raise InvalidInput("devices=1 cannot be divided into two pools; give 2 or more")
+    if counts[-1] > MOST_DEVICES:
+        raise InvalidInput(f"devices={counts[-1]}: pools are searched in up to {MOST_DEVICES} devices; divide a part, and multiply it")
+    links = joining(the_gpu, network, max(counts[0], 2))
+    reached = [n for n in counts if 2 <= n <= links.joins]
+    sizes = range(1, max(reached) + 1)
+    splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)
+    _, decodes = priced(the_model, the_gpu, sizes, ctx=prompt + (output - 2.0) / 2.0, **asked)
+    kv_bytes = physics.request_kv_bytes(the_model, np.array([prompt]), decodes.question.storage)
+    search = Search(splits, prefills, decodes, kv_bytes, output, limits)
+    found = {n: search.best(n, physics.apart(n, links)) for n in reached}
+    divisions = tuple(d for d in found.values() if d is not None)
+    if not divisions:
+        raise DoesNotFit(search.refusal(reached[-1]))
+    best = int(np.argmax([d.requests_per_s / d.devices for d in divisions]))
+    chosen = divisions[best].decode
+    winner = floor_of(ask(the_model, the_gpu, batch=chosen.batch, ctx=decodes.question.ctx, **chosen.split._asdict(), **asked))
+    return Pools(
+        model=the_model, gpu=the_gpu, prompt_tokens=prompt, output_tokens=output, kv_bytes=kv_bytes.item(), limits=limits,
+        price_per_hour=price,
+        divisions=divisions, best=best, without=tuple(n for n, d in found.items() if d is None), links=links, asked=asked, winner=winner,
+    )  # fmt: skip

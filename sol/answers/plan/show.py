@@ -1,0 +1,159 @@
+"""A plan as people read it: the best of each number of devices, the front, and in words why the winner wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sol.answers.report.document import document
+from sol.tabular import Column, Table, joined
+from sol.units import show_count, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.plan.plan import Plan
+
+MEANING = {
+    "latency": "the shortest step",
+    "ttft": "the shortest prefill",
+    "tokens_per_s_per_user": "the most tokens a second for one user",
+    "tokens_per_s_per_gpu": "the most tokens a second per device",
+    "cost": "the cheapest tokens",
+}
+
+
+MOST_ROWS = 20
+
+
+def best_by_devices(p: Plan) -> list[int]:
+    """The best candidate of each number of devices that has one that fits and is fast enough."""
+    found = []
+    for n in np.unique(p.devices):
+        allowed = np.flatnonzero((p.devices == n) & p.meets)
+        if allowed.size:
+            found.append(int(allowed[np.lexsort((p.latency_s[allowed], score(p)[allowed]))[0]]))
+    return found
+
+
+def score(p: Plan) -> Any:
+    """What the objective makes small."""
+    if p.objective in ("cost", "ttft"):
+        return p.cost_per_million if p.objective == "cost" else p.ttft_s
+    return {"latency": p.latency_s, "tokens_per_s_per_user": -p.tokens_per_s_per_user}.get(p.objective, -p.tokens_per_s_per_gpu)
+
+
+def plan_table(p: Plan) -> Table:
+    """One line a number of devices, the winner marked; then why, and the fewest that hold the model."""
+    columns = [
+        Column("devices", "devices", show_count),
+        Column("split", "split", left=True, wrap=True),
+        Column("batch", "batch", show_count),
+        Column("latency_s", "step", lambda v: show_seconds(v, 4)),
+        Column("floor_s", "floor", lambda v: show_seconds(v, 4)),
+        *([Column("ttft_s", "ttft", lambda v: show_seconds(v, 4))] if p.ttft_s is not None else []),
+        Column("tokens_per_s_per_user", "tok/s/user", significant),
+        Column("tokens_per_s_per_gpu", "tok/s/GPU", significant),
+        *([Column("cost_per_million", "per M tok", lambda v: f"{v:.3g}")] if p.cost_per_million is not None else []),
+        Column("best", "", lambda v: "best" if v else "", left=True),
+    ]
+    found = best_by_devices(p)
+    shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
+    rows = [tuple(row.values()) for row in candidates(p, shown)]
+    unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
+    footer = [p.why(), f"the fewest that hold it: {p.fewest}"]
+    if len(found) > MOST_ROWS:
+        footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
+    if unfit:
+        why = "does not fit, or is too slow" if p.meets is not p.fits else "does not fit"
+        footer.append(f"{', '.join(f'{n:g}' for n in unfit)} device{'s' * (unfit != [1.0])}: {why}")
+    footer += [f"front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
+    title = joined(
+        (
+            f"{p.model.id} on {p.gpu.id}",
+            MEANING[p.objective],
+            f"decode · ctx {show_count(p.ctx)}",
+            "" if p.prompt_tokens is None else f"prompt {show_count(p.prompt_tokens)}",
+            said_limits(p.limits),
+            p.winner.question.storage.weights.id,
+        )
+    )
+    return Table(columns=tuple(columns), rows=tuple(rows), title=title, footer=tuple(footer))
+
+
+def said_limits(limits: dict[str, float | None]) -> str:
+    """The limits that were asked for, in words."""
+    return ", ".join(f"{name.removesuffix('_s')} ≤ {show_seconds(v)}" for name, v in limits.items() if v is not None)
+
+
+def candidates(p: Plan, which: list[int] | tuple[int, ...]) -> list[dict[str, Any]]:
+    """Some candidates as rows."""
+    return [
+        {
+            "devices": float(p.devices[i]), "split": str(p.splits[i]), "batch": float(p.batch[i]), "latency_s": float(p.latency_s[i]),
+            "floor_s": float(p.floor_s[i]), **({} if p.ttft_s is None else {"ttft_s": float(p.ttft_s[i])}),
+            "tokens_per_s_per_user": float(p.tokens_per_s_per_user[i]),
+            "tokens_per_s_per_gpu": float(p.tokens_per_s_per_gpu[i]),
+            **({} if p.cost_per_million is None else {"cost_per_million": float(p.cost_per_million[i])}), "best": i == p.best,
+        }
+        for i in which
+    ]  # fmt: skip
+
+
+def _front_line(p: Plan) -> str:
+    ends = (p.front[0], p.front[-1])
+    said = [
+        f"{significant(p.tokens_per_s_per_user[i])} a user at {significant(p.tokens_per_s_per_gpu[i])} a GPU ({p.splits[i]})" for i in ends
+    ]
+    return f"{len(p.front)} points, from {said[0]} to {said[1]}" if len(p.front) > 1 else f"one point, {said[0]}"
+
+
+def reasons(p: Plan) -> str:
+    """Where the winner's step goes, and what the nearest other numbers of devices would do."""
+    memory, sent = parts(p, p.best)
+    line = (
+        f"best: {p.splits[p.best]} at batch {show_count(p.batch[p.best])}, {show_seconds(p.latency_s[p.best], 4)} a step, "
+        f"{show_seconds(sent, 3)} of it communication"
+    )
+    others = best_by_devices(p)
+    for beyond in (p.devices[others] > p.devices[p.best], p.devices[others] < p.devices[p.best]):
+        there = [i for i, there in zip(others, beyond, strict=True) if there]
+        if there:
+            line += _against(p, min(there, key=lambda i: float(score(p)[i])), memory)
+    return line
+
+
+def _against(p: Plan, i: int, memory: float) -> str:
+    """What the best of more, or of fewer, devices would do."""
+    there, wires = parts(p, i)
+    ratio = p.latency_s[i] / p.latency_s[p.best]
+    verdict = f"a step {ratio:.3g} times as long" if ratio > 1 else f"a step {1 / ratio:.3g} times as fast"
+    verdict = "a step no faster" if abs(ratio - 1.0) < 0.005 else verdict
+    each = p.tokens_per_s_per_gpu[i] / p.tokens_per_s_per_gpu[p.best]
+    return (
+        f"; {p.devices[i]:g} devices at their best ({p.splits[i]}, batch {show_count(p.batch[i])}): {verdict} and {each:.3g} times "
+        f"the tokens per device, reading and computing {show_seconds(there, 3)} against {show_seconds(memory, 3)}, "
+        f"communication {show_seconds(wires, 3)}"
+    )
+
+
+def parts(p: Plan, i: int) -> tuple[float, float]:
+    """Seconds of one candidate's step that are operators, and that are communication [s]."""
+    from sol.answers.floor.floor import floor_of
+    from sol.answers.question.ask import ask
+
+    q = ask(p.model, p.gpu, batch=float(p.batch[i]), **p.splits[i]._asdict(), **p.asked)
+    rows = floor_of(q).operators.to_dicts()
+    wires = sum(r["serial_s"] for r in rows if r["bound"] == "network")
+    return sum(r["serial_s"] for r in rows) - wires, wires
+
+
+def plan_document(p: Plan) -> dict[str, Any]:
+    """The plan as JSON: the best of each number of devices, and the front."""
+    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
+              "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
+    outputs = {
+        "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
+        "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),
+    }  # fmt: skip
+    sources = p.winner.sources().to_dicts()
+    return document("plan", inputs=inputs, outputs=outputs, assumptions=p.assumptions, sources=sources, warnings=p.winner.warnings)

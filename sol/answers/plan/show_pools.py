@@ -1,0 +1,122 @@
+"""Pools as people read them: one line a number of devices, and in words why they gain or lose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sol.answers.plan.show import said_limits
+from sol.answers.question.routing import routing_document
+from sol.answers.report.document import document
+from sol.tabular import Column, Table, joined
+from sol.units import show_bytes, show_count, show_seconds, significant
+
+if TYPE_CHECKING:
+    from sol.answers.plan.pool_search import Division, Pool
+    from sol.answers.plan.pools import Pools
+
+
+def pools_table(p: Pools) -> Table:
+    """One line a number of devices, the one that serves most a device marked; then why."""
+    columns = (
+        Column("devices", "devices", show_count),
+        Column("prefill", "prefill · prompts", left=True, wrap=True),
+        Column("decode", "decode · batch", left=True, wrap=True),
+        Column("ttft_s", "ttft", lambda v: show_seconds(v, 3)),
+        Column("tpot_s", "tpot", lambda v: show_seconds(v, 3)),
+        Column("requests_per_s", "req/s", significant),
+        Column("requests_per_s_per_gpu", "/GPU", significant),
+        *([Column("cost_per_million", "per M out", lambda v: f"{v:.3g}")] if p.price_per_hour is not None else []),
+        Column("gain", "undivided", lambda v: f"× {v:.2f}"),
+        Column("best", "", lambda v: "best" if v else "", left=True),
+    )
+    rows = tuple(
+        (
+            d.devices, _named(d.prefill), _named(d.decode), d.ttft_s, d.tpot_s, d.requests_per_s, d.requests_per_s / d.devices,
+            *(() if p.price_per_hour is None else (cost_per_million(p, d),)), d.gain, i == p.best,
+        )
+        for i, d in enumerate(p.divisions)
+    )  # fmt: skip
+    footer, limits = [p.why()], said_limits(p.limits)
+    if p.without:
+        footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (", or keep the limits" if limits else ""))
+    footer.append("assumes: " + " · ".join(p.assumptions))
+    request = f"prompt {show_count(p.prompt_tokens)}, output {show_count(p.output_tokens)}"
+    title = joined((f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, limits, p.winner.question.storage.weights.id))
+    return Table(columns=columns, rows=rows, title=title, footer=tuple(footer))
+
+
+def _named(pool: Pool) -> str:
+    times = f"{pool.replicas} × " if pool.replicas > 1 else ""
+    return f"{times}{pool.split} · {show_count(pool.batch)}"
+
+
+def cost_per_million(p: Pools, d: Division) -> float:
+    """What a million output tokens cost, in the currency of the price."""
+    assert p.price_per_hour is not None
+    return p.price_per_hour / 3600.0 * d.devices / (d.requests_per_s * p.output_tokens) * 1e6
+
+
+def reasons(p: Pools) -> str:
+    """What the best pools are and how busy, what travels, and the best undivided replicas beside them."""
+    d = p.divisions[p.best]
+    idle = d.devices - d.prefill.devices - d.decode.devices
+    parts = [
+        f"best: {_pool(d.prefill, 'prompt', 'a pass', d)} prefill, {_pool(d.decode, 'sequence', 'a step', d)} decode: "
+        f"{significant(d.requests_per_s)} requests/s" + (f", {idle} device{'s' * (idle > 1)} idle" if idle else ""),
+        f"a prompt's cache, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}, so the first token "
+        f"comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)})",
+        _against(p, d),
+    ]
+    return "; ".join(parts)
+
+
+def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
+    several = f"{pool.replicas} replicas of {pool.split}" if pool.replicas > 1 else f"{pool.split}"
+    busy, passed = 100.0 * d.requests_per_s / pool.requests_per_s, f"{show_count(pool.batch)} {what}{'s' * (pool.batch != 1.0)}"
+    return f"{several} ({passed} {each} of {show_seconds(pool.step_s)}, busy {busy:.0f} % of the time)"
+
+
+def _against(p: Pools, d: Division) -> str:
+    u = d.undivided
+    if u is None or d.gain is None:
+        return "undivided, no replica keeps the limits" if said_limits(p.limits) else "undivided, no replica fits"
+    verdict = f"{d.gain:.3g} times as many" if d.gain >= 1.0 else f"only {d.gain:.3g} times as many"
+    replicas = f"{u.decode.replicas} replicas of {u.decode.split}" if u.decode.replicas > 1 else f"{u.decode.split}"
+    return (
+        f"the pools serve {verdict} as {replicas} undivided ({significant(u.decode.requests_per_s)} requests/s at batch "
+        f"{show_count(u.decode.batch)}), where a token takes {show_seconds(u.tpot_s)}, "
+        f"{show_seconds(u.tpot_s - u.decode.step_s)} of it the prefill of others, and the first {show_seconds(u.ttft_s)}"
+    )
+
+
+def pools_document(p: Pools) -> dict[str, Any]:
+    """The pools as JSON: one entry a number of devices."""
+    inputs = {
+        "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, **p.limits,
+        "price_per_hour": p.price_per_hour, "network": p.asked["network"], "routing": routing_document(p.winner.question.routing),
+    }  # fmt: skip
+    outputs = {
+        "divisions": [_division(p, d) for d in p.divisions], "best": p.best, "without": list(p.without), "kv_bytes": p.kv_bytes,
+        "why": p.why(),
+    }  # fmt: skip
+    sources = p.winner.sources().to_dicts()
+    return document("pools", inputs=inputs, outputs=outputs, assumptions=p.assumptions, sources=sources, warnings=p.winner.warnings)
+
+
+def _division(p: Pools, d: Division) -> dict[str, Any]:
+    u = d.undivided
+    return {
+        "devices": d.devices, "prefill": _replicas(d.prefill), "decode": _replicas(d.decode), "requests_per_s": d.requests_per_s,
+        "requests_per_s_per_gpu": d.requests_per_s / d.devices, "ttft_floor_s": d.ttft_floor_s, "ttft_s": d.ttft_s, "tpot_s": d.tpot_s,
+        "transfer_s": d.transfer_s, "link": p.link_of(d.devices),
+        **({} if p.price_per_hour is None else {"cost_per_million": cost_per_million(p, d)}),
+        "undivided": None if u is None else _replicas(u.decode) | {"prompts": u.prompts, "ttft_s": u.ttft_s, "tpot_s": u.tpot_s},
+        "gain": d.gain,
+    }  # fmt: skip
+
+
+def _replicas(pool: Pool) -> dict[str, Any]:
+    return {
+        **pool.split._asdict(), "replicas": pool.replicas, "devices": pool.devices, "batch": pool.batch, "step_s": pool.step_s,
+        "requests_per_s": pool.requests_per_s,
+    }  # fmt: skip

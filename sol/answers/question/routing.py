@@ -1,0 +1,108 @@
+"""How tokens choose their experts, as it is asked: a rule, so many distinct experts as measured, or shares as measured."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+
+from sol.errors import InvalidInput
+from sol.physics.operators.experts import imbalance
+from sol.specs.feedforward import MoE
+from sol.specs.model import Model
+from sol.specs.split import Split
+from sol.specs.step import Routing, RoutingName, Shares
+
+RULES = {
+    "expected": "E·(1 − (1 − k/E)^T) distinct experts per layer, tokens routed uniformly",
+    "min": "every token chooses the same k experts",
+    "max": "no two tokens share an expert until all are used",
+}
+
+
+def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
+    """A rule by name, a number of distinct experts per layer [1], or shares of any scale, one an expert.
+
+    Raises `InvalidInput`: no such rule, a dense model, a number no step can touch, shares that are none.
+    """
+    if isinstance(routing, str) and routing in RULES:
+        return routing  # type: ignore[return-value]  # one of the names: just checked
+    given = _numbers(routing)
+    moe = _experts(model)
+    if moe is None:
+        raise InvalidInput(f"routing of {model.id}: it has no experts to choose; leave routing out")
+    if len({(b.experts, b.experts_per_token) for g in model.groups for b in g.blocks if isinstance(b, MoE)}) > 1:
+        raise InvalidInput(
+            f"routing of {model.id}: its layers differ in their experts, and one measurement says nothing of all; give a rule"
+        )
+    if given.ndim == 0:
+        if not moe.experts_per_token <= given <= moe.experts:
+            raise InvalidInput(
+                f"routing={routing:g} distinct experts a layer cannot be: {model.id} has {moe.experts} and each token chooses "
+                f"{moe.experts_per_token}; give a number between"
+            )
+        return float(given)
+    return _shares(model, moe, given, skew)
+
+
+def _numbers(routing: Any) -> Any:
+    try:
+        if isinstance(routing, str | bytes | bool | None | dict | set):
+            raise TypeError
+        return np.array(routing, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        names = ", ".join(get_args(RoutingName))
+        raise InvalidInput(f"routing={routing!r} is not one of {names}, a number of distinct experts or a share for each expert") from None
+
+
+def _shares(model: Model, moe: MoE, given: Any, skew: float) -> Shares:
+    if given.shape != (moe.experts,):
+        raise InvalidInput(
+            f"routing has {given.size} shares, {model.id} has {moe.experts} experts; give one share for each, in their order"
+        )
+    bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0.0)))
+    if bad.size:
+        raise InvalidInput(f"routing: the share of expert {bad[0]} is {given[bad[0]]:g}; shares are finite and not negative")
+    if np.count_nonzero(given) < moe.experts_per_token:
+        raise InvalidInput(
+            f"routing gives {np.count_nonzero(given)} experts any share, each token of {model.id} chooses {moe.experts_per_token}; "
+            "give so many a share at least"
+        )
+    if skew > 1.0:
+        raise InvalidInput(f"imbalance={skew:g}: the shares of routing say how uneven devices are; leave imbalance out")
+    return Shares(given / given.max() / (given / given.max()).sum())
+
+
+def _experts(model: Model) -> MoE | None:
+    return next((b for g in model.groups for b in g.blocks if isinstance(b, MoE)), None)
+
+
+def routed(routing: Routing) -> str:
+    """What is assumed of the routing, on one line."""
+    if isinstance(routing, str):
+        return f"routing {routing}: {RULES[routing]}"
+    if isinstance(routing, Shares):
+        shares = routing.of_experts
+        return (
+            f"routing by the shares given of {shares.size} experts, from {shares.min():.3g} to {shares.max():.3g}: "
+            "Σ 1 − (1 − π)^T distinct experts per layer, tokens independent"
+        )
+    return f"routing as measured: {routing:g} distinct experts per layer, k·T at the most"
+
+
+def skewed(model: Model, split: Split, routing: Routing, skew: float) -> tuple[str, ...]:
+    """What is assumed of the devices' shares of the tokens, where it is not that they are even."""
+    if not isinstance(routing, Shares):
+        return (f"imbalance {skew:g}: the fullest device's experts get so many times an even share of the tokens",) if skew > 1.0 else ()
+    moe = _experts(model)
+    assert moe is not None
+    most = np.max(imbalance(moe.experts, moe.experts_per_token, moe.experts // split.ep, routing, 1.0))
+    return (
+        f"imbalance up to {most:.3g} by these shares, each device with consecutive experts: the most distinct and the most tokens "
+        "of any device count; what travels is counted as if even",
+    )
+
+
+def routing_document(routing: Routing) -> str | float | list[float]:
+    """The routing as a plain JSON value."""
+    return routing.of_experts.tolist() if isinstance(routing, Shares) else routing

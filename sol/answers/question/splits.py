@@ -1,0 +1,135 @@
+"""How a replica is split, and over which links its devices speak: checked against the model and the topology."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from sol.errors import InvalidInput, InvalidPlan
+from sol.physics.network.pricing import Sent, priced
+from sol.physics.time.roofline import Rates
+from sol.specs.blocks import Ways
+from sol.specs.hardware import GPU
+from sol.specs.links import LinkType, Topology
+from sol.specs.model import Model
+from sol.specs.split import Split, illegal, legal
+from sol.units import show_rate
+
+ONE = Split()
+MOST = 2**20
+
+
+def resolve_split(tp: Any, pp: Any, ep: Any, dp: Any) -> Split:
+    """One split, or many side by side where any of them is an array. Raises `InvalidInput` for what is no count."""
+    return Split(*(_ways(name, value) for name, value in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp))))
+
+
+def _ways(name: str, value: Any) -> Ways:
+    if type(value) is int and 0 < value <= MOST:  # the fast path: a plain number, and no truth value
+        return value
+    array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else np.asarray(None)
+    if array.dtype.kind not in "iu" or not array.ndim or not array.size or not ((array > 0) & (array <= MOST)).all():
+        raise InvalidInput(f"{name}={value!r} is not a whole number of devices, 1 or more, or an array of them")
+    return array.astype(np.int64)
+
+
+def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:
+    """True of one split the model can have; of many, which of them it and the links of `gpu` can.
+
+    Raises `InvalidPlan`, with the legal values, for one split, or where none of many will do.
+    """
+    if not split.is_many:
+        why = None if split == ONE else illegal(model, split)
+        if why is not None:
+            raise InvalidPlan(why)
+        return True
+    valid = legal(model, split)
+    links = _links(gpu, resolve_network(network)) if gpu is not None and np.any(split.devices > 1) else None
+    if links is not None:
+        valid = valid & (split.devices <= links.joins)
+    if not np.any(valid):
+        first = Split(*(np.broadcast_to(n, split.shape).flat[0].item() for n in split))
+        why = illegal(model, first)
+        assert why is not None or (gpu is not None and links is not None)  # what the model can have, the links do not join
+        raise InvalidPlan(why or _too_many(gpu, first, links))  # type: ignore[arg-type]  # just so
+    return valid
+
+
+def safe_splits(split: Split, valid: Any) -> Split:
+    """The splits to compute: one device in place of those that cannot be."""
+    return split if valid is True or np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))
+
+
+def where_valid(value: Any, valid: Any) -> Any:
+    """Figures where the split can be; elsewhere NaN, and no truth."""
+    if valid is True or np.all(valid):
+        return value
+    array = np.asarray(value)
+    return array & valid if array.dtype == bool else np.where(valid, array, np.nan)
+
+
+def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates) -> tuple[Rates, tuple[str, ...]]:
+    """The rates with the price of what the devices send each other, and what that assumes.
+
+    Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
+    """
+    beyond = resolve_network(network)
+    most = np.max(split.devices) if split.is_many else split.devices
+    if most == 1:
+        return (replace(rates, network=lambda wire: Sent(0.0, 0.0, 0.0)) if split.is_many else rates), ()
+    links = _links(gpu, beyond)
+    if most > links.joins:
+        raise InvalidPlan(_too_many(gpu, split, links))
+    joined = ", then ".join(
+        f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g}" if link.domain else "")
+        for link in links.levels
+    )
+    lines = [f"links {joined}; the floor takes their whole rate in one direction, serial adds the fastest algorithm's latency"]
+    silent = [link.id for link in links.levels if not link.alpha_s]
+    if silent:
+        lines.append(f"no source gives {' or '.join(silent)} a latency: where a collective crosses it, serial has its floor instead")
+    if np.any(split.tp > 1) or np.any(split.dp > 1):
+        lines.append("work divided evenly over the devices; the fullest counts")
+    if np.any(split.pp > 1):
+        stages = np.max(split.pp) if np.size(split.pp) == 1 else "pp"
+        lines.append(
+            f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other; of a "
+            "prompt, the floor lets them work on pieces side by side"
+        )
+    return replace(rates, network=lambda wire: priced(wire, links)), tuple(lines)
+
+
+def _too_many(gpu: GPU, split: Split, links: Topology) -> str:
+    from sol.answers.question.links import networks
+
+    return (
+        f"{split.devices} devices ({split}) are more than the {links.joins:g} that {links.levels[-1].id} of {gpu.id} joins; "
+        f"name the network between them, one of {networks()}"
+    )
+
+
+def joining(gpu: GPU, network: str | LinkType | None, devices: int) -> Topology:
+    """The links between devices. Raises `InvalidPlan` where they join fewer than so many."""
+    links = _links(gpu, resolve_network(network))
+    if devices > links.joins:
+        raise InvalidPlan(_too_many(gpu, Split(dp=devices), links))
+    return links
+
+
+@lru_cache(maxsize=256)
+def _links(gpu: GPU, network: LinkType | None) -> Topology:
+    from sol.answers.question.links import topology
+
+    return topology(gpu, network)
+
+
+def resolve_network(name: str | LinkType | None) -> LinkType | None:
+    """A link between boxes from its id or alias, or None. Raises as `topology.resolve_network` does."""
+    if name is None:
+        return None
+    from sol.answers.question import links as topology  # here: one device speaks to no other
+
+    return topology.resolve_network(name)

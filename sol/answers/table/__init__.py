@@ -1,0 +1,1 @@
+"""Many devices or formats side by side."""

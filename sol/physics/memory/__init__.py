@@ -1,0 +1,1 @@
+"""What must be held: caches, weights, activations, and what engines reserve."""

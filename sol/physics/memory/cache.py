@@ -1,0 +1,74 @@
+"""How many bytes the KV cache needs: piecewise affine in the context, layer by layer; and fixed recurrent states.
+
+This is the cache that is *needed*; what an engine reserves, and what one step reads, differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sol.physics.operators.mixers import state_bytes_per_sequence
+from sol.physics.operators.operator import Amount
+from sol.specs.blocks import StateMixer
+from sol.specs.formats import NumberFormat
+from sol.specs.mixers import Attention, LatentAttention
+from sol.specs.model import Model
+from sol.specs.step import Array, Storage
+
+
+def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
+    """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
+    for group in model.groups:
+        for block in group.blocks:
+            if isinstance(block, Attention) and block.owns_kv:
+                yield block.span, group.count * block.kv_width * cache.bytes_per_weight
+            elif isinstance(block, LatentAttention):
+                index = block.indexer.cache_bytes if block.indexer is not None and block.indexed else 0.0
+                yield block.span, group.count * (block.kv_width * cache.bytes_per_weight + index)
+
+
+def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
+    """Bytes of KV cache of one sequence of `ctx` tokens [B]: Σ over layers of min(ctx, W)·k·(dk+dv)·bytes.
+
+    A latent cache holds (r + rope) elements a token, and an index key where there is an indexer.
+    Llama-3-70B at 16 bits holds 327,680 B per token, 40 GiB at 131,072 tokens.
+    """
+    total = 0.0 * ctx
+    for span, token_bytes in _growing(model, cache):
+        total = total + (ctx if span is None else np.minimum(ctx, float(span))) * token_bytes
+    return total
+
+
+def state_bytes(model: Model, storage: Storage) -> Amount:
+    """Bytes of the recurrent states and convolutions of one sequence, whatever its length [B]."""
+    total: Amount = 0.0
+    for group in model.groups:
+        for block in group.blocks:
+            if isinstance(block, StateMixer):
+                total = total + group.count * state_bytes_per_sequence(block, storage)
+    return total
+
+
+def max_ctx(model: Model, budget_bytes: Array, cache: NumberFormat) -> Array:
+    """The longest context whose cache fits `budget_bytes` per sequence [token]: the inverse of `kv_bytes`.
+
+    Whole tokens; infinite where no layer's cache grows without bound and all of it fits.
+    """
+    widths = list(_growing(model, cache))
+    slope = sum(width for _, width in widths)
+    tokens, left, start = 0.0 * budget_bytes, np.maximum(budget_bytes, 0.0), 0.0
+    for span in [*sorted({w for w, _ in widths if w is not None}), None]:
+        if np.any(slope > 0):  # of many splits all or none: each device has some of every layer
+            length = np.inf if span is None else span - start
+            grown = np.minimum(left / slope, length)
+            tokens, left = tokens + grown, np.where(grown < length, 0.0, left - grown * slope)
+        elif span is None:
+            tokens = np.where(left >= 0.0, np.where(tokens >= start, np.inf, tokens), tokens)
+        if span is not None:
+            slope = slope - sum(width for w, width in widths if w == span)
+            start = float(span)
+    whole: Array = np.floor(tokens)
+    fits = kv_bytes(model, np.where(np.isfinite(whole), whole + 1.0, 0.0), cache) <= budget_bytes  # a rounding may be one short
+    return np.where(np.isfinite(whole) & fits, whole + 1.0, whole)

@@ -1,0 +1,26 @@
+"""How many bytes of cache one decode step reads: neither what is needed nor what is reserved.
+
+Taken from the operator rows, so that windows (at most W − 1 cached tokens in sight) and every other
+mechanism read what the floor charges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.physics.operators.forward_pass import step_operators
+from sol.physics.operators.operator import Amount
+from sol.specs.model import Model
+from sol.specs.step import Array, Step, Storage
+
+
+def kv_read_bytes(model: Model, batch: Array, ctx: Array, storage: Storage) -> Array:
+    """Bytes of KV cache that one decode step of `batch` sequences at `ctx` cached tokens reads [B].
+
+    A step of no new tokens writes nothing, so that what its rows move of the cache is what they read.
+    """
+    rows = step_operators(model, Step(batch, np.array([0.0]), ctx, "none"), storage, "min", "ideal")
+    total: Amount = 0.0 * batch * ctx
+    for op in rows:
+        total = total + op.kv_bytes
+    return np.asarray(total)

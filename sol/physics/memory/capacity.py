@@ -1,0 +1,93 @@
+"""How many bytes must fit: weights as stored, the KV cache of every sequence, activations of a step.
+
+Capacity holds every expert and the input table, read or not. Activations are those of an engine that
+runs long prompts in chunks of `CHUNK_TOKENS`; an engine's own profiled figure differs.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, reduce
+
+import numpy as np
+
+from sol.physics.memory.cache import kv_bytes, state_bytes
+from sol.physics.operators.linear import layer_bytes
+from sol.physics.operators.operator import Amount
+from sol.specs.blocks import Block, Ways
+from sol.specs.feedforward import MLP, MoE
+from sol.specs.mixers import Attention, LatentAttention
+from sol.specs.model import Model
+from sol.specs.step import Array, Step, Storage
+
+CHUNK_TOKENS = 2048.0
+ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
+
+
+@lru_cache(maxsize=1024)
+def resident_weight_bytes(model: Model, storage: Storage) -> Amount:
+    """Bytes of all stored parameters [B]: every expert, the tables, the head unless it is tied, a tower, layers for prediction ahead."""
+    d, per = model.hidden, storage.bytes_per_weight
+    head = model.lm_head_elements * per("lm_head", d)  # a tied table is stored as the head is
+    table = 0.0 if model.tied_embeddings else model.embedding_elements * per("embedding", d)
+    total = table + head + (model.outer_norm_elements + model.scalars) * per("norm", 1)
+    total += model.position_elements * per("embedding", d) + (model.vocab * per("bias", 1) if model.head_bias else 0.0)
+    total += sum(group.count * layer_bytes(group, d, storage) for group in model.groups)
+    total += _ahead(model, storage) + model.tower_parameters * storage.bytes_beside("tower")
+    whole: Amount = np.rint(total)  # files hold whole bytes; an average over layers may miss them by a rounding
+    return whole if isinstance(whole, np.ndarray) else float(whole)
+
+
+def _ahead(model: Model, storage: Storage) -> Amount:
+    """Bytes of the layers for multi-token prediction: as a checkpoint stores them together, else each matrix by its class."""
+    if storage.weights.covering("mtp"):
+        return model.mtp_parameters * storage.bytes_beside("mtp")
+    layers: Amount = sum(group.count * layer_bytes(group, model.hidden, storage) for group in model.mtp)
+    tables: Amount = model.mtp_tables * model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
+    return layers + tables
+
+
+@lru_cache(maxsize=1024)
+def activation_bytes_per_token(model: Model) -> Amount:
+    """Bytes of activations one token of a step keeps alive: (2d + the widest block)·2 [B].
+
+    Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
+    """
+    widest = reduce(np.maximum, (_through(block, model.hidden) for group in model.groups for block in group.blocks))
+    alive: Amount = (2 * model.hidden + widest) * ACT
+    return alive
+
+
+def _through(block: Block, hidden: int) -> Ways:
+    if isinstance(block, MoE):
+        return block.experts_per_token * block.wide
+    if isinstance(block, MLP):
+        return block.wide
+    if isinstance(block, Attention | LatentAttention):
+        return block.q_width + block.kv_width
+    return sum(m.rows for m in block.matrices(hidden)[:-1])
+
+
+def logit_bytes_per_row(model: Model) -> Amount:
+    """Bytes of one row of logits in fp32 [B]."""
+    return model.vocab * LOGIT
+
+
+def activation_bytes(model: Model, step: Step) -> Array:
+    """Bytes of activations alive at once in one step, and of its logits [B].
+
+    T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
+    """
+    tokens = step.batch * step.new_tokens
+    chunk = np.minimum(tokens, np.maximum(step.batch, CHUNK_TOKENS))
+    rows = {"last": step.batch, "all": chunk, "none": 0.0 * step.batch}[step.logits]
+    return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
+
+
+def max_batch(model: Model, storage: Storage, ctx: Array, free_bytes: float, step_tokens: float, layers_held: float = 1.0) -> Array:
+    """The most sequences of `ctx` tokens that fit into what the weights leave [1]: their caches, and a step of `step_tokens` tokens
+    or one per sequence. `layers_held`: the share of the layers whose caches lie here."""
+    per_token = activation_bytes_per_token(model)
+    each = (kv_bytes(model, ctx, storage.cache) + state_bytes(model, storage)) * layers_held + logit_bytes_per_row(model)
+    few = np.floor((free_bytes - step_tokens * per_token) / each)
+    many = np.floor(free_bytes / (each + per_token))
+    return np.maximum(np.where(few <= step_tokens, few, np.maximum(many, np.floor(step_tokens))), 0.0)

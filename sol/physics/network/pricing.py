@@ -1,0 +1,46 @@
+"""One collective of a step, priced on the links its devices speak over."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from sol.physics.network import collectives
+from sol.physics.operators.operator import Amount, Wire
+from sol.specs.blocks import Ways
+from sol.specs.links import Operation, Topology
+from sol.specs.step import Array
+
+
+class Sent(NamedTuple):
+    """One collective priced: its floor and its estimate [s], and the bytes one device sends [B]."""
+
+    floor_s: Amount
+    estimate_s: Amount
+    wire_bytes: Amount
+
+
+def priced(wire: Wire, links: Topology) -> Sent:
+    """One collective on these links; where no source has a latency, its floor stands for the estimate."""
+    size = np.asarray(wire.message_bytes, dtype=np.float64)
+    if size.size > FEW or isinstance(wire.ranks, np.ndarray) or isinstance(wire.stride, np.ndarray):
+        return _price_now(wire.op, size, wire.ranks, wire.stride, links)
+    return _remembered(wire.op, size.tobytes(), size.shape, wire.ranks, wire.stride, links)
+
+
+FEW = 256
+"""Points of a message that is worth remembering: the splits of one plan send the same ones many times."""
+
+
+@lru_cache(maxsize=4096)
+def _remembered(op: Operation, size: bytes, shape: tuple[int, ...], ranks: int, stride: int, links: Topology) -> Sent:
+    return _price_now(op, np.frombuffer(size).reshape(shape), ranks, stride, links)
+
+
+def _price_now(op: Operation, size: Array, ranks: Ways, stride: Ways, links: Topology) -> Sent:
+    n, apart = (np.array(n, dtype=np.float64, ndmin=1) for n in (ranks, stride))
+    least, likely = (f(op, size, n, links, apart) for f in (collectives.floor_s, collectives.estimate_s))
+    sent = sum(collectives.wire_bytes(op, size, n, links, apart), np.zeros(1))
+    return Sent(least, np.where(np.isfinite(likely), np.maximum(likely, least), least), sent)

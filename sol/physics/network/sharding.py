@@ -1,0 +1,129 @@
+"""What one device of a split replica holds and runs: its part of the model, its share of the sequences, its stage.
+
+Tensor parallelism divides heads and widths, the slowest device counts; experts divide over tp·dp devices;
+data parallelism copies everything else and divides sequences; a pipeline divides layers, its
+micro-batches pass all stages one after the other. One device is no split: the model and the step
+themselves. Many splits side by side are one computation: sizes of their parts are arrays, and a row
+that one of them lacks is a row of nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from sol.physics.memory.cache import kv_bytes, state_bytes
+from sol.physics.memory.capacity import activation_bytes, resident_weight_bytes
+from sol.physics.network.communication import wire_rows
+from sol.physics.operators.forward_pass import step_operators
+from sol.physics.operators.linear import layer_bytes
+from sol.physics.operators.operator import Amount, Operator
+from sol.specs.blocks import Block, Ways
+from sol.specs.feedforward import MoE
+from sol.specs.model import LayerGroup, Model
+from sol.specs.split import Split
+from sol.specs.step import Array, Fusion, Routing, Step, Storage
+
+
+def device_model(model: Model, split: Split) -> Model:
+    """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits its sizes are arrays."""
+    if split.is_many:
+        return _part(model, split)
+    return model if split.tp == split.dp == 1 else _one_part(model, split)
+
+
+def _part(model: Model, split: Split) -> Model:
+    def part(block: Block) -> Block:
+        own = block.shard(split.tp)
+        return own.split_experts(split.ep, split.expert_width_ways) if isinstance(own, MoE) else own
+
+    def parts(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
+        return tuple(g.model_copy(update={"blocks": tuple(map(part, g.blocks))}) for g in groups)
+
+    fields = {"groups": parts(model.groups), "mtp": parts(model.mtp), "vocab": -(-model.vocab // split.tp)}
+    return model.model_copy(update=fields)
+
+
+_one_part = lru_cache(maxsize=1024)(_part)
+
+
+def device_step(step: Step, split: Split) -> Step:
+    """The step of one device and one micro-batch: sequences over pp micro-batches and dp copies, the fullest counts.
+
+    Whole sequences are dealt out whole; an average (a fractional batch) is divided, down to one sequence. Of fewer
+    sequences than copies some copies have none, so that no more tokens meet at the experts than there are.
+    """
+    if not split.is_many and split.pp == split.dp == 1:
+        return step
+    own = share(step.batch, split.pp * split.dp)
+    return replace(step, batch=own, copies=share(step.batch, split.pp) / own)
+
+
+def share(batch: Array, ways: Ways) -> Array:
+    """Sequences of the fullest of `ways` parts [1]: ⌈B/ways⌉ of a whole number, B/ways of an average, one at least of one or more."""
+    if not isinstance(ways, np.ndarray) and ways == 1:
+        return batch
+    even = batch / ways
+    dealt: Array = np.where(batch == np.floor(batch), np.ceil(even), np.maximum(even, np.minimum(batch, 1.0)))
+    return dealt
+
+
+def pieces(step: Step, split: Split) -> Amount:
+    """Into how many pieces a pass of several new tokens can be cut, for the stages of a pipeline to work on side by side [1].
+
+    A pass holds ⌈B/(pp·dp)⌉ sequences whole, and with fewer sequences than stages more than a stage's even part of the work:
+    min(⌈B/(pp·dp)⌉·pp / ⌈B/dp⌉, new tokens), 1 where nothing can be cut.
+    """
+    whole = share(step.batch, split.pp * split.dp) * split.pp / share(step.batch, split.dp)
+    cut: Amount = np.maximum(np.minimum(whole, step.new_tokens), 1.0)
+    return cut
+
+
+def last_token(step: Step) -> Step:
+    """The pass of the last new token of every sequence alone: it follows all the others through every stage."""
+    return replace(step, new_tokens=np.ones(1), past_tokens=step.past_tokens + (step.new_tokens - 1.0))
+
+
+def split_operators(
+    model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion, split: Split
+) -> list[Operator]:  # fmt: skip
+    """The rows of one device's pass of one micro-batch through all stages, and what it sends."""
+    if not split.is_many and split.devices == 1:
+        return step_operators(model, step, storage, routing, fusion)
+    own = device_step(step, split)
+    return [*step_operators(device_model(model, split), own, storage, routing, fusion), *wire_rows(model, split, own, storage, routing)]
+
+
+def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
+    """Bytes of weights the fullest device holds [B], layers and tables laid so that this is least: its part of average layers and a table.
+
+    L mod pp stages have ⌈L/pp⌉ layers; the first and the last, which hold the tables, have ⌊L/pp⌋ where there are such.
+    Exact where layers are alike; a tower and layers for prediction ahead lie with the last stage.
+    """
+    own = device_model(model, split)
+    everything = resident_weight_bytes(own, storage)
+    if not split.is_many and split.pp == 1:
+        return everything
+    layers: Amount = sum(g.count * layer_bytes(g, own.hidden, storage) for g in own.groups)
+    first = own.embedding_elements * storage.bytes_per_weight("lm_head" if own.tied_embeddings else "embedding", own.hidden)
+    outside = everything - layers  # both tables, the last norm, what lies beside the model
+    last = outside if own.tied_embeddings else outside - first
+    fewer, more = model.layers // split.pp, -(-model.layers // split.pp)
+    light = split.pp - model.layers % split.pp  # stages of the fewer layers; all of them where the layers divide
+    heavy = np.where(light >= 2, 0.0, np.minimum(first, last))  # the table that a stage of more layers must take
+    full = np.where(fewer == more, 0.0, layers * (more / model.layers) + heavy)
+    staged = np.maximum(full, layers * (fewer / model.layers) + np.maximum(first, last))
+    return np.where(split.pp > 1, staged, everything) if split.is_many else float(staged)
+
+
+def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Split) -> tuple[Amount, Array, Array]:
+    """Weights, caches and states after the step, activations [B] of the fullest device; their sum must fit.
+
+    A stage keeps the caches of all micro-batches, for its own layers.
+    """
+    own, stage = device_model(model, split), -(-model.layers // split.pp) / model.layers
+    each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache) + state_bytes(own, storage)
+    held = share(step.batch, split.dp) * (each * stage)
+    return device_weight_bytes(model, split, storage), np.asarray(held), activation_bytes(own, device_step(step, split))

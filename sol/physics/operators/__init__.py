@@ -1,0 +1,1 @@
+"""What one forward pass moves and computes, operator by operator."""

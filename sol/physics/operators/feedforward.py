@@ -1,0 +1,59 @@
+"""Rows of the feed-forward blocks: dense ones, and routed experts with what is shared beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.physics.operators import fusion as fused
+from sol.physics.operators.experts import distinct_experts, imbalance
+from sol.physics.operators.linear import expert_bytes, linear_row, linears
+from sol.physics.operators.operator import Amount, Operator, row
+from sol.specs.feedforward import MLP, MoE
+from sol.specs.step import Array, Fusion, Routing, Shares, Step, Storage
+
+
+def mlp_rows(mlp: MLP, layers: int, hidden: int, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+    """Up, activation where it is not fused, and down."""
+    up, down = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mlp, hidden, storage))
+    return [up, down] if fusion == "ideal" else [up, _activation("activation", mlp, layers, tokens, fusion), down]
+
+
+def _activation(name: str, mlp: MLP, layers: int, tokens: Array, fusion: Fusion) -> Operator:
+    cost = fused.activation(fusion, mlp.ffn, mlp.gated, tokens)
+    return row(name, layers, "rest", cost=cost, shape=lambda: "act(gate)·up" if mlp.gated else "elementwise")
+
+
+def experts_rows(
+    moe: MoE, layers: int, hidden: int, tokens: Array, step: Step, storage: Storage, routing: Routing, fusion: Fusion
+) -> list[Operator]:
+    """Router, what every token goes through, and the experts as one grouped row: distinct ones read, top_k computed.
+
+    Of experts spread over devices, the fullest device's share: it holds some, for the tokens of all copies, and gets
+    more than an even share of them by the imbalance; never more experts than it holds.
+    """
+    rows = []
+    for x in linears(moe, hidden, storage):
+        cost = fused.router(fusion, moe, hidden, tokens) if x.operator == "router" else fused.linear(fusion, x, tokens)
+        rows.append(linear_row(x, layers, tokens, cost))
+    if moe.shared is not None and fusion != "ideal":
+        rows.append(_activation("shared_activation", moe.shared, layers, tokens, fusion))
+    matrices = moe.expert_matrices(hidden)
+    met = tokens * step.copies
+    touched = distinct_experts(moe.experts, moe.experts_per_token, met, routing, moe.held)
+    each: Amount = float(moe.experts_per_token)
+    if moe.held is not None:
+        skew = imbalance(moe.experts, moe.experts_per_token, moe.held, routing, step.imbalance)
+        each = moe.experts_per_token * (moe.held / moe.experts) * skew
+        touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, moe.held)
+    one = sum(m.weights for m in matrices)
+
+    def shape() -> str:
+        return f"distinct experts of {moe.experts_held} · {len(matrices)}·d·f = {len(matrices)}·{matrices[0].columns}·{moe.expert_ffn}"
+
+    rows.append(row(
+        "experts", layers, storage.role("experts_up"), weight_bytes=touched * (layers * expert_bytes(moe, hidden, storage)),
+        flops=met * (2.0 * layers * each * one),
+        shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
+        detail=(("distinct experts per layer", touched), ("experts per token", each)),
+    ))  # fmt: skip
+    return rows

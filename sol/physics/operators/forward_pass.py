@@ -1,0 +1,103 @@
+"""One step as a list of operator rows: what each must move and compute.
+
+`step_operators` is the only place where a model turns into bytes and FLOPs; floor, serial floor,
+breakdown and explanation all sum its rows. Layers alike are counted together. Norms, rotary
+embedding and softmax are charged their bytes; their few FLOPs are left out (never a slower floor).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.physics.operators import fusion as fused
+from sol.physics.operators.feedforward import experts_rows, mlp_rows
+from sol.physics.operators.linear import linear_row, linears, small_bytes
+from sol.physics.operators.mixers import attention_rows, latent_rows, state_rows
+from sol.physics.operators.operator import Amount, Operator, row
+from sol.specs.blocks import Block, PerLayerInput, StateMixer
+from sol.specs.feedforward import MLP, MoE
+from sol.specs.mixers import Attention, LatentAttention
+from sol.specs.model import LayerGroup, Model
+from sol.specs.step import Array, Fusion, Routing, Step, Storage
+
+__all__ = ["Amount", "Operator", "step_operators"]
+
+
+def step_operators(model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion) -> list[Operator]:
+    """The operator rows of one forward pass, in the order they run.
+
+    Shapes: `step` arrays broadcast; each row keeps the smallest shape it needs. Weights are read
+    once a step, past KV once, new KV written once; the input tables only as gathered rows.
+    """
+    tokens = step.batch * step.new_tokens
+    rows = [_embedding(model, step, tokens, storage, fusion)]
+    for group in model.groups:
+        for block in group.blocks:
+            rows.extend(_block(block, group.count, model.hidden, step, tokens, storage, routing, fusion))
+        rows.append(_norms(model, group, tokens, storage, fusion))
+    rows.append(_final_norm(model, tokens, storage, fusion))
+    rows.append(_lm_head(model, step, tokens, storage, fusion))
+    return rows
+
+
+def _block(
+    block: Block, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, routing: Routing, fusion: Fusion
+) -> list[Operator]:
+    if isinstance(block, Attention):
+        return attention_rows(block, layers, hidden, step, tokens, storage, fusion)
+    if isinstance(block, MLP):
+        return mlp_rows(block, layers, hidden, tokens, storage, fusion)
+    if isinstance(block, MoE):
+        return experts_rows(block, layers, hidden, tokens, step, storage, routing, fusion)
+    if isinstance(block, LatentAttention):
+        return latent_rows(block, layers, hidden, step, tokens, storage, fusion)
+    if isinstance(block, StateMixer):
+        return state_rows(block, layers, hidden, step, tokens, storage, fusion)
+    rows = [linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(block, hidden, storage)]
+    if isinstance(block, PerLayerInput):
+        gathered = np.minimum(tokens, float(block.vocab)) * (layers * block.width * storage.bytes_per_weight("embedding", block.width))
+        rows.append(row("per_layer_rows", layers, "rest", weight_bytes=gathered, shape=lambda: f"min(T, {block.vocab})·{block.width}"))
+    return rows
+
+
+def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+    """Gathered rows of the input tables; none of the vocabulary's when the head reads the same (tied) table whole."""
+    head_reads_it = model.tied_embeddings and step.logits != "none"
+    row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
+    gathered = 0.0 if head_reads_it else np.minimum(tokens, model.vocab) * row_bytes
+    if model.positions:  # sequences at one position share its row
+        gathered = gathered + step.new_tokens * (model.hidden * storage.bytes_per_weight("embedding", model.hidden))
+    shape = lambda: "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"  # noqa: E731  # text for few
+    return row("embedding", 1, "rest", weight_bytes=gathered, shape=shape, cost=fused.embedding(fusion, model.hidden, tokens))
+
+
+def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+    def shape() -> str:
+        norms, vectors = group.norm_elements(model.hidden), group.scalars + sum(b.vector_elements for b in group.blocks)
+        return f"{norms} elements" + (f", and {vectors} of vectors that belong to no matrix" if vectors else "")
+
+    return row(
+        "norms", group.count, "rest", weight_bytes=group.count * small_bytes(group, model.hidden, storage),
+        shape=shape, cost=fused.norms(fusion, group, model.hidden, tokens),
+    )  # fmt: skip
+
+
+def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+    elements = model.outer_norm_elements + model.scalars
+    return row(
+        "final_norm", 1, "rest", weight_bytes=elements * storage.bytes_per_weight("norm", 1), shape=lambda: f"{elements} elements",
+        cost=fused.final_norm(fusion, model.hidden, tokens),
+    )  # fmt: skip
+
+
+def _lm_head(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+    """The head reads its whole matrix once when any logits are wanted."""
+    wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
+    read = 0.0
+    if step.logits != "none":
+        biases = model.vocab * storage.bytes_per_weight("bias", 1) if model.head_bias else 0.0
+        read = model.lm_head_elements * storage.bytes_per_weight("lm_head", model.hidden) + biases
+    return row(
+        "lm_head", 1, storage.role("lm_head"), weight_bytes=read, flops=wanted * (2.0 * model.lm_head_elements),
+        shape=lambda: f"V·d = {model.vocab}·{model.hidden}", cost=fused.lm_head(fusion, model.vocab, model.hidden, wanted),
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Rows of the mixers: attention over a cache, attention over a latent, and recurrent states."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sol.physics.operators import fusion as fused
+from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs
+from sol.physics.operators.linear import linear_row, linears
+from sol.physics.operators.operator import Amount, Operator, row
+from sol.specs.blocks import StateMixer
+from sol.specs.mixers import Attention, LatentAttention
+from sol.specs.step import Array, Fusion, Step, Storage
+
+
+def attention_rows(att: Attention, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+    """Projections, the attention itself (2·h·(dk+dv) FLOPs a query-key pair, its cache read and written), output projection."""
+    *before, o = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(att, hidden, storage))
+    token_bytes = att.kv_width * storage.cache.bytes_per_weight
+    read = cached_tokens_read(step.past_tokens, att.window, att.chunk)
+    written = cached_tokens_written(step.new_tokens, att.span)
+    pairs = causal_pairs(step.new_tokens, step.past_tokens, att.window, att.chunk)
+    costs = fused.attention(fusion, att.heads, att.q_width, att.kv_width, att.out_width, att.kv_heads < att.heads, step, tokens)
+    core_cost = costs.attention
+    if not att.owns_kv:  # another layer's cache: read once a step there, read again here by an engine
+        core_cost = core_cost._replace(activation_bytes=core_cost.activation_bytes + (step.batch * token_bytes) * read)
+    limit = f", window {att.window}" if att.window else f", chunks of {att.chunk}" if att.chunk else ""
+    core = row(
+        "attention", layers, "attention", kv_bytes=(step.batch * (layers * token_bytes)) * (read + written) if att.owns_kv else 0.0,
+        flops=(step.batch * (layers * 2.0 * (att.q_width + att.out_width))) * pairs, cost=core_cost,
+        shape=lambda: f"h·(dk+dv) = {att.heads}·{att.head_dim + att.v_dim}{limit}",
+        detail=(("cached tokens read per sequence", read), ("written", written), ("query-key pairs per sequence", pairs)),
+    )  # fmt: skip
+    if fusion == "ideal":
+        return [*before, core, o]
+    return [*before, row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write"), core, o]
+
+
+def latent_rows(
+    att: LatentAttention, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion
+) -> list[Operator]:
+    """Latent attention: the cheaper of expanding the cached latents again and of working on them as they are.
+
+    Plain: (past+n)·2·h·r·(nope+v) + 2·h·(nope+rope+v)·pairs. Absorbed: n·2·h·r·(nope+v) + 2·h·(2r+rope)·pairs.
+    The expanding matrix is read once either way; its FLOPs are in this row.
+    """
+    rows, o, expanding = [], None, 0
+    for x in linears(att, hidden, storage):
+        if x.operator == "kv_b_proj":
+            expanding = 2 * x.weights
+            shape = lambda x=x: x.shape() + ", flops in attention"  # noqa: E731  # text for few
+            rows.append(row(x.operator, layers, x.role, weight_bytes=layers * x.stored_bytes, shape=shape))
+            continue
+        made = linear_row(x, layers, tokens, fused.linear(fusion, x, tokens))
+        if x.operator == "o_proj":
+            o = made
+        else:
+            rows.append(made)
+    assert o is not None
+    new, past, chosen = step.new_tokens, step.past_tokens, None if att.indexer is None else att.indexer.top_k
+    pairs, read = causal_pairs(new, past, chosen), cached_tokens_read(past, chosen)
+    plain = (past + new) * expanding + pairs * (2.0 * (att.q_width + att.out_width))
+    absorbed = new * expanding + pairs * (2.0 * att.heads * (att.kv_width + att.kv_rank))
+    costs = fused.attention(fusion, att.heads, att.q_width, att.kv_width, att.out_width, False, step, tokens)
+    core = row(
+        "attention", layers, "attention",
+        kv_bytes=(step.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + new),
+        flops=(step.batch * float(layers)) * np.minimum(plain, absorbed), cost=costs.attention,
+        shape=lambda: f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
+        detail=(("cached tokens read per sequence", read), ("query-key pairs per sequence", pairs),
+                ("FLOP per sequence, latents expanded", plain), ("absorbed", absorbed)),
+    )  # fmt: skip
+    index = [] if att.indexer is None or not att.indexed else [_index(att, layers, step)]
+    rope = [] if fusion == "ideal" else [row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write")]
+    return [*rows, *rope, *index, core, o]
+
+
+def _index(att: LatentAttention, layers: int, step: Step) -> Operator:
+    """Scores of the indexer over every cached index key, in 8 bits where the device has them."""
+    assert att.indexer is not None
+    i, pairs = att.indexer, causal_pairs(step.new_tokens, step.past_tokens)
+    return row(
+        "index", layers, "index", kv_bytes=(step.batch * (layers * i.cache_bytes)) * (step.past_tokens + step.new_tokens),
+        flops=(step.batch * (layers * 2.0 * i.heads * i.head_dim)) * pairs,
+        shape=lambda: f"h·d = {i.heads}·{i.head_dim}, the best {i.top_k}",
+        detail=(("query-key pairs per sequence", pairs),),
+    )  # fmt: skip
+
+
+def state_rows(mixer: StateMixer, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+    """A recurrent mixer: the state is read once a step where there is a past; writing it back is not compulsory in every step."""
+    *before, out = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mixer, hidden, storage))
+    held = state_bytes_per_sequence(mixer, storage)
+    known: Amount = np.minimum(step.past_tokens, 1.0)  # nothing is kept of an empty past
+    cost = fused.state(fusion, sum(x.outputs for x in linears(mixer, hidden, storage)[:-1]), tokens)
+    scan = row(
+        "state", layers, "attention", kv_bytes=(step.batch * (layers * held)) * known, flops=tokens * (float(layers) * mixer.scan_flops),
+        cost=cost._replace(activation_bytes=cost.activation_bytes + step.batch * held),
+        shape=lambda: f"{mixer.state_elements} elements at {mixer.state_bits} bits, {mixer.conv_elements} of a convolution",
+        detail=(("FLOP per token and layer", 1.0 * mixer.scan_flops),),
+    )  # fmt: skip
+    return [*before, scan, out]
+
+
+def state_bytes_per_sequence(mixer: StateMixer, storage: Storage) -> Amount:
+    """Bytes of one layer's recurrent state and convolution memory for one sequence [B]."""
+    return mixer.state_elements * mixer.state_bits / 8 + mixer.conv_elements * storage.base.bytes_per_weight

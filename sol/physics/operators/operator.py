@@ -1,0 +1,65 @@
+"""One row of a forward pass: what an operator must move, compute and send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sol.specs.blocks import Ways
+from sol.specs.links import Operation
+from sol.specs.step import Array, Role
+
+Amount = Array | float
+"""An array over the sweep, or a plain float where a row does not depend on it."""
+
+
+class Cost(NamedTuple):
+    """Bytes beyond the compulsory ones [B] and launches [1] of one operator in one layer."""
+
+    activation_bytes: Amount
+    kernels: int
+
+
+FREE = Cost(0.0, 0)
+
+
+class Wire(NamedTuple):
+    """A collective: which, the bytes of its larger buffer on one device [B], how many devices take part, and how far apart they are."""
+
+    op: Operation
+    message_bytes: Amount
+    ranks: Ways
+    stride: Ways = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """One row: bytes [B] by kind, FLOPs [FLOP] and the format whose rate they run at, for `layers` layers.
+
+    `weight_bytes` and `kv_bytes` (a cache's or a recurrent state's) are compulsory; `activation_bytes`
+    are those an engine moves besides: activations a fusion style writes to memory, a state written back.
+    `role` says at which of the step's rates it runs. `shape()` tells its shape for a reader, `detail` the
+    counts behind its bytes and FLOPs. `wire`: what it sends, `layers` times.
+    """
+
+    name: str
+    layers: Ways
+    role: Role
+    weight_bytes: Amount
+    kv_bytes: Amount
+    activation_bytes: Amount
+    flops: Amount
+    kernels: Ways
+    shape: Callable[[], str]
+    detail: tuple[tuple[str, Amount], ...] = ()
+    wire: Wire | None = None
+
+
+def row(
+    name: str, layers: int, role: Role, *, weight_bytes: Amount = 0.0, flops: Amount = 0.0, kv_bytes: Amount = 0.0,
+    shape: Callable[[], str] = str, cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (),
+) -> Operator:  # fmt: skip
+    """One row; `cost` is a layer's, everything else that of all `layers`."""
+    spilled = layers * cost.activation_bytes
+    return Operator(name, layers, role, weight_bytes, kv_bytes, spilled, flops, layers * cost.kernels, shape, detail)

@@ -1,0 +1,1 @@
+"""From bytes and FLOPs to seconds: bounds, and expected times at a calibration's rates."""

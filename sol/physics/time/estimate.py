@@ -1,0 +1,130 @@
+"""What a step is expected to take: operators one after the other at the rates an engine reaches, and what is no operator's.
+
+    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes)
+    step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
+
+An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With every rate whole and
+every time nothing this is the serial floor to the last bit, and it is never below the floor: each term is
+at least the floor's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from sol.physics.operators.operator import Amount, Operator
+from sol.physics.time.roofline import Rates, price
+from sol.specs.calibration import Calibration, Kind, Reached
+from sol.specs.formats import NumberFormat
+from sol.specs.step import Storage
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorTime:
+    """One operator [s]: serial at the peaks; at the rates reached its bytes, its FLOPs and the larger of them; its launches.
+
+    A collective takes its serial time, launches included, and nothing else.
+    """
+
+    name: str
+    kind: Kind
+    network: bool
+    serial_s: Amount
+    memory_s: Amount
+    compute_s: Amount
+    reached_s: Amount
+    launch_s: Amount
+
+    @property
+    def below_peak_s(self) -> Amount:
+        """What rates below the peaks add [s]."""
+        return self.reached_s - self.serial_s
+
+
+@dataclass(frozen=True, eq=False)
+class TimeParts:
+    """Where a step's time goes [s]: `latency_s` = serial + below + launch − overlapped + host + step.
+
+    `serial_s` the serial floor of these kernels; `below_peak_s` rates not reached; `launch_s` kernels' own time;
+    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's, of step and sequences.
+    """
+
+    latency_s: Amount
+    serial_s: Amount
+    below_peak_s: Amount
+    launch_s: Amount
+    overlapped_s: Amount
+    host_s: Amount
+    step_s: Amount
+
+
+def operator_time(op: Operator, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
+    """The expected seconds of one operator."""
+    times, kind = price(op, rates), kind_of(op)
+    if op.wire is not None:
+        return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
+    found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
+    memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
+    compute_s = times.peak_s / found.mfu
+    reached_s = np.maximum(memory_s, compute_s)
+    if found.passes is not None:
+        reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
+    return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, found.launch_s * op.kernels)
+
+
+@lru_cache(maxsize=1024)
+def _reached(calibration: Calibration, kind: Kind, fmt: NumberFormat) -> Reached:
+    return calibration.at(kind, *names(fmt))
+
+
+def time_parts(
+    rows: Sequence[Operator], rates: Rates, storage: Storage, calibration: Calibration, layers: int, sequences: Amount
+) -> TimeParts:  # fmt: skip
+    """The step's expected time and where it goes; `layers` are issued one after the other, `sequences` scheduled together."""
+    kernels: Amount = 0.0
+    memory: Amount = 0.0
+    compute: Amount = 0.0
+    network: Amount = 0.0
+    serial: Amount = 0.0
+    below: Amount = 0.0
+    launches: Amount = 0.0
+    for row in rows:
+        op = operator_time(row, rates, storage, calibration)
+        kernels = kernels + (op.launch_s + op.reached_s)
+        memory, compute = memory + op.memory_s, compute + op.compute_s
+        serial, below, launches = serial + op.serial_s, below + op.below_peak_s, launches + op.launch_s
+        if op.network:
+            network = network + op.serial_s
+    share = calibration.overlap.value
+    device = kernels
+    if share:
+        device = (1.0 - share) * kernels + share * np.maximum(np.maximum(memory, compute), network)
+    busy = np.maximum(device, float(layers) * calibration.host_s.value)
+    step = calibration.step_s.value + calibration.sequence_s.value * sequences
+    return TimeParts(busy + step, serial, below, launches, kernels - device, busy - device, step)
+
+
+def kind_of(op: Operator) -> Kind:
+    """Which rates an operator reaches: its experts', its attention's, those of matrix products, or of norms and the like."""
+    if op.name == "experts":
+        return "experts"
+    if op.role in ("attention", "index"):
+        return "attention"
+    return "other" if isinstance(op.flops, float) and op.flops == 0.0 else "gemm"
+
+
+@lru_cache(maxsize=256)
+def names(fmt: NumberFormat) -> tuple[str, ...]:
+    """What a calibration may call a format: its id, the id's first word, and the kind of products it makes.
+
+    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.
+    """
+    compute, bits = fmt.compute.partition(",")[0], fmt.bits_per_weight
+    kind = compute
+    if compute in ("16-bit", "bf16", "fp16"):
+        kind = "bf16" if bits > 12 else "w8a16" if bits > 6 else "w4a16"
+    return tuple(dict.fromkeys((fmt.id, fmt.id.partition("-")[0], kind)))

@@ -1,0 +1,101 @@
+"""Prefill and decode on devices of their own, or on the same: how many requests a second, how long the first token and each further one.
+
+    pools       prefill b / max( t(b) , b·KV/link )      decode B / max( (output − 1)·t(B) , B·KV/link )
+    undivided   B / ( (output − 1)·t(B) + B·t(b)/b )      the prefill of b prompts at a time stops every decode
+
+A pool is replicas alike; what the two do together is what the slower does. Left out: waiting in line, prompts mixed
+into decode steps (which an undivided replica may do), and bursts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sol.physics.memory.cache import kv_bytes, state_bytes
+from sol.specs.blocks import Ways
+from sol.specs.links import Topology
+from sol.specs.model import Model
+from sol.specs.split import Split
+from sol.specs.step import Array, Storage
+
+
+def request_kv_bytes(model: Model, prompt_tokens: Array, storage: Storage) -> Array:
+    """Bytes of one prompt's cache, and of its recurrent states [B]: what travels from prefill to decode, once."""
+    return kv_bytes(model, prompt_tokens, storage.cache) + state_bytes(model, storage)
+
+
+def holders(split: Split) -> Ways:
+    """Devices that hold one sequence's cache between them, and so share sending or receiving it [1]."""
+    return split.tp * split.pp
+
+
+def apart(devices: int, links: Topology) -> int:
+    """How far apart two pools of `devices` devices in all lie [1]: in the innermost domain that holds them all, else across its end."""
+    within = 1
+    for link in links.levels:
+        if link.domain is None or devices <= link.domain:
+            return within
+        within = int(link.domain)
+    return within
+
+
+def prefill_rate(prompts: Array, prefill_s: Array, transfer_s: Array) -> Array:
+    """Requests a second of one prefill replica [1/s]: its caches leave while the next prompts are computed."""
+    return prompts / np.maximum(prefill_s, prompts * transfer_s)
+
+
+def decode_rate(batch: Array, step_s: Array, transfer_s: Array, output_tokens: float) -> Array:
+    """Requests a second of one decode replica [1/s]: caches arrive while it decodes; the prefill gave the first token."""
+    return batch / np.maximum((output_tokens - 1.0) * step_s, batch * transfer_s)
+
+
+def undivided_rate(batch: Array, step_s: Array, prompts: Array, prefill_s: Array, output_tokens: float) -> Array:
+    """Requests a second of a replica that does both, prefill not mixed with decode [1/s]."""
+    return batch / ((output_tokens - 1.0) * step_s + batch * prefill_s / prompts)
+
+
+def undivided_tpot(batch: Array, step_s: Array, prompts: Array, prefill_s: Array, output_tokens: float) -> Array:
+    """Time per output token where the other sequences' prompts stop one's decode [s]."""
+    others = np.maximum(batch / prompts - 1.0, 0.0)
+    return step_s + others * prefill_s / (output_tokens - 1.0)
+
+
+class First(NamedTuple):
+    """Time to the first token [s]: its floor, the longer of prefill and transfer, and one after the other with the first decode step."""
+
+    floor_s: Array
+    serial_s: Array
+
+
+def first_token(
+    prefill_floor_s: Array, prefill_s: Array, transfer_floor_s: Array, transfer_s: Array, step_s: Array
+) -> First:  # fmt: skip
+    """The first token of a request that is prefilled in one pool and decoded in another [s]."""
+    return First(np.maximum(prefill_floor_s, transfer_floor_s), prefill_s + transfer_s + step_s)
+
+
+class Shared(NamedTuple):
+    """Replicas of either pool [1], and the requests a second of both together [1/s]."""
+
+    prefill: Array
+    decode: Array
+    rate: Array
+
+
+def matched(total: int, prefill_devices: Array, prefill: Array, decode_devices: Array, decode: Array) -> Shared:
+    """So many replicas of each kind, in `total` devices, that together they serve the most requests a second.
+
+    Shapes broadcast: devices [1] and requests a second [1/s] of one replica of either kind. The rate is zero where not one of
+    each fits. Of equal rates the fewest prefill replicas are kept.
+    """
+    none: Array = 0.0 * (prefill * decode)
+    found = Shared(none, none, none)
+    for replicas in range(1, int(np.floor(total / prefill_devices.min())) + 1):
+        left = np.floor((total - replicas * prefill_devices) / decode_devices)
+        rate = np.where(left >= 1.0, np.minimum(replicas * prefill, left * decode), 0.0)
+        better = rate > found.rate
+        found = Shared(np.where(better, replicas, found.prefill), np.where(better, left, found.decode), np.where(better, rate, found.rate))
+    needed = np.ceil(found.rate / decode * (1.0 - 1e-12))
+    return found._replace(decode=np.minimum(found.decode, np.where(found.rate > 0.0, np.maximum(needed, 1.0), 0.0)))

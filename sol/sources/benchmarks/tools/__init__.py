@@ -1,0 +1,1 @@
+"""One file for each benchmark tool whose output is read."""

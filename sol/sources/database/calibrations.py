@@ -1,0 +1,147 @@
+"""Calibrations as files: those of the database, and those people save. One TOML table each, its sources beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sol.errors import BadFile, InvalidInput, MissingSpec
+from sol.sources.database.tomlfiles import data_root, read_toml
+from sol.specs.calibration import Calibration
+from sol.specs.record import Source, validated
+
+CLASSES = "engine-classes.toml"
+"""Which engines run how: eager, graph or fused."""
+
+
+def read_calibrations(path: Path) -> dict[str, Calibration]:
+    """Every calibration of a TOML file by id. Raises `BadFile`."""
+    data = read_toml(path)
+    sources = {key: validated(Source, table, f"{path.name}: [sources.{key}]") for key, table in data.pop("sources", {}).items()}
+    found = {}
+    for name, table in data.items():
+        where = f"{path.name}: [{name}]"
+        if not isinstance(table, dict):
+            raise BadFile(f"{where} is no table; a calibration is a TOML table with gpu, engine and its figures")
+        used = sorted(_named(table))
+        missing = [s for s in used if s not in sources]
+        if missing:
+            raise BadFile(f"{where}: no source '{missing[0]}' in this file; add [sources.{missing[0]}]")
+        found[name] = validated(Calibration, {**table, "id": name, "sources": {s: sources[s] for s in used}}, where)
+    return found
+
+
+def load_calibration(path: str | Path, id: str | None = None) -> Calibration:
+    """The calibration in a TOML file; with `id` the one of that name. Raises `BadFile`, and `InvalidInput` where it is not the only one."""
+    found = read_calibrations(Path(path))
+    name = id if id is not None else next(iter(found)) if len(found) == 1 else None
+    if name is None or name not in found:
+        asked = f"no calibration '{id}'" if id is not None else f"{len(found)} calibrations"
+        raise InvalidInput(f"{path}: {asked}; there are {', '.join(found) or 'none'}; name one: load_calibration(path, id=…)")
+    return found[name]
+
+
+def save_calibration(calibration: Calibration | Iterable[Calibration], path: str | Path) -> None:
+    """Write one calibration or several to a TOML file, which `load_calibration` and `estimate(calibration=path)` read back exactly.
+
+    Raises `InvalidInput` (two of one id, no tomli-w) and `BadFile` (a file that cannot be written).
+    """
+    several = [calibration] if isinstance(calibration, Calibration) else list(calibration)
+    try:
+        toml = importlib.import_module("tomli_w")
+    except ImportError:
+        raise InvalidInput("save_calibration needs tomli-w; pip install 'llm-sol[fit]'") from None
+    tables: dict[str, Any] = {}
+    sources: dict[str, Any] = {}
+    for c in several:
+        name = c.id or "calibration"
+        if name in tables:
+            raise InvalidInput(f"two calibrations are called '{name}'; give each an id of its own (model_copy(update={{'id': …}}))")
+        data = _plain(c.model_dump(exclude={"id", "sources"}, exclude_defaults=True))
+        tables[name] = data
+        for key, source in c.sources.items():
+            told = _plain(source.model_dump())
+            if sources.setdefault(key, told) != told:
+                raise InvalidInput(f"two sources are called '{key}'; give each a name of its own, or save the calibrations apart")
+    try:
+        with Path(path).open("wb") as file:
+            toml.dump({"sources": sources, **tables} if sources else tables, file)
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be written ({error.strerror or error}); give a file in a folder there is") from None
+
+
+def _plain(value: Any) -> Any:
+    """What TOML can hold: no None, no tuple."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _named(value: Any) -> set[str]:
+    """Every source a table names, however deep."""
+    if isinstance(value, dict):
+        own = {value["source"]} if isinstance(value.get("source"), str) else set()
+        return own.union(*(_named(v) for v in value.values()))
+    return set()
+
+
+@lru_cache(maxsize=1)
+def shipped() -> dict[str, Calibration]:
+    """The calibrations of the database by id."""
+    found: dict[str, Calibration] = {}
+    for path in sorted((data_root() / "calibrations").glob("*.toml")):
+        if path.name != CLASSES:
+            found |= read_calibrations(path)
+    return {name: c if not c.base else _based(c, found) for name, c in found.items()}
+
+
+@lru_cache(maxsize=1)
+def by_device() -> dict[str, dict[str, Calibration]]:
+    """The calibrations of the database by device, then by engine."""
+    found: dict[str, dict[str, Calibration]] = {}
+    for c in shipped().values():
+        found.setdefault(c.gpu, {})[c.engine] = c
+    return found
+
+
+def _based(c: Calibration, known: dict[str, Calibration]) -> Calibration:
+    """A calibration with the rates of the record it adds times to."""
+    if c.base not in known:
+        raise BadFile(f"calibration {c.id} is based on '{c.base}', which no file has")
+    base = known[c.base]
+    rates = {"mbu": base.mbu, "mfu": base.mfu, "launch_s": base.launch_s, "rates": {**base.rates, **c.rates}}
+    return c.model_copy(update={**rates, "sources": {**base.sources, **c.sources}})
+
+
+@lru_cache(maxsize=1)
+def engine_classes() -> dict[str, str]:
+    """Engine → eager, graph or fused; a class is its own."""
+    data = read_toml(data_root() / "calibrations" / CLASSES)
+    return {name: kind for kind, names in data["classes"].items() for name in (kind, *names)}
+
+
+def shipped_calibration(gpu: str, engine: str) -> Calibration:
+    """What is known of this engine on this device, else of its class of engines there. Raises `MissingSpec` with what there is."""
+    classes = engine_classes()
+    name = engine.strip().lower()
+    kind = classes.get(name)
+    if kind is None:
+        raise MissingSpec(f"no engine '{engine}' has a calibration; known: {', '.join(sorted(classes))}, or give a calibration of your own")
+    here = by_device().get(gpu, {})
+    found = here.get(name) or here.get(kind)
+    if found is None:
+        there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
+        what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
+        raise MissingSpec(f"no calibration of {name} on {gpu}; {what}; give one of your own (sol calibrate FILE --save)")
+    return found
+
+
+def kernel_rates(gpu: str) -> Calibration:
+    """What the kernels of a device reach, with no engine's time in it. Raises `MissingSpec` with the devices that are known."""
+    known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
+    if gpu not in known:
+        raise MissingSpec(f"no rates of the kernels of {gpu} are known; they are of {', '.join(sorted(known))}; fit without them")
+    return known[gpu]

@@ -1,0 +1,178 @@
+"""The published measurements of the database: times somebody printed, of a step, a prompt or a request.
+
+Every CSV file of `measured/` with the columns `NEEDED` is read whole, whatever its name; other tables
+(of collectives, of rows left out) lack them. Deliberately no physics, and no names resolved: a row says
+which model on which device, under the ids of the database, and a test holds every row against its floor.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, cast
+
+from sol.errors import BadFile
+from sol.sources.database.tomlfiles import data_root, read_toml
+from sol.specs.record import Source, validated
+
+NEEDED = (
+    "id", "model", "gpu", "phase", "measured_s", "dtype", "kv_dtype", "batch", "ctx", "engine", "cuda_graphs", "source", "printed", "note",
+    "split",
+)  # fmt: skip
+OPTIONAL = ("new_tokens", "prompt_tokens", "output_tokens", "tp", "pp", "ep", "dp", "version")
+PHASES = ("decode", "prefill", "request")
+GRAPHS = ("yes", "no", "unknown")
+HALVES = ("fit", "holdout")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRow:
+    """One published time.
+
+    `measured_s` [s]: of one step of `batch` sequences (decode), of one pass over `batch` prompts
+    (prefill), or of `batch` whole requests run together (request: `prompt_tokens` each, from the prompt
+    to the last of `output_tokens`). `ctx` [token]: in the cache before a decode step (of a span of steps
+    their mean), or the prompt; None for a request. A replica is tp·pp·dp devices. `printed` is the
+    source's own figure; `split` says whether a calibration may be fitted to the row or is scored on it.
+    """
+
+    id: str
+    model: str
+    gpu: str
+    phase: Literal["decode", "prefill", "request"]
+    measured_s: float
+    dtype: str
+    kv_dtype: str
+    batch: float
+    ctx: float | None
+    new_tokens: float | None
+    prompt_tokens: float | None
+    output_tokens: float | None
+    tp: int
+    pp: int
+    ep: int
+    dp: int
+    engine: str
+    version: str
+    cuda_graphs: Literal["yes", "no", "unknown"]
+    source: str
+    printed: str
+    note: str
+    split: Literal["fit", "holdout"]
+
+    @property
+    def devices(self) -> int:
+        """Devices of the replica that was timed."""
+        return self.tp * self.pp * self.dp
+
+
+@lru_cache(maxsize=1)
+def measured_rows() -> tuple[MeasuredRow, ...]:
+    """Every published row, file by file in the order of their names. Raises `BadFile`.
+
+    >>> row = measured_rows()[0]
+    >>> row.measured_s > 0, row.source in measured_sources()
+    (True, True)
+    """
+    return tuple(row for path in measured_files() for row in _read(path))
+
+
+@lru_cache(maxsize=1)
+def measured_sources() -> Mapping[str, Source]:
+    """Where the rows were published, by the name they give. Raises `BadFile`."""
+    path = data_root() / "measured" / "sources.toml"
+    return MappingProxyType({k: validated(Source, table, f"{path.name}: [{k}]") for k, table in read_toml(path).items()})
+
+
+def measured_files() -> list[Path]:
+    """The tables of rows: every CSV file whose header has the columns `NEEDED`."""
+    return [path for path in sorted((data_root() / "measured").glob("*.csv")) if set(NEEDED) <= set(_header(path))]
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return next(csv.reader(lines), [])
+
+
+def _read(path: Path) -> list[MeasuredRow]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        table = csv.DictReader(lines)
+        unknown = set(table.fieldnames or ()) - {*NEEDED, *OPTIONAL}
+        if unknown:
+            raise BadFile(f"{path.name}: column {min(unknown)} is none of {', '.join((*NEEDED, *OPTIONAL))}")
+        return [_row(record, f"{path.name} line {table.line_num}") for record in table]
+
+
+def _row(record: dict[str, str], where: str) -> MeasuredRow:
+    if None in record:
+        raise BadFile(f"{where}: more cells than columns; put a text that holds commas in quotes")
+    row = MeasuredRow(
+        id=_word(record, "id", where),
+        model=_word(record, "model", where),
+        gpu=_word(record, "gpu", where),
+        phase=cast("Literal['decode', 'prefill', 'request']", _one_of(record, "phase", PHASES, where)),
+        measured_s=_needed(record, "measured_s", where),
+        dtype=_word(record, "dtype", where),
+        kv_dtype=_word(record, "kv_dtype", where),
+        batch=_needed(record, "batch", where),
+        ctx=_number(record, "ctx", where),
+        new_tokens=_number(record, "new_tokens", where),
+        prompt_tokens=_number(record, "prompt_tokens", where),
+        output_tokens=_number(record, "output_tokens", where),
+        tp=_ways(record, "tp", where),
+        pp=_ways(record, "pp", where),
+        ep=_ways(record, "ep", where),
+        dp=_ways(record, "dp", where),
+        engine=_word(record, "engine", where),
+        version=record.get("version") or "",
+        cuda_graphs=cast("Literal['yes', 'no', 'unknown']", _one_of(record, "cuda_graphs", GRAPHS, where)),
+        source=_word(record, "source", where),
+        printed=_word(record, "printed", where),
+        note=record["note"] or "",
+        split=cast("Literal['fit', 'holdout']", _one_of(record, "split", HALVES, where)),
+    )
+    lengths = (row.prompt_tokens, row.output_tokens) if row.phase == "request" else (row.ctx,)
+    if None in lengths:
+        raise BadFile(f"{where}: a {row.phase} needs {'prompt_tokens and output_tokens' if row.phase == 'request' else 'ctx'}")
+    return row
+
+
+def _word(record: dict[str, str], key: str, where: str) -> str:
+    if not record[key]:
+        raise BadFile(f"{where}: no {key}; a row without it cannot be compared or cited")
+    return record[key]
+
+
+def _one_of(record: dict[str, str], key: str, words: tuple[str, ...], where: str) -> str:
+    if record[key] not in words:
+        raise BadFile(f"{where}: {key}={record[key]!r} is none of {', '.join(words)}")
+    return record[key]
+
+
+def _needed(record: dict[str, str], key: str, where: str) -> float:
+    number = _number(record, key, where)
+    if not number:
+        raise BadFile(f"{where}: {key}={record[key]!r} is not a number above 0")
+    return number
+
+
+def _ways(record: dict[str, str], key: str, where: str) -> int:
+    ways = _number(record, key, where) or 1.0
+    if not ways.is_integer():
+        raise BadFile(f"{where}: {key}={record[key]!r} is not a whole number")
+    return int(ways)
+
+
+def _number(record: dict[str, str], key: str, where: str) -> float | None:
+    text = record.get(key) or ""
+    try:
+        number = float(text) if text else None
+    except ValueError:
+        number = -1.0
+    if number is not None and not 0 <= number < float("inf"):
+        raise BadFile(f"{where}: {key}={text!r} is not a number of 0 or more")
+    return number

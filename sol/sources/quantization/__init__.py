@@ -1,0 +1,1 @@
+"""How a checkpoint says its weights are stored."""

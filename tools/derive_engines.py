@@ -1,0 +1,189 @@
+"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`. Needs SciPy.
+
+Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used; the others score the result
+(`tools/accuracy.py`). Per device and engine:
+
+- where the rates of kernels are known (`calibrations/kernels.toml`), two figures are fitted on top of them for an engine that
+  replays graphs, its time per step and per sequence; for an eager one the host's time per layer;
+- elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
+
+An interval comes from models left out, one after the other. A class of engines on a device is fitted to the rows of all its
+engines there, and its interval holds an engine left out too; where a device has few or none, the class has the median of its times on
+all devices, with the interval of devices left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from sol.sources.database.calibrations import engine_classes, read_calibrations
+from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
+from sol.specs.calibration import Calibration
+from sol.specs.step import Array
+from tools.engine_fits import BASED, BESIDES, FEW_MODELS, TIMES, Free, errors, fitted, free_figures, left_out, rated, within
+
+DATA = Path(__file__).parent.parent / "hardware_db"
+OUT = DATA / "calibrations" / "engines.toml"
+FUSION = {"eager": "eager", "graph": "kernel", "fused": "kernel", "llama.cpp": "kernel"}
+FEW_ROWS, ENOUGH = 3, 4  # ENOUGH models on one device speak for themselves, else the engine's on all devices do
+LEAST_MFU = 0.05
+
+
+def kernels() -> dict[str, Calibration]:
+    """The rates of kernels by device."""
+    return {c.gpu: c for c in read_calibrations(DATA / "calibrations" / "kernels.toml").values()}
+
+
+def start(gpu: str, engine: str, kind: str, base: Calibration | None) -> Calibration:
+    """What a fit begins with: the device's kernel rates in the class's style of kernels, or nothing known."""
+    if base is None:
+        return Calibration(id=f"{gpu}-{engine}", gpu=gpu, engine=engine, form="given", fusion=FUSION[kind])
+    known = {k: r.model_dump(exclude_none=True) for k, r in base.rates.items()}
+    return Calibration(
+        id=f"{gpu}-{engine}", gpu=gpu, engine=engine, form="given", fusion=FUSION[kind], mbu=base.mbu, mfu=base.mfu,
+        launch_s=base.launch_s, rates=known,
+    )  # fmt: skip
+
+
+def derived() -> list[Calibration]:
+    """Every calibration of an engine on a device that the rows to be fitted support."""
+    known, classes = kernels(), engine_classes()
+    groups: dict[tuple[str, str], list[MeasuredRow]] = defaultdict(list)
+    for r in measured_rows():
+        if r.split == "fit" and r.engine in classes and rated(r):
+            groups[r.gpu, r.engine].append(r)
+    fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
+    for (gpu, engine), rows in sorted(groups.items()):
+        kind = classes[engine]
+        base = known.get(gpu) if kind in BASED else None
+        if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
+            continue
+        free, first = free_figures(rows, base, kind), start(gpu, engine, kind, base)
+        made = fitted(rows, first, free)
+        if told(made):
+            fits[gpu, engine] = made, rows, left_out(rows, first, free)
+    pooled = {e: [x for (_, other), (_, _, off) in fits.items() if other == e for x in off] for _, e in fits}
+    found = []
+    for (_, engine), (made, rows, off) in fits.items():
+        spread = off if len(off) >= ENOUGH else pooled[engine]
+        found.append(finished(made, rows, within(spread) if len(spread) >= FEW_MODELS else None))
+    return found
+
+
+def told(made: Calibration) -> bool:
+    """Whether the rows tell the rate of 16-bit products; a share of the peak as small as this stands for something else in them."""
+    rate = made.rates.get("gemm.bf16")
+    return rate is None or rate.mfu is None or rate.mfu.value >= LEAST_MFU
+
+
+def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
+    """Graph and eager engines on every device whose kernels are known: from its own rows, or with the class's times elsewhere."""
+    classes = engine_classes()
+    found = []
+    for kind in BASED:
+        rows = {gpu: [r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and usual(r)]
+                for gpu in known}  # fmt: skip
+        first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
+        free = {gpu: free_figures(mine, known[gpu], kind) for gpu, mine in rows.items() if mine}
+        times = Free({name: TIMES[name] for name in BESIDES[kind]})
+        fits = {gpu: fitted(rows[gpu], first[gpu], free[gpu]) for gpu in free}
+        off = [  # of each device as one without rows would have it: with the times of the others
+            errors(rows[g], times.applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+        ]
+        for gpu, own in rows.items():
+            if len({r.model for r in own}) >= ENOUGH:
+                spread = max(within(left_out(own, first[gpu], free[gpu])), strange(own, first[gpu], free[gpu]))
+                found.append(finished(fits[gpu], own, spread))
+                continue
+            made = times.applied(first[gpu], typical(list(fits.values()), kind))
+            found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
+    return found
+
+
+def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Free) -> float:
+    """How far 95 % of the rows of an engine lie that none of the fitted rows is of [log]: a class is asked for engines without rows."""
+    off = []
+    for engine in sorted({r.engine for r in rows}):
+        rest = [r for r in rows if r.engine != engine]
+        if len({r.model for r in rest}) >= FEW_MODELS:
+            off.append(errors([r for r in rows if r.engine == engine], fitted(rest, base, free)))
+    return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
+
+
+def typical(found: Sequence[Calibration], kind: str) -> list[float]:
+    """The median over devices of each time a class is known by."""
+    return [float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]]
+
+
+def usual(row: MeasuredRow) -> bool:
+    """Whether a row is of an engine as it is now: not of old versions, which have calibrations of their own."""
+    return row.engine != "vllm-0.4" and rated(row)
+
+
+def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | None, note: str = "") -> Calibration:
+    """The record with what it rests on."""
+    cited = sorted({r.source for r in rows})
+    if note and not rows:
+        note = f"{note}, from {len(measured_sources())} sources of measurements"
+    return made.model_copy(update={
+        "n": len(rows), "models": tuple(sorted({r.model for r in rows})), "within_95": spread, "source": cited[0] if cited else None,
+        "note": note or (f"fitted to rows of {', '.join(cited)}"),
+    })  # fmt: skip
+
+
+def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> str:
+    """The file: the sources that are named, then a table each; figures to three digits."""
+    sources = {k: v.model_dump(exclude_none=True) for k, v in measured_sources().items() if any(k == c.source for c in found)}
+    tables: dict[str, Any] = {"sources": dict(sorted(sources.items()))}
+    for c in sorted(found, key=lambda c: c.id):
+        based = based_on(c, known)
+        inherited = {"mbu", "mfu", "launch_s"} if based else set()
+        fields = c.model_dump(exclude={"id", "sources", "residuals", "rates"} | inherited, exclude_none=True, exclude_defaults=True)
+        fields |= {k: _short(v) for k, v in fields.items() if isinstance(v, dict)}
+        if based:
+            fields["base"] = known[c.gpu].id
+        fields["models"] = list(c.models)
+        if c.within_95 is not None:
+            fields["within_95"] = _round(c.within_95)
+        own = {} if based else c.rates
+        rates = {k: {f: _round(v["value"]) for f, v in r.model_dump(exclude_none=True).items()} for k, r in own.items()}
+        tables[c.id] = {**fields, "rates": rates} if rates else fields
+    return HEADER + tomli_w.dumps(tables)
+
+
+def based_on(c: Calibration, known: Mapping[str, Calibration]) -> bool:
+    """Whether a calibration adds times to the rates of its device's kernels."""
+    return c.gpu in known and engine_classes()[c.engine] in BASED
+
+
+def _short(figure: Mapping[str, Any]) -> Any:
+    return _round(figure["value"]) if set(figure) <= {"value", "note"} else figure
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+HEADER = """\
+# What engines reach of devices: written by `python -m tools.derive_engines`, not by hand, from the rows of measured/ that are marked fit
+# and from the rates of kernels in kernels.toml. Times in seconds; within_95 in natural logarithms.
+
+"""
+
+
+def main() -> None:
+    """Write the file."""
+    known = kernels()
+    found = [*derived(), *of_classes(known)]
+    OUT.write_text(written(found, known), encoding="utf-8")
+    print(f"{OUT.name}: {len(found)} calibrations")
+
+
+if __name__ == "__main__":
+    main()
