@@ -33,12 +33,12 @@ def to_table(a: AB) -> Table:
         Column("saved_s_per_layer", "a layer", show_seconds),
         Column("saved_s_per_kernel", "a kernel", show_seconds, hidden=not alone),
     )
-    dropped = {"where"} if alone else set()
-    dropped |= {"low", "high"} if all(s.low is None for s in a.steps) else set()
-    dropped |= {"sessions"} if len(counts) == 1 else set()
-    dropped |= set() if a.by == GRAPHS else {"saved_s_per_layer", "saved_s_per_kernel"}
-    shown = tuple(c for c in columns if c.key not in dropped)
-    rows = tuple(tuple(getattr(s, c.key) for c in shown) for s in a.steps)
+    aside = {"where"} if alone else set()
+    aside |= {"low", "high"} if all(s.low is None for s in a.steps) else set()
+    aside |= {"sessions"} if len(counts) == 1 else set()
+    aside |= set() if a.by == GRAPHS else {"saved_s_per_layer", "saved_s_per_kernel"}
+    shown = tuple(c._replace(hidden=c.hidden or c.key in aside) for c in columns)
+    rows = tuple(tuple(getattr(s, c.key) for c in columns) for s in a.steps)
     title = joined((f"{first} / {second}", a.steps[0].where if alone else f"{len(a.steps)} steps"))
     n, m = next(iter(counts))
     many = (f"{n} session{'s' * (n != 1)} of each" if n == m else f"{n} and {m} sessions",) if len(counts) == 1 else ()
