@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sources.quantised import (
+from sources.quantization.quantised import (
     AWQ64,
     BLOCKS,
     FP8_ACT,

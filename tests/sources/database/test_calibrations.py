@@ -13,7 +13,7 @@ from sol.sources.database.measured import measured_rows
 from sol.sources.database.tomlfiles import data_root
 from tools import derive_engines as script
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.contract

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.hub_server import COMMIT, HubServer, Repo
+from sources.hub.hub_server import COMMIT, HubServer, Repo
 
 from sol.sources.config.config_json import MAX_CONFIG_BYTES
 from sol.sources.hub.huggingface import HUB_NAME

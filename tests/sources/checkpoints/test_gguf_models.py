@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.laying import Told, expanded, gguf_bytes, lay_gguf
-from sources.test_checkpoints import mutated
+from sources.checkpoints.laying import Told, expanded, gguf_bytes, lay_gguf
+from sources.tensors.test_checkpoints import mutated
 
 from sol import BadFile, SolError, floor, load_gpu, load_model
 from sol.answers.question.formats import resolve_formats
@@ -21,7 +21,7 @@ from sol.specs.model import Model
 from sol.specs.record import Source
 from sol.specs.step import Storage
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 CASES = json.loads((FIXTURES / "gguf_headers.json").read_text())["cases"]
 CONFIGS = {(c["kind"], c["case"]): c for c in json.loads((FIXTURES / "transformers_kinds.json").read_text())["cases"]}
 UNREAD = {"afmoe", "gemma3n"}  # architectures whose kinds are not read

@@ -15,7 +15,7 @@ from sol.specs.blocks import StateMixer
 from sol.specs.model import Model
 from sol.specs.record import Source
 
-FIXTURE = Path(__file__).parent.parent / "fixtures" / "transformers_kinds.json"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "transformers_kinds.json"
 EVERY = json.loads(FIXTURE.read_text())["cases"]
 REFUSED = {("opt", "projected, post norm")}  # its embedding is narrower than the model: a mechanism that is not read
 CASES = [

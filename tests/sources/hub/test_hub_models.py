@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sources.hub_server import COMMIT, HubServer, Repo
+from sources.hub.hub_server import COMMIT, HubServer, Repo
 
 from sol import floor
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sources.quantised import (
+from sources.quantization.quantised import (
     AWQ64,
     BLOCKS,
     FP8_ACT,

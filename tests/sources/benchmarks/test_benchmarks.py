@@ -15,7 +15,7 @@ from sol.sources.database.database import load_gpu
 from sol.sources.database.device_names import reported_gpu
 from sol.sources.database.tomlfiles import data_root, read_toml
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "fixtures" / "benchmarks"
 QWEN = "qwen2.5-7b"
 ASKED = {"model": QWEN, "gpu": "h100"}
 

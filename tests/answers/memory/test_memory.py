@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from answers.sixteen import MODELS
+from answers.question.sixteen import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -16,7 +16,7 @@ from sol.sources.database.measured import MeasuredRow, measured_rows
 from sol.specs.calibration import Calibration
 from tools import accuracy as report
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from answers.sixteen import MODELS
+from answers.question.sixteen import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,7 @@ from sol.answers.memory.memory import Memory
 from sol.physics.memory.reservation import cache_budget
 from sol.sources.database.engines import engine_ids
 
-LOGGED = list(csv.DictReader((Path(__file__).parent.parent / "fixtures" / "kv_pools.csv").read_text(encoding="utf-8").splitlines()))
+LOGGED = list(csv.DictReader((Path(__file__).parents[2] / "fixtures" / "kv_pools.csv").read_text(encoding="utf-8").splitlines()))
 GIB = 2**30
 ENGINES = st.sampled_from([("vllm", None), ("vllm", 0.5), ("sglang", 0.85), ("tensorrt-llm", None), ("trt-llm", 0.3), ("llama.cpp", None)])
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from answers.calibrated import EAGER, GRAPH, knows
-from answers.sixteen import MODELS
+from answers.estimate.calibrated import EAGER, GRAPH, knows
+from answers.question.sixteen import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

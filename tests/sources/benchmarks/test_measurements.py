@@ -20,7 +20,7 @@ from sol import BadFile, InvalidInput, Measurement, Measurements, SolError, Unkn
 from sol.sources.benchmarks import documents, ledger
 from sol.sources.database.measured import measured_files
 
-FOLDER = Path(__file__).parent.parent / "fixtures" / "benchmarks"
+FOLDER = Path(__file__).parents[2] / "fixtures" / "benchmarks"
 HEADER = "model,gpu,phase,measured_s,batch,ctx"
 ROW = "qwen2.5-7b,h100,decode,0.01697,1,2048"
 RECORD: dict[str, Any] = {"model": "Qwen/Qwen2.5-7B", "gpu": "H100", "phase": "decode", "measured_s": 0.01697, "batch": 1, "ctx": 2048}

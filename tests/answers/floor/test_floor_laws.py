@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from answers.sixteen import MODELS
+from answers.question.sixteen import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -14,7 +14,7 @@ from sol.sources.database.database import gpu_ids
 from sol.sources.database.tomlfiles import data_root
 from tools import generate
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 FIXTURES = ROOT / "tests" / "fixtures"
 
 

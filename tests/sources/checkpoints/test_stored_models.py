@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.laying import Told, bytes_of, expanded, lay_folder, lay_safetensors
-from sources.test_checkpoints import mutated
+from sources.checkpoints.laying import Told, bytes_of, expanded, lay_folder, lay_safetensors
+from sources.tensors.test_checkpoints import mutated
 
 from sol import BadFile, MissingSpec, SolError, floor, load_gpu, load_model, memory
 from sol.answers.question.formats import resolve_formats
@@ -24,7 +24,7 @@ from sol.sources.tensors.tensor_names import scaled, tensor_class
 from sol.specs.model import Model
 from sol.specs.record import Source
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 CASES = json.loads((FIXTURES / "transformers_tensors.json").read_text())["cases"]
 CONFIGS = {(c["kind"], c["case"]): c for c in json.loads((FIXTURES / "transformers_kinds.json").read_text())["cases"]}
 REMOTE = {"qwen", "phi-msft", "chatglm", "internlm", "internlm2", "deepseek", "kimi_k2", "nemotron-nas"}

@@ -13,7 +13,7 @@ import pytest
 from sol import BadFile
 from sol.sources.config.towers import TOWERS, tower_parameters
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 CASES = json.loads((FIXTURES / "transformers_towers.json").read_text())["cases"]
 NESTED = [c for c in json.loads((FIXTURES / "transformers_kinds.json").read_text())["cases"] if "text_parameters" in c]
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from answers.calibrated import EAGER, GRAPH, knows
-from views.test_cli import run
+from answers.estimate.calibrated import EAGER, GRAPH, knows
+from views.cli.test_cli import run
 
 from sol import compare, estimate, table
 
