@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.hub.hub_server import COMMIT, HubServer, Repo
 from sources.checkpoints.laying import Told, safetensors_header
-from sources.hub.test_huggingface import asked
 from sources.checkpoints.test_stored_models import CONFIG, GPTQ, PLAIN, QUANT, WEIGHTS, quantised, rest
+from sources.hub.hub_server import COMMIT, HubServer, Repo
+from sources.hub.test_huggingface import asked
 
 from sol.sources.hub.headers import FIRST_BYTES, MAX_SHARDS
 
