@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 import sol
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.contract
 ANSWERS = {
     "floor": 'sol.floor("qwen2.5-7b", "h100", ctx=2048)',

@@ -23,7 +23,7 @@ from sol.answers.report.report import Report
 from sol.answers.report.shown import Shown
 from sol.tabular import Table, plain
 
-DATA = Path(__file__).parent.parent.parent / "hardware_db" / "measured"
+DATA = Path(__file__).parents[3] / "hardware_db" / "measured"
 QWEN = ("qwen2.5-7b", "h100")
 KEYS = {"schema_version", "kind", "inputs", "outputs", "assumptions", "sources", "warnings"}
 BATCH, CTX = [[1], [8], [64]], [128, 2048]
