@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sol.tabular import SCHEMA_VERSION, Column, Table, document, plain
+from sol.tabular import Column, Table, document, plain
 
-__all__ = ["SCHEMA_VERSION", "document", "listed", "one_row_a_point", "plain"]
+__all__ = ["document", "listed", "one_row_a_point", "plain"]
 
 
 def listed(values: Mapping[str, Any], is_point: bool) -> dict[str, Any]:
