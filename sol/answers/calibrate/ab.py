@@ -14,6 +14,7 @@ import numpy as np
 
 from sol.answers.calibrate.fit_inputs import checked, fit_question, style, where
 from sol.errors import BadMeasurement, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.step import Array
@@ -32,7 +33,7 @@ APART = ("gpu", "engine", GRAPHS, "kv_dtype")
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class Compared(Frozen):
     """One step in both arms.
 
     Fields [unit]: `first_s`, `second_s` medians over sessions [s]; `ratio` = first/second with its 95 %
@@ -53,7 +54,7 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AB:
+class AB(Frozen):
     """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`."""
 
     by: str

@@ -17,6 +17,7 @@ import numpy as np
 from sol.answers.question.ask import numbers, resolve_gpu
 from sol.answers.question.links import networks, resolve_network, topology
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network import collectives
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
@@ -32,7 +33,7 @@ LARGEST_SHOWN = 2.0**40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Collective:
+class Collective(Frozen):
     """One collective over some ranks. Scalars in, plain numbers out; arrays in, read-only arrays out.
 
     Fields [unit]: `floor_s` the bound [s]; `estimate_s` the fastest algorithm [s] and `algorithm` its name, where

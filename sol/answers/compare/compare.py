@@ -23,6 +23,7 @@ from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask, number
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.errors import InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
 from sol.specs.calibration import Calibration
@@ -36,7 +37,7 @@ BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healt
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Frozen):
     """One measured step beside its floor.
 
     Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sol.answers.question.ask import Question
 from sol.answers.report.citations import Bibliography, citations
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.tabular import Table, Text, joined
 from sol.units import show_count, show_seconds
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Floor:
+class Floor(Frozen):
     """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];

@@ -18,6 +18,7 @@ from sol.answers.question.ask import common_shape, load_model, number, numbers, 
 from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.memory import capacity as capacities
 from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
 from sol.physics.memory.cache_traffic import kv_read_bytes
@@ -38,7 +39,7 @@ ANYWHERE = GPU(id="any", name="a device without limits", memory_bytes_per_s=1.0,
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Memory:
+class Memory(Frozen):
     """The bytes of one model in use, and whether a device holds them. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `weight_bytes`, `adapter_bytes` (LoRA), `kv_bytes` and `state_bytes` (recurrent states) of

@@ -17,6 +17,7 @@ import numpy as np
 from sol.answers.question.ask import Question, ask, numbers
 from sol.answers.report.citations import Bibliography, citations, cite_row
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.memory.cache_traffic import kv_read_bytes
 from sol.physics.network.sharding import device_resident_bytes
 from sol.physics.operators.forward_pass import step_operators
@@ -32,7 +33,7 @@ from sol.units import show_bytes, show_count, show_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Offload:
+class Offload(Frozen):
     """One decode step over two tiers. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `overlapped_s` both tiers at once, a bound [s]; `serial_s` one after the other [s];

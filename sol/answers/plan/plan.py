@@ -19,6 +19,7 @@ from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import device_counts, latency_limits, priced
 from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -32,7 +33,7 @@ AT_ONE = ("latency", "ttft")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Frozen):
     """Every candidate, one row each, and the best of them.
 
     `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`

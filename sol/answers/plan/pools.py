@@ -21,6 +21,7 @@ from sol.answers.plan.pool_search import PROMPTS, Division, Search
 from sol.answers.question.ask import ask, load_model, number, resolve_gpu
 from sol.answers.question.splits import joining
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -34,7 +35,7 @@ MOST_DEVICES = 256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Pools:
+class Pools(Frozen):
     """Prefill and decode pools for each number of devices, and which number serves most requests a device.
 
     `kv_bytes` of one prompt travel from pool to pool [B]; `best` indexes `divisions`; `without` are the numbers of devices no
