@@ -35,7 +35,7 @@ class FrozenMap(dict[K, V]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:  # without it pickle fills an empty one, item by item
-        return type(self), (dict(self),)
+        return frozen, (dict(self),)
 
     def __repr__(self) -> str:
         return dict.__repr__(self)

@@ -7,9 +7,12 @@ Python for JSON. It deliberately does no arithmetic: whoever fills it has comput
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
+
+from sol.frozen import Frozen, FrozenMap
 
 INDENT, GAP, NARROWEST, READABLE = "  ", 2, 8, 16
 """Two columns before every line, two between columns, the least that prose is squeezed to, and below which it goes under its row."""
@@ -42,7 +45,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Table(Frozen):
     """Rows of plain values under typed columns, with lines above and below.
 
     `rows` are tuples in the order of `columns`; None shows as a dash. `total`, where given, is a
@@ -54,7 +57,12 @@ class Table:
     title: str = ""
     footer: tuple[str, ...] = ()
     total: tuple[Any, ...] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __getstate__(self) -> dict[str, Any]:
+        lines = self.rows if self.total is None else (*self.rows, self.total)
+        columns = tuple(_portable(c, [line[i] for line in lines]) for i, c in enumerate(self.columns))
+        return {**self.__dict__, "columns": columns}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,6 +148,18 @@ class Table:
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in self._cells(row)) + "</tr>" for row in rows)
         foot = "".join(f"<div><small>{escape(line)}</small></div>" for line in self.footer)
         return f"<div><b>{escape(self.title)}</b><table><tr>{head}</tr>{body}</table>{foot}</div>"
+
+
+def _portable(column: Column, values: list[Any]) -> Column:
+    """The column as another process can have it: a `show` that has no name to find it by is replaced by the texts it makes."""
+    if "<" not in getattr(column.show, "__qualname__", ""):
+        return column
+    texts = {repr(v): column.show(v) for v in values if v is not None}
+    return column._replace(show=partial(_recorded, FrozenMap(texts)))
+
+
+def _recorded(texts: Mapping[str, str], value: Any) -> str:
+    return texts.get(repr(value), str(value))
 
 
 def render(renderable: Any, width: int | None = None) -> str:
