@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from sol.errors import SolError
+from sol.frozen import Frozen, FrozenMap
 
 SCHEMA_VERSION = 1
 INDENT, GAP, NARROWEST, READABLE = "  ", 2, 8, 16
@@ -46,7 +48,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Table(Frozen):
     """Rows of plain values under typed columns, with lines above and below.
 
     `rows` are tuples in the order of `columns`; None shows as a dash. `total`, where given, is a
@@ -59,8 +61,13 @@ class Table:
     title: str = ""
     footer: tuple[str, ...] = ()
     total: tuple[Any, ...] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=FrozenMap)
     kind: ClassVar[str] = "table"
+
+    def __getstate__(self) -> dict[str, Any]:
+        lines = self.rows if self.total is None else (*self.rows, self.total)
+        columns = tuple(_portable(c, [line[i] for line in lines]) for i, c in enumerate(self.columns))
+        return {**self.__dict__, "columns": columns}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -198,7 +205,7 @@ def document(
 
 def plain(value: Any) -> Any:
     """A value as JSON has it: arrays as lists, and what is not finite as None."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
@@ -212,6 +219,18 @@ def json_text(answer: dict[str, Any], indent: int | None = None) -> str:
     import json
 
     return json.dumps(answer, ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _portable(column: Column, values: list[Any]) -> Column:
+    """The column as another process can have it: a `show` that has no name to find it by is replaced by the texts it makes."""
+    if "<" not in getattr(column.show, "__qualname__", ""):
+        return column
+    texts = {repr(v): column.show(v) for v in values if v is not None}
+    return column._replace(show=partial(_recorded, FrozenMap(texts)))
+
+
+def _recorded(texts: Mapping[str, str], value: Any) -> str:
+    return texts.get(repr(value), str(value))
 
 
 def render(renderable: Any, width: int | None = None) -> str:

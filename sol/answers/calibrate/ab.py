@@ -17,6 +17,7 @@ from sol.answers.report.citations import COLUMNS as CITED
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.record import Cite, Source
@@ -36,7 +37,7 @@ APART = ("gpu", "engine", GRAPHS, "kv_dtype")
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class Compared(Frozen):
     """One step in both arms.
 
     Fields [unit]: `first_s`, `second_s` medians over sessions [s]; `ratio` = first/second with its 95 %
@@ -57,7 +58,7 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AB(Shown):
+class AB(Shown, Frozen):
     """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`; `origins` that the rows name."""
 
     by: str

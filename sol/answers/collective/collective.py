@@ -19,6 +19,7 @@ from sol.answers.question.links import networks, resolve_network, topology
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network import collectives
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
@@ -31,7 +32,7 @@ LARGEST_SHOWN = 2.0**40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Collective(Shown):
+class Collective(Shown, Frozen):
     """One collective over some ranks. Scalars in, plain numbers out; arrays in, read-only arrays out.
 
     Fields [unit]: `floor_s` the bound [s]; `estimate_s` the fastest algorithm [s] and `algorithm` its name, where

@@ -25,6 +25,7 @@ from sol.answers.question.ask import Question, ask, number
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
 from sol.specs.calibration import Calibration
@@ -38,7 +39,7 @@ BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healt
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Shown):
+class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
     Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said

@@ -20,6 +20,7 @@ from sol.answers.question.splits import safe_splits, where_valid
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_time, time_parts
 from sol.physics.time.roofline import sweep
@@ -39,7 +40,7 @@ PREFERRED = ("graph", "fused", "llama.cpp", "eager")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate(Shown):
+class Estimate(Shown, Frozen):
     """The expected time of one step. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` with its 95 % interval `low_s` … `high_s` (None where the calibration has

@@ -20,6 +20,7 @@ from sol.answers.report.citations import Bibliography, citations
 from sol.answers.report.explanation import Explanation
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.tabular import Table, joined
 from sol.units import show_count, show_seconds
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Floor(Shown):
+class Floor(Shown, Frozen):
     """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];

@@ -20,6 +20,7 @@ from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_s
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.memory import capacity as capacities
 from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
 from sol.physics.memory.cache_traffic import kv_read_bytes
@@ -40,7 +41,7 @@ ANYWHERE = GPU(id="any", name="a device without limits", memory_bytes_per_s=1.0,
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Memory(Shown):
+class Memory(Shown, Frozen):
     """The bytes of one model in use, and whether a device holds them. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `weight_bytes`, `adapter_bytes` (LoRA), `kv_bytes` and `state_bytes` (recurrent states) of

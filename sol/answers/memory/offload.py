@@ -18,6 +18,7 @@ from sol.answers.question.ask import Question, ask, numbers
 from sol.answers.report.citations import Bibliography, citations, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.memory.cache_traffic import kv_read_bytes
 from sol.physics.network.sharding import device_resident_bytes
 from sol.physics.operators.forward_pass import step_operators
@@ -33,7 +34,7 @@ from sol.units import show_bytes, show_count, show_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Offload(Shown):
+class Offload(Shown, Frozen):
     """One decode step over two tiers. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `overlapped_s` both tiers at once, a bound [s]; `serial_s` one after the other [s];

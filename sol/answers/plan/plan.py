@@ -21,6 +21,7 @@ from sol.answers.question.ask import ask, load_model, number, numbers, resolve_g
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -34,7 +35,7 @@ AT_ONE = ("latency", "ttft")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan(Shown):
+class Plan(Shown, Frozen):
     """Every candidate, one row each, and the best of them.
 
     `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`

@@ -23,6 +23,7 @@ from sol.answers.question.splits import joining
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -36,7 +37,7 @@ MOST_DEVICES = 256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Pools(Shown):
+class Pools(Shown, Frozen):
     """Prefill and decode pools for each number of devices, and which number serves most requests a device.
 
     `kv_bytes` of one prompt travel from pool to pool [B]; `best` indexes `divisions`; `without` are the numbers of devices no
