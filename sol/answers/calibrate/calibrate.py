@@ -16,8 +16,8 @@ import numpy as np
 from sol.answers.calibrate.fit_inputs import Group, parts, where
 from sol.answers.question.ask import number
 from sol.errors import BadMeasurement, InvalidInput
-from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.physics.fit.form_selection import Fit, best_fit, regimes
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.record import Source
