@@ -10,7 +10,7 @@ import pytest
 from faults import FAULTS
 
 TESTS = Path(__file__).parent
-FITS = ("physics/test_fit.py", "answers/test_calibrate.py", "answers/test_calibrate_kernels.py")
+FITS = ("physics/fit/test_fit.py", "answers/calibrate/test_calibrate.py", "answers/calibrate/test_calibrate_kernels.py")
 """Slow, and about fitting: the faults must be noticed without them."""
 
 
