@@ -18,8 +18,8 @@ from sol.answers.question.ask import number
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
-from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.physics.fit.form_selection import Fit, best_fit, regimes
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.record import Cite, Source
