@@ -57,6 +57,7 @@ def test_files_stay_small() -> None:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 310, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["from the sdist"])
 def test_the_wheel_built_from_the_sdist_carries_the_data(tmp_path: Path, how: str) -> None:
     build = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(ROOT)]  # sdist first, then the wheel from it
