@@ -1,7 +1,8 @@
-"""What every block of a layer has in common: matrices each token goes through, and a few vectors.
+"""What every block of a layer states about itself: its matrices, what it keeps of a sequence, its widest activation.
 
-A block states its matrices as data, one `Matrix` each; counts of parameters, stored bytes, FLOPs and
-the split over devices all follow from these rows, so that no mechanism has a second formula.
+All of it is data: one `Matrix` for each linear map, one `CacheSpan` for each cache that grows with the tokens, one
+`State` for each memory of fixed size. Parameters, stored bytes, FLOPs, cache bytes and the split over devices follow
+from these rows, so that no mechanism has a second formula.
 """
 
 from __future__ import annotations
@@ -36,8 +37,29 @@ class Matrix(NamedTuple):
         return self.rows * self.columns
 
 
+class CacheSpan(NamedTuple):
+    """What a layer keeps of every token: `elements` in the cache's format [1], and `own_bytes` in a format of its own [B].
+
+    Of at most the last `tokens` tokens; None: of all.
+    """
+
+    tokens: int | None
+    elements: Ways
+    own_bytes: float = 0.0
+
+
+class State(NamedTuple):
+    """What a layer keeps of a sequence whatever its length: `elements` [1] of `bits` bits; None: in the 16-bit format of the weights."""
+
+    elements: Ways
+    bits: int | None = None
+
+
 class Block(HandMade):
-    """A mixer or a feed-forward block: one residual branch of a layer, or a part of one."""
+    """A mixer or a feed-forward block: one residual branch of a layer, or a part of one.
+
+    The defaults are those of a block of plain matrices that keeps nothing of a sequence.
+    """
 
     def matrices(self, hidden: int) -> tuple[Matrix, ...]:
         """The matrices every token goes through, in the order they run."""
@@ -59,9 +81,47 @@ class Block(HandMade):
         return 0
 
     @property
+    def cache_spans(self) -> tuple[CacheSpan, ...]:
+        """The caches one layer keeps of its own."""
+        return ()
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The memories of fixed size one layer keeps of a sequence."""
+        return ()
+
+    @property
+    def normed_width(self) -> Ways | None:
+        """Elements of one token that norms of queries and keys go over; None without such norms."""
+        return None
+
+    @property
+    def experts_held(self) -> int:
+        """Experts stored here; 0 for a block that has none."""
+        return 0
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What pricing the block takes for granted, a line each."""
+        return ()
+
+    @property
     def indivisible(self) -> int:
         """What splitting the block over devices must divide: heads, or 1 where any number of ways will do."""
         return 1
+
+    def activation_width(self, hidden: int) -> Ways:
+        """Elements of one token alive at once inside the block: by default what all matrices but the last put out."""
+        return sum(m.rows for m in self.matrices(hidden)[:-1])
+
+    def expert_matrices(self, hidden: int) -> tuple[Matrix, ...]:
+        """The matrices of one expert; none for a block without experts."""
+        del hidden
+        return ()
+
+    def as_mha(self) -> Block:
+        """The same block with one KV head per query head; itself where it has no such heads."""
+        return self
 
     def shard(self, ways: Ways) -> Block:
         """The part of the block one of `ways` tensor-parallel devices holds: its heads, its share of the width.
@@ -70,6 +130,11 @@ class Block(HandMade):
         that `ways` does not divide) the caller has refused.
         """
         del ways  # a block without heads or width of its own is held whole
+        return self
+
+    def split_experts(self, ways: Ways, width_ways: Ways) -> Block:
+        """The part of the block one of `ways` expert-parallel devices holds, each expert's width split `width_ways` ways."""
+        del ways, width_ways  # a block without experts is not split this way
         return self
 
     def _with(self, **fields: object) -> Self:
@@ -84,7 +149,10 @@ class Block(HandMade):
 
 
 class StateMixer(Block):
-    """What recurrent mixers share. `state_bits` is the width an engine keeps the recurrent state in [bit]."""
+    """What recurrent mixers share. `state_bits` is the width an engine keeps the recurrent state in [bit].
+
+    Its last matrix is the one after the recurrence.
+    """
 
     state_bits: Size = 32
 
@@ -97,6 +165,11 @@ class StateMixer(Block):
     def conv_elements(self) -> int:
         """Elements of past inputs the convolution keeps for one sequence."""
         return 0
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The recurrent state, and the past inputs of the convolution."""
+        return State(self.state_elements, self.state_bits), State(self.conv_elements)
 
     @property
     def scan_flops(self) -> int:

@@ -19,6 +19,11 @@ class MLP(Block):
         """Elements of one token between the matrices: gate and up, or up alone."""
         return (2 if self.gated else 1) * self.ffn
 
+    def activation_width(self, hidden: int) -> Ways:
+        """What stands between the matrices."""
+        del hidden
+        return self.wide
+
     def shard(self, ways: Ways) -> MLP:
         """ffn / ways, rounded up: the widest part."""
         return self._with(ffn=-(-self.ffn // ways))
@@ -68,6 +73,11 @@ class MoE(Block):
     def vector_elements(self) -> int:
         """The router's correction."""
         return self.experts if self.correction else 0
+
+    def activation_width(self, hidden: int) -> Ways:
+        """What stands between the matrices of all experts of one token."""
+        del hidden
+        return self.experts_per_token * self.wide
 
     def shard(self, ways: Ways) -> MoE:
         """The shared block's part; the router is held whole. Experts are split by their own rule (`split_experts`)."""

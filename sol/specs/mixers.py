@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Block, Count, Matrix, Size, Ways
+from sol.specs.blocks import Block, CacheSpan, Count, Matrix, Size, Ways
 from sol.specs.record import HandMade
 
 
@@ -72,6 +72,21 @@ class Attention(Block):
     def span(self) -> int | None:
         """The most tokens of a sequence it ever keeps; None for all."""
         return self.window if self.chunk is None else self.chunk
+
+    @property
+    def cache_spans(self) -> tuple[CacheSpan, ...]:
+        """Keys and values of the tokens in the window or the chunk, or of all; none where another layer keeps them."""
+        return (CacheSpan(self.span, self.kv_width),) if self.owns_kv else ()
+
+    @property
+    def normed_width(self) -> Ways | None:
+        """Queries and keys, where they have norms."""
+        return self.q_width + self.kv_heads * self.head_dim if self.qk_norm else None
+
+    def activation_width(self, hidden: int) -> Ways:
+        """Queries, keys and values."""
+        del hidden
+        return self.q_width + self.kv_width
 
     @property
     def norm_elements(self) -> int:
@@ -163,9 +178,19 @@ class LatentAttention(Block):
         return self.heads * (self.nope_dim + self.v_dim)
 
     @property
-    def span(self) -> int | None:
-        """Every token is kept."""
-        return None
+    def cache_spans(self) -> tuple[CacheSpan, ...]:
+        """The latent of every token, with an index key where the layer has an indexer of its own."""
+        return (CacheSpan(None, self.kv_width, self.indexer.cache_bytes if self.indexer is not None and self.indexed else 0.0),)
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """The format of the index keys."""
+        return () if self.indexer is None else ("index keys in 8 bits with a scale, whatever the cache's format",)
+
+    def activation_width(self, hidden: int) -> Ways:
+        """Queries, and the latent."""
+        del hidden
+        return self.q_width + self.kv_width
 
     @property
     def norm_elements(self) -> int:

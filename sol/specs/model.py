@@ -15,7 +15,6 @@ from pydantic import Field, SerializeAsAny
 from sol.specs.blocks import Block, Count, Size
 from sol.specs.feedforward import MoE
 from sol.specs.formats import NumberFormat, TensorClass
-from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.record import Cites, HandMade
 
 Elements = Counter[tuple[TensorClass, int]]
@@ -39,6 +38,11 @@ class LayerGroup(HandMade):
     residuals: Count | None = None
 
     @property
+    def moe(self) -> MoE | None:
+        """The block of routed experts; None where the layer is dense."""
+        return next((b for b in self.blocks if isinstance(b, MoE)), None)
+
+    @property
     def residual_adds(self) -> int:
         """Sums one layer adds to its input."""
         return len(self.blocks) if self.residuals is None else self.residuals
@@ -56,7 +60,7 @@ class LayerGroup(HandMade):
         """Elements of one layer by tensor class, every expert included."""
         found: Elements = Counter()
         for block in self.blocks:
-            routed = [(block.experts_held, m) for m in block.expert_matrices(hidden)] if isinstance(block, MoE) else []
+            routed = [(block.experts_held, m) for m in block.expert_matrices(hidden)]
             for times, m in [*((1, m) for m in block.matrices(hidden)), *routed]:
                 found[m.tensor, m.columns] += times * m.weights
                 found["bias", 1] += times * m.biases
@@ -191,15 +195,21 @@ class Model(HandMade):
     @property
     def is_moe(self) -> bool:
         """Whether any layer routes its tokens to experts."""
-        return any(isinstance(b, MoE) for g in self.groups for b in g.blocks)
+        return bool(self.routed)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The blocks of the layers, each kind of layer once."""
+        return tuple(b for g in self.groups for b in g.blocks)
+
+    @property
+    def routed(self) -> tuple[MoE, ...]:
+        """The blocks of routed experts, each kind of layer once."""
+        return tuple(g.moe for g in self.groups if g.moe is not None)
 
     def as_mha(self) -> Model:
         """The same model with one KV head per query head: what grouped and latent attention save against."""
-
-        def spread(block: Block) -> Block:
-            return block.as_mha() if isinstance(block, Attention | LatentAttention) else block
-
-        groups = tuple(g.model_copy(update={"blocks": tuple(map(spread, g.blocks))}) for g in self.groups)
+        groups = tuple(g.model_copy(update={"blocks": tuple(b.as_mha() for b in g.blocks)}) for g in self.groups)
         return self.model_copy(update={"groups": groups, "id": f"{self.id}-as-mha"})
 
     def __repr__(self) -> str:

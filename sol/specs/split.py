@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sol.specs.blocks import Ways
-from sol.specs.feedforward import MoE
 from sol.specs.model import Model
 
 
@@ -59,13 +58,13 @@ class Split(NamedTuple):
 
 def tp_divisor(model: Model) -> int:
     """What every legal tp divides: the greatest common divisor of the layers' heads (their narrowest splits)."""
-    sizes = [b.indivisible for g in model.groups for b in g.blocks if b.indivisible > 1]
+    sizes = [b.indivisible for b in model.blocks if b.indivisible > 1]
     return math.gcd(*sizes) if sizes else 1
 
 
 def experts_of(model: Model) -> int:
     """The experts of a layer that has them; 0 for a dense model."""
-    return next((b.experts for g in model.groups for b in g.blocks if isinstance(b, MoE)), 0)
+    return model.routed[0].experts if model.routed else 0
 
 
 def illegal(model: Model, split: Split) -> str | None:

@@ -22,10 +22,8 @@ from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_s
 from sol.errors import InvalidInput
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import built_in_model, load_gpu, require_model
-from sol.specs.blocks import StateMixer
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
-from sol.specs.mixers import LatentAttention
 from sol.specs.model import Model
 from sol.specs.split import Split
 from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
@@ -247,12 +245,10 @@ def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[s
     lines = []
     if model.is_moe:
         lines.append(routed(routing))
-    blocks = [b for g in model.groups for b in g.blocks]
-    widths = sorted({b.state_bits for b in blocks if isinstance(b, StateMixer) and b.state_elements})
+    widths = sorted({state.bits for b in model.blocks for state in b.states if state.bits is not None and state.elements})
     if widths:
         lines.append(f"recurrent states in {' and '.join(map(str, widths))} bits, read once a step; the serial floor writes them back")
-    if any(isinstance(b, LatentAttention) and b.indexer is not None for b in blocks):
-        lines.append("index keys in 8 bits with a scale, whatever the cache's format")
+    lines += dict.fromkeys(line for b in model.blocks for line in b.assumptions)
     if fusion != "ideal":
         lines.append(f"fusion {fusion}: activations through memory count in the serial floor, never in the floor")
     return tuple(lines)

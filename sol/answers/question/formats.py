@@ -11,7 +11,6 @@ from functools import lru_cache
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import is_format, load_format
-from sol.specs.feedforward import MoE
 from sol.specs.formats import FAMILY, NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -46,7 +45,7 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     if not any(weights.covering(tensor) for tensor in FAMILY):
         raise InvalidInput(f"dtype={weights.id} stores only {', '.join(weights.covers)}; choose a weight format (sol formats)")
     rates, why_compute = _rates(gpu, weights, base, cache)
-    experts = max((b.experts for g in model.groups for b in g.blocks if isinstance(b, MoE)), default=0)
+    experts = max((b.experts for b in model.routed), default=0)
     storage = Storage(weights, base, cache, model.layers, experts, rates.formats["weights"])
     own = asked is None or (model.weight_format is not None and weights.id == model.weight_format.id)
     why_own = "as its tensors are stored" if weights.class_bits else "as its config says"
@@ -71,9 +70,8 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
 
 def _left(model: Model, weights: NumberFormat) -> list[str]:
     """What a weight format leaves in 16 bits of what the model has: families of tensors none of which it covers, and single classes."""
-    blocks = [b for g in model.groups for b in g.blocks]
-    has = {m.tensor for b in blocks for m in b.matrices(model.hidden)}
-    has |= {m.tensor for b in blocks if isinstance(b, MoE) for m in b.expert_matrices(model.hidden)}
+    d = model.hidden
+    has = {m.tensor for b in model.blocks for m in (*b.matrices(d), *b.expert_matrices(d))}
     classes = [t for t in FAMILY if t in has]
     partly = {FAMILY[t] for t in classes if weights.covering(t)}
     linear = [t if FAMILY[t] in partly else FAMILY[t] for t in classes if not weights.covering(t)]

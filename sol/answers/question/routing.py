@@ -28,10 +28,10 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
     if isinstance(routing, str) and routing in RULES:
         return routing  # type: ignore[return-value]  # one of the names: just checked
     given = _numbers(routing)
-    moe = _experts(model)
+    moe = next(iter(model.routed), None)
     if moe is None:
         raise InvalidInput(f"routing of {model.id}: it has no experts to choose; leave routing out")
-    if len({(b.experts, b.experts_per_token) for g in model.groups for b in g.blocks if isinstance(b, MoE)}) > 1:
+    if len({(b.experts, b.experts_per_token) for b in model.routed}) > 1:
         raise InvalidInput(
             f"routing of {model.id}: its layers differ in their experts, and one measurement says nothing of all; give a rule"
         )
@@ -73,10 +73,6 @@ def _shares(model: Model, moe: MoE, given: Any, skew: float) -> Shares:
     return Shares(given / given.max() / (given / given.max()).sum())
 
 
-def _experts(model: Model) -> MoE | None:
-    return next((b for g in model.groups for b in g.blocks if isinstance(b, MoE)), None)
-
-
 def routed(routing: Routing) -> str:
     """What is assumed of the routing, on one line."""
     if isinstance(routing, str):
@@ -94,8 +90,7 @@ def skewed(model: Model, split: Split, routing: Routing, skew: float) -> tuple[s
     """What is assumed of the devices' shares of the tokens, where it is not that they are even."""
     if not isinstance(routing, Shares):
         return (f"imbalance {skew:g}: the fullest device's experts get so many times an even share of the tokens",) if skew > 1.0 else ()
-    moe = _experts(model)
-    assert moe is not None
+    moe = model.routed[0]
     most = np.max(imbalance(moe.experts, moe.experts_per_token, moe.experts // split.ep, routing, 1.0))
     return (
         f"imbalance up to {most:.3g} by these shares, each device with consecutive experts: the most distinct and the most tokens "

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sol.physics.operators.mixers import state_bytes_per_sequence
+from sol.physics.operators.mixers import span_bytes, state_bytes_per_sequence
 from sol.physics.operators.operator import Amount
-from sol.specs.blocks import StateMixer
 from sol.specs.formats import NumberFormat
-from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.model import Model
 from sol.specs.step import Array, Storage
 
@@ -22,11 +20,8 @@ def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, Am
     """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
     for group in model.groups:
         for block in group.blocks:
-            if isinstance(block, Attention) and block.owns_kv:
-                yield block.span, group.count * block.kv_width * cache.bytes_per_weight
-            elif isinstance(block, LatentAttention):
-                index = block.indexer.cache_bytes if block.indexer is not None and block.indexed else 0.0
-                yield block.span, group.count * (block.kv_width * cache.bytes_per_weight + index)
+            for span in block.cache_spans:
+                yield span.tokens, group.count * span_bytes(span, cache)
 
 
 def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
@@ -36,8 +31,8 @@ def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
     Llama-3-70B at 16 bits holds 327,680 B per token, 40 GiB at 131,072 tokens.
     """
     total = 0.0 * ctx
-    for span, token_bytes in _growing(model, cache):
-        total = total + (ctx if span is None else np.minimum(ctx, float(span))) * token_bytes
+    for span, each in _growing(model, cache):
+        total = total + (ctx if span is None else np.minimum(ctx, float(span))) * each
     return total
 
 
@@ -46,7 +41,7 @@ def state_bytes(model: Model, storage: Storage) -> Amount:
     total: Amount = 0.0
     for group in model.groups:
         for block in group.blocks:
-            if isinstance(block, StateMixer):
+            if block.states:
                 total = total + group.count * state_bytes_per_sequence(block, storage)
     return total
 

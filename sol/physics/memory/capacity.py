@@ -13,9 +13,6 @@ import numpy as np
 from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import Amount
-from sol.specs.blocks import Block, Ways
-from sol.specs.feedforward import MLP, MoE
-from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.model import Model
 from sol.specs.step import Array, Step, Storage
 
@@ -52,19 +49,9 @@ def activation_bytes_per_token(model: Model) -> Amount:
 
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
     """
-    widest = reduce(np.maximum, (_through(block, model.hidden) for group in model.groups for block in group.blocks))
+    widest = reduce(np.maximum, (block.activation_width(model.hidden) for block in model.blocks))
     alive: Amount = (2 * model.hidden + widest) * ACT
     return alive
-
-
-def _through(block: Block, hidden: int) -> Ways:
-    if isinstance(block, MoE):
-        return block.experts_per_token * block.wide
-    if isinstance(block, MLP):
-        return block.wide
-    if isinstance(block, Attention | LatentAttention):
-        return block.q_width + block.kv_width
-    return sum(m.rows for m in block.matrices(hidden)[:-1])
 
 
 def logit_bytes_per_row(model: Model) -> Amount:

@@ -16,7 +16,7 @@ import numpy as np
 from sol.physics.operators.operator import Amount, Operator, Wire
 from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
-from sol.specs.model import LayerGroup, Model
+from sol.specs.model import Model
 from sol.specs.split import Split
 from sol.specs.step import Routing, Step, Storage
 
@@ -28,20 +28,15 @@ NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
 def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing: Routing = "expected") -> list[Operator]:
     """The wire rows of one device's pass: `model` is the whole one, `step` the device's own. Nothing is sent within one device."""
     tokens = step.batch * step.new_tokens
-    sums = sum(g.count * (g.residual_adds - (_moe(g) is not None) * (split.dp > 1)) for g in model.groups)
+    sums = sum(g.count * (g.residual_adds - (g.moe is not None) * (split.dp > 1)) for g in model.groups)
     hidden = Wire("all_reduce", tokens * (model.hidden * ACT), split.tp)
     rows = [_row("all_reduce", sums * (split.tp > 1), hidden, lambda: f"T·d = T·{model.hidden}")]
     for group in model.groups:
-        moe = _moe(group)
-        if moe is not None:
-            rows += _expert_rows(model, group.count, moe, split, tokens, storage, routing)
+        if group.moe is not None:
+            rows += _expert_rows(model, group.count, group.moe, split, tokens, storage, routing)
     each, boundaries = tokens * (model.hidden * ACT / split.tp), split.pp - 1
     rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), lambda: f"T·d/tp at {boundaries} boundaries"))
     return [op for op in rows if isinstance(op.layers, np.ndarray) or op.layers]
-
-
-def _moe(group: LayerGroup) -> MoE | None:
-    return next((b for b in group.blocks if isinstance(b, MoE)), None)
 
 
 def _expert_rows(

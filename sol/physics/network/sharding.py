@@ -21,7 +21,6 @@ from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import Amount, Operator
 from sol.specs.blocks import Block, Ways
-from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup, Model
 from sol.specs.split import Split
 from sol.specs.step import Array, Fusion, Routing, Step, Storage
@@ -36,8 +35,7 @@ def device_model(model: Model, split: Split) -> Model:
 
 def _part(model: Model, split: Split) -> Model:
     def part(block: Block) -> Block:
-        own = block.shard(split.tp)
-        return own.split_experts(split.ep, split.expert_width_ways) if isinstance(own, MoE) else own
+        return block.shard(split.tp).split_experts(split.ep, split.expert_width_ways)
 
     def parts(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
         return tuple(g.model_copy(update={"blocks": tuple(map(part, g.blocks))}) for g in groups)

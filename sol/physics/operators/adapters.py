@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from functools import lru_cache
 
-from sol.specs.feedforward import MoE
 from sol.specs.formats import TensorClass
 from sol.specs.model import Model
 
@@ -24,7 +23,6 @@ def adapter_elements(model: Model, rank: int, targets: Collection[TensorClass] =
     for group in model.groups:
         for block in group.blocks:
             matrices = [(1, m) for m in block.matrices(model.hidden)]
-            if isinstance(block, MoE):
-                matrices += [(block.experts, m) for m in block.expert_matrices(model.hidden)]
+            matrices += [(block.experts_held, m) for m in block.expert_matrices(model.hidden)]
             total += sum(group.count * n * rank * (m.rows + m.columns) for n, m in matrices if m.tensor in targets)
     return total

@@ -7,14 +7,15 @@ import numpy as np
 from sol.physics.operators import fusion as fused
 from sol.physics.operators.experts import distinct_experts, imbalance
 from sol.physics.operators.linear import expert_bytes, linear_row, linears
-from sol.physics.operators.operator import Amount, Operator, row
+from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.feedforward import MLP, MoE
-from sol.specs.step import Array, Fusion, Routing, Shares, Step, Storage
+from sol.specs.step import Array, Fusion, Shares
 
 
-def mlp_rows(mlp: MLP, layers: int, hidden: int, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+def mlp_rows(mlp: MLP, layers: int, p: Pass) -> list[Operator]:
     """Up, activation where it is not fused, and down."""
-    up, down = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mlp, hidden, storage))
+    tokens, fusion = p.tokens, p.fusion
+    up, down = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mlp, p.hidden, p.storage))
     return [up, down] if fusion == "ideal" else [up, _activation("activation", mlp, layers, tokens, fusion), down]
 
 
@@ -23,14 +24,13 @@ def _activation(name: str, mlp: MLP, layers: int, tokens: Array, fusion: Fusion)
     return row(name, layers, "rest", cost=cost, shape=lambda: "act(gate)·up" if mlp.gated else "elementwise")
 
 
-def experts_rows(
-    moe: MoE, layers: int, hidden: int, tokens: Array, step: Step, storage: Storage, routing: Routing, fusion: Fusion
-) -> list[Operator]:
+def experts_rows(moe: MoE, layers: int, p: Pass) -> list[Operator]:
     """Router, what every token goes through, and the experts as one grouped row: distinct ones read, top_k computed.
 
     Of experts spread over devices, the fullest device's share: it holds some, for the tokens of all copies, and gets
     more than an even share of them by the imbalance; never more experts than it holds.
     """
+    hidden, step, tokens, storage, routing, fusion = p
     rows = []
     for x in linears(moe, hidden, storage):
         cost = fused.router(fusion, moe, hidden, tokens) if x.operator == "router" else fused.linear(fusion, x, tokens)

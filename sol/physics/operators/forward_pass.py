@@ -1,26 +1,31 @@
 """One step as a list of operator rows: what each must move and compute.
 
 `step_operators` is the only place where a model turns into bytes and FLOPs; floor, serial floor,
-breakdown and explanation all sum its rows. Layers alike are counted together. Norms, rotary
+breakdown and explanation all sum its rows. `ROWS` says which function makes the rows of which kind of block.
+Layers alike are counted together. Norms, rotary
 embedding and softmax are charged their bytes; their few FLOPs are left out (never a slower floor).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from sol.errors import InvalidInput
 from sol.physics.operators import fusion as fused
 from sol.physics.operators.feedforward import experts_rows, mlp_rows
 from sol.physics.operators.linear import linear_row, linears, small_bytes
 from sol.physics.operators.mixers import attention_rows, latent_rows, state_rows
-from sol.physics.operators.operator import Amount, Operator, row
+from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.blocks import Block, PerLayerInput, StateMixer
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.model import LayerGroup, Model
 from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
-__all__ = ["Amount", "Operator", "step_operators"]
+__all__ = ["ROWS", "Amount", "Operator", "Pass", "step_operators"]
 
 
 def step_operators(model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion) -> list[Operator]:
@@ -30,34 +35,49 @@ def step_operators(model: Model, step: Step, storage: Storage, routing: Routing,
     once a step, past KV once, new KV written once; the input tables only as gathered rows.
     """
     tokens = step.batch * step.new_tokens
+    one_pass = Pass(model.hidden, step, tokens, storage, routing, fusion)
     rows = [_embedding(model, step, tokens, storage, fusion)]
     for group in model.groups:
         for block in group.blocks:
-            rows.extend(_block(block, group.count, model.hidden, step, tokens, storage, routing, fusion))
+            rows.extend(_maker(block)(block, group.count, one_pass))
         rows.append(_norms(model, group, tokens, storage, fusion))
     rows.append(_final_norm(model, tokens, storage, fusion))
     rows.append(_lm_head(model, step, tokens, storage, fusion))
     return rows
 
 
-def _block(
-    block: Block, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, routing: Routing, fusion: Fusion
-) -> list[Operator]:
-    if isinstance(block, Attention):
-        return attention_rows(block, layers, hidden, step, tokens, storage, fusion)
-    if isinstance(block, MLP):
-        return mlp_rows(block, layers, hidden, tokens, storage, fusion)
-    if isinstance(block, MoE):
-        return experts_rows(block, layers, hidden, tokens, step, storage, routing, fusion)
-    if isinstance(block, LatentAttention):
-        return latent_rows(block, layers, hidden, step, tokens, storage, fusion)
-    if isinstance(block, StateMixer):
-        return state_rows(block, layers, hidden, step, tokens, storage, fusion)
-    rows = [linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(block, hidden, storage)]
-    if isinstance(block, PerLayerInput):
-        gathered = np.minimum(tokens, float(block.vocab)) * (layers * block.width * storage.bytes_per_weight("embedding", block.width))
-        rows.append(row("per_layer_rows", layers, "rest", weight_bytes=gathered, shape=lambda: f"min(T, {block.vocab})·{block.width}"))
-    return rows
+def matrix_rows(block: Block, layers: int, p: Pass) -> list[Operator]:
+    """A block of plain matrices. Raises `InvalidInput` for one that keeps something of a sequence: its floor would leave that out."""
+    if block.cache_spans or block.states:
+        raise InvalidInput(
+            f"no rows for {type(block).__name__}, which keeps a cache or a state; "
+            "register what makes them in sol.physics.operators.forward_pass.ROWS"
+        )
+    return [linear_row(x, layers, p.tokens, fused.linear(p.fusion, x, p.tokens)) for x in linears(block, p.hidden, p.storage)]
+
+
+def per_layer_rows(block: PerLayerInput, layers: int, p: Pass) -> list[Operator]:
+    """The matrices, and the gathered rows of the layer's own table."""
+    each = block.width * p.storage.bytes_per_weight("embedding", block.width)
+    shape = lambda: f"min(T, {block.vocab})·{block.width}"  # noqa: E731  # text for few
+    gathered = row("per_layer_rows", layers, "rest", weight_bytes=np.minimum(p.tokens, float(block.vocab)) * (layers * each), shape=shape)
+    return [*matrix_rows(block, layers, p), gathered]
+
+
+ROWS: dict[type[Block], Callable[[Any, int, Pass], list[Operator]]] = {
+    Attention: attention_rows,
+    LatentAttention: latent_rows,
+    MLP: mlp_rows,
+    MoE: experts_rows,
+    StateMixer: state_rows,
+    PerLayerInput: per_layer_rows,
+    Block: matrix_rows,
+}
+"""What makes the rows of a kind of block, in so many layers; a kind without a row here is priced as the nearest class it derives from."""
+
+
+def _maker(block: Block) -> Callable[[Any, int, Pass], list[Operator]]:
+    return next(ROWS[kind] for kind in type(block).__mro__ if kind in ROWS)
 
 
 def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:

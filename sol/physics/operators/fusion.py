@@ -17,7 +17,6 @@ from sol.physics.operators.linear import Linear
 from sol.physics.operators.operator import FREE, Cost
 from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
-from sol.specs.mixers import Attention
 from sol.specs.model import LayerGroup
 from sol.specs.step import Array, Fusion, Step
 
@@ -116,8 +115,8 @@ def norms(style: Fusion, group: LayerGroup, hidden: int, tokens: Array) -> Cost:
     if style == "ideal":
         return FREE
     count, adds = group.norm_count, len(group.blocks)
-    normed = [b for b in group.blocks if isinstance(b, Attention) and b.qk_norm]
-    width = sum(b.q_width + b.kv_heads * b.head_dim for b in normed)
+    normed = [b.normed_width for b in group.blocks if b.normed_width is not None]
+    width = sum(normed)
     if style == "kernel":
         return Cost(tokens * ((count * 4 * hidden + 2 * width) * ACT), count + len(normed))
     elements = count * hidden + width

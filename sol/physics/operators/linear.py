@@ -12,7 +12,6 @@ import numpy as np
 
 from sol.physics.operators.operator import Amount, Cost, Operator, row
 from sol.specs.blocks import Block, Matrix, Ways
-from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup
 from sol.specs.step import Array, Role, Storage
 
@@ -76,9 +75,9 @@ def linear_row(linear: Linear, layers: int, tokens: Array, cost: Cost) -> Operat
 
 
 @lru_cache(maxsize=4096)
-def expert_bytes(moe: MoE, hidden: int, storage: Storage) -> Amount:
+def expert_bytes(block: Block, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one expert [B]."""
-    return sum(stored_bytes(m, storage) for m in moe.expert_matrices(hidden))
+    return sum(stored_bytes(m, storage) for m in block.expert_matrices(hidden))
 
 
 @lru_cache(maxsize=4096)
@@ -95,6 +94,6 @@ def layer_bytes(group: LayerGroup, hidden: int, storage: Storage) -> Amount:
     for block in group.blocks:
         total = total + sum(linear.stored_bytes for linear in linears(block, hidden, storage))
         total = total + block.table_elements * storage.bytes_per_weight("embedding", hidden)
-        if isinstance(block, MoE):
+        if block.expert_matrices(hidden):
             total = total + block.experts_held * expert_bytes(block, hidden, storage)
     return total

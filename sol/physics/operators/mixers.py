@@ -7,14 +7,16 @@ import numpy as np
 from sol.physics.operators import fusion as fused
 from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs
 from sol.physics.operators.linear import linear_row, linears
-from sol.physics.operators.operator import Amount, Operator, row
-from sol.specs.blocks import StateMixer
+from sol.physics.operators.operator import Amount, Operator, Pass, row
+from sol.specs.blocks import Block, CacheSpan, StateMixer
+from sol.specs.formats import NumberFormat
 from sol.specs.mixers import Attention, LatentAttention
-from sol.specs.step import Array, Fusion, Step, Storage
+from sol.specs.step import Step, Storage
 
 
-def attention_rows(att: Attention, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+def attention_rows(att: Attention, layers: int, p: Pass) -> list[Operator]:
     """Projections, the attention itself (2·h·(dk+dv) FLOPs a query-key pair, its cache read and written), output projection."""
+    hidden, step, tokens, storage, _, fusion = p
     *before, o = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(att, hidden, storage))
     token_bytes = att.kv_width * storage.cache.bytes_per_weight
     read = cached_tokens_read(step.past_tokens, att.window, att.chunk)
@@ -36,14 +38,13 @@ def attention_rows(att: Attention, layers: int, hidden: int, step: Step, tokens:
     return [*before, row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write"), core, o]
 
 
-def latent_rows(
-    att: LatentAttention, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion
-) -> list[Operator]:
+def latent_rows(att: LatentAttention, layers: int, p: Pass) -> list[Operator]:
     """Latent attention: the cheaper of expanding the cached latents again and of working on them as they are.
 
     Plain: (past+n)·2·h·r·(nope+v) + 2·h·(nope+rope+v)·pairs. Absorbed: n·2·h·r·(nope+v) + 2·h·(2r+rope)·pairs.
     The expanding matrix is read once either way; its FLOPs are in this row.
     """
+    hidden, step, tokens, storage, _, fusion = p
     rows, o, expanding = [], None, 0
     for x in linears(att, hidden, storage):
         if x.operator == "kv_b_proj":
@@ -87,8 +88,9 @@ def _index(att: LatentAttention, layers: int, step: Step) -> Operator:
     )  # fmt: skip
 
 
-def state_rows(mixer: StateMixer, layers: int, hidden: int, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> list[Operator]:
+def state_rows(mixer: StateMixer, layers: int, p: Pass) -> list[Operator]:
     """A recurrent mixer: the state is read once a step where there is a past; writing it back is not compulsory in every step."""
+    hidden, step, tokens, storage, _, fusion = p
     *before, out = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mixer, hidden, storage))
     held = state_bytes_per_sequence(mixer, storage)
     known: Amount = np.minimum(step.past_tokens, 1.0)  # nothing is kept of an empty past
@@ -102,6 +104,14 @@ def state_rows(mixer: StateMixer, layers: int, hidden: int, step: Step, tokens: 
     return [*before, scan, out]
 
 
-def state_bytes_per_sequence(mixer: StateMixer, storage: Storage) -> Amount:
-    """Bytes of one layer's recurrent state and convolution memory for one sequence [B]."""
-    return mixer.state_elements * mixer.state_bits / 8 + mixer.conv_elements * storage.base.bytes_per_weight
+def state_bytes_per_sequence(block: Block, storage: Storage) -> Amount:
+    """Bytes of what one layer keeps of a sequence whatever its length [B]."""
+    base = storage.base.bytes_per_weight
+    stored: Amount = sum(elements * base if bits is None else elements * bits / 8 for elements, bits in block.states)
+    return stored
+
+
+def span_bytes(span: CacheSpan, cache: NumberFormat) -> Amount:
+    """Bytes of one token in a cache of one layer [B]."""
+    stored: Amount = span.elements * cache.bytes_per_weight + span.own_bytes
+    return stored

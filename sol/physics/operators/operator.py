@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sol.specs.blocks import Ways
 from sol.specs.links import Operation
-from sol.specs.step import Array, Role
+from sol.specs.step import Array, Fusion, Role, Routing, Step, Storage
 
 Amount = Array | float
 """An array over the sweep, or a plain float where a row does not depend on it."""
@@ -54,6 +54,17 @@ class Operator:
     shape: Callable[[], str]
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None
+
+
+class Pass(NamedTuple):
+    """What is the same for every block of one forward pass; `tokens` are the new ones of all sequences [1]."""
+
+    hidden: int
+    step: Step
+    tokens: Array
+    storage: Storage
+    routing: Routing
+    fusion: Fusion
 
 
 def row(

@@ -20,8 +20,7 @@ from sol.sources.config.mixers import attention
 from sol.sources.config.reader import Reader
 from sol.sources.config.section import short
 from sol.sources.quantization.quantization import cache_format, weight_format
-from sol.specs.blocks import PerLayerInput, Projection
-from sol.specs.feedforward import MoE
+from sol.specs.blocks import Projection
 from sol.specs.model import LayerGroup, Model
 from sol.specs.record import Cite, Source
 
@@ -88,7 +87,7 @@ def read_config(
         return Model(
             id=model_id, hidden=reader.count("hidden"), vocab=reader.count("vocab"), groups=groups, tied_embeddings=reader.said(kind.tied),
             positions=_positions(reader), embedding_vectors=kind.embedding_vectors, final_vectors=_final_vectors(reader),
-            head_bias=reader.said(kind.head_bias), scalars=_scalars(groups), mtp=mtp,
+            head_bias=reader.said(kind.head_bias), scalars=_scalars(reader), mtp=mtp,
             mtp_tables=kind.mtp_tables * sum(g.count for g in mtp),
             tower_parameters=_tower(config, text, where), dtype=reader.dtype(),
             quantization=_quantization(quant) or (None if side is None else "modelopt"),
@@ -158,13 +157,14 @@ def _prediction_layers(r: Reader, groups: tuple[LayerGroup, ...]) -> tuple[Layer
     return (LayerGroup(count=r.count("mtp_layers"), blocks=blocks, norms=r.kind.norms + 3, norm_vectors=r.kind.norm_vectors),)
 
 
-def _scalars(groups: tuple[LayerGroup, ...]) -> int:
+def _scalars(r: Reader) -> int:
     """The norm all layers' own inputs share."""
-    return next((b.width for g in groups for b in g.blocks if isinstance(b, PerLayerInput)), 0)
+    key = "hidden_size_per_layer_input"
+    return r.named(key) if r.kind.shapes and r.config.get(key) else 0
 
 
 def _routers(groups: tuple[LayerGroup, ...]) -> int:
-    return sum(g.count for g in groups for b in g.blocks if isinstance(b, MoE))
+    return sum(g.count for g in groups if g.moe is not None)
 
 
 def _checkpoint(r: Reader, quant: Any, side: Any) -> Checkpoint | None:

@@ -22,7 +22,8 @@ class Kind(NamedTuple):
     `needs`: keys without which nothing is assumed; `requires`: switches that must be on; `reads`: further
     keys the kind understands. `norms` and `norm_vectors` as in `LayerGroup`; `parallel`: attention
     and feed-forward block side by side. `shapes`: layers may differ in heads and widths, share a cache and have
-    inputs of their own. `state`: the recurrent mixer of layers that do not attend, `parallel_state`: or that do.
+    inputs of their own. `state`: the recurrent mixer of layers that do not attend, by its name in
+    `states.STATES`, `parallel_state`: or that do.
     `layout`: what a layer is made of. `window`: which layers have the window, where `layer_types` does not say. `shared`: how the width of
     shared experts is told. `mtp`: whether the layers for multi-token prediction the config names are
     stored, and how many tables with them.
@@ -56,7 +57,7 @@ class Kind(NamedTuple):
     kv_heads: Literal["said", "heads by default", "heads", "falcon", "one if multi_query", "said if grouped"] = "said"
     window: Literal["typed", "all", "even", "pattern", "upper", "chunks", "cycles"] = "typed"
     pattern: int | None = None
-    state: Literal["mamba", "mamba2", "gated_delta", "short_conv", "gated_recurrence"] | None = None
+    state: str | None = None
     state_bias: Switch = "mamba_proj_bias"
     conv_bias: Switch = "mamba_conv_bias=true"
     gated_norm: Switch = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sol.sources.config.mixers import attention, layer_types, shares_kv, state
+from sol.sources.config.mixers import attention, layer_types, shares_kv
 from sol.sources.config.reader import Reader
 from sol.sources.config.section import short
 from sol.specs.blocks import Block, PerLayerInput, Projection
@@ -46,17 +46,23 @@ def _blocks(r: Reader, kind: str, layer: int, feed: Block | None, made: dict[Any
     if kind == "moe":
         return (once("moe", lambda: moe(r)),)
     if kind == "state":
-        mixer = once("state", lambda: state(r))
+        mixer = once("state", lambda: _state(r))
     elif r.kind.indexer or r.kind.shapes:  # layers of one kind may differ
         fresh = attention(r, kind, layer)
         mixer = once(repr(fresh), lambda: fresh)
     else:
         mixer = once(kind, lambda: attention(r, kind, layer))
-    beside = (once("state", lambda: state(r)),) if r.kind.parallel_state else ()
+    beside = (once("state", lambda: _state(r)),) if r.kind.parallel_state else ()
     if r.kind.shapes and r.config.get("hidden_size_per_layer_input"):
         width, rows = r.named("hidden_size_per_layer_input"), r.named("vocab_size_per_layer_input")
         beside = (*beside, once("input", lambda: PerLayerInput(width=width, vocab=rows)))
     return (mixer, *(() if feed is None else (feed,)), *beside)
+
+
+def _state(r: Reader) -> Block:
+    from sol.sources.config.states import state  # here: most models have none
+
+    return state(r)
 
 
 def _group(r: Reader, count: int, blocks: tuple[Block, ...]) -> LayerGroup:
@@ -66,8 +72,8 @@ def _group(r: Reader, count: int, blocks: tuple[Block, ...]) -> LayerGroup:
 
 def _norms(r: Reader, blocks: tuple[Block, ...]) -> int:
     if r.kind.shapes:  # around each branch: attention, dense, experts (with a scale before the router), the layer's own input
-        routed = any(isinstance(b, MoE) for b in blocks)
-        return r.kind.norms + (4 if routed else 0) + (1 if any(isinstance(b, PerLayerInput) for b in blocks) else 0)
+        routed, own_input = any(b.experts_held for b in blocks), any(b.table_elements for b in blocks)
+        return r.kind.norms + (4 if routed else 0) + (1 if own_input else 0)
     if r.said(r.kind.parallel):
         return _parallel_norms(r)
     return r.kind.norms

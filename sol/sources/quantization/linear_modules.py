@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sol.specs.blocks import Block, Matrix
-from sol.specs.feedforward import MoE
 from sol.specs.formats import TensorClass
 
 MAX_MODULES = 2**17  # several times the largest model's; more is a typing error or an attack
@@ -70,11 +69,8 @@ def linear_modules(kind: str, layers: Sequence[Sequence[Block]], hidden: int, vo
 
 
 def _of_block(parts: Parts, block: Block, hidden: int) -> list[Module] | None:
-    named = _named(parts, block.matrices(hidden))
-    if named is None or not isinstance(block, MoE):
-        return named
-    experts = _named(parts, block.expert_matrices(hidden))
-    return None if experts is None else named + [m._replace(copies=block.experts) for m in experts]
+    named, experts = _named(parts, block.matrices(hidden)), _named(parts, block.expert_matrices(hidden))
+    return None if named is None or experts is None else named + [m._replace(copies=block.experts_held) for m in experts]
 
 
 def _named(parts: Parts, matrices: tuple[Matrix, ...]) -> list[Module] | None:

@@ -12,8 +12,9 @@ from typing import Any
 from sol import Model
 from sol.sources.config.config_json import read_config
 from sol.sources.config.layers import feed_forward, mlp, moe
-from sol.sources.config.mixers import attention, layer_types, state
+from sol.sources.config.mixers import attention, layer_types
 from sol.sources.config.reader import Reader
+from sol.sources.config.states import state
 from sol.sources.quantization.linear_modules import Checkpoint, linear_modules
 from sol.sources.quantization.quantization import weight_format
 from sol.specs.formats import NumberFormat
