@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from sol.frozen import FrozenMap
 from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
 from sol.tabular import Column, Table
@@ -134,12 +135,12 @@ class Calibration(HandMade):
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
-    rates: Mapping[str, Rate] = Field(default_factory=dict)
+    rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
     within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
     n: Annotated[int, Field(ge=0)] = 0
     models: tuple[str, ...] = ()
     residuals: tuple[Residual, ...] = ()
-    sources: Mapping[str, Source] = Field(default_factory=dict)
+    sources: Mapping[str, Source] = Field(default_factory=FrozenMap)
     source: str | None = None
     note: str = ""
 

@@ -53,11 +53,13 @@ def held() -> float:
     return float(np.mean(inside))
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_intervals_over_sessions_hold_the_ratio() -> None:
     assert 0.88 <= held() <= 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.law
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_few_sessions_have_wide_intervals(n: int) -> None:

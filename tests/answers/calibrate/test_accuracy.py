@@ -29,6 +29,7 @@ def baseline() -> dict:
     return json.loads((ROOT / "tests" / "fixtures" / "accuracy.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_no_floor_is_above_a_measurement_and_no_estimate_below_its_floor() -> None:
     for s in rows():
@@ -36,6 +37,7 @@ def test_no_floor_is_above_a_measurement_and_no_estimate_below_its_floor() -> No
         assert s.estimate_s is None or s.floor_s <= s.low_s <= s.estimate_s <= s.high_s, s.row.id
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_there_is_enough_to_say() -> None:
     found = rows()
@@ -44,6 +46,7 @@ def test_there_is_enough_to_say() -> None:
     assert {s.row.phase for s in found} == {"decode", "prefill", "request"}
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_no_error_is_above_the_committed_one() -> None:
     """A ratchet: better figures are committed by `python -m tools.accuracy`, worse ones fail here."""
@@ -53,6 +56,7 @@ def test_no_error_is_above_the_committed_one() -> None:
         assert now["median_error"][name] <= error + 5e-4, name
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_the_targets_are_met_on_rows_nothing_was_fitted_to() -> None:
     """Median |error| of default estimates of servers with CUDA graphs on data-centre devices at most 12 %; intervals hold 90 to 99 %."""
@@ -62,6 +66,7 @@ def test_the_targets_are_met_on_rows_nothing_was_fitted_to() -> None:
     assert 0.90 <= now["held"][name] <= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.contract
 def test_the_page_is_what_the_measurements_say() -> None:
     """Fits to one model take half a minute: their figures are the baseline's, and one of them is fitted anew."""

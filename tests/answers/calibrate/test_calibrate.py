@@ -99,6 +99,7 @@ def test_rows_come_from_a_file_or_a_list_and_the_order_does_not_matter(tmp_path:
     assert read.mbu.value == pytest.approx(turned.mbu.value, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_several_engines_devices_and_formats_give_one_calibration_each() -> None:
     other = machine(gpu="a100-sxm-80gb", engine="sglang", mbu=0.7, mfu=0.7, step_s=1e-3)
     found = calibrate(rows(FAST) + rows(other) + rows(FAST, dtype="fp8") + rows(other, steps=((512, 1),), models=MODELS[:1], dtype="fp16"))
@@ -329,6 +330,7 @@ def test_fitted_on_one_model_the_others_are_within_eight_percent(gpu: str) -> No
         assert np.median([abs(predicted(m, c).latency_s / m.measured_s - 1) for m in others]) <= 0.08
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_intervals_hold_the_steps_of_models_that_were_left_out() -> None:
     inside = []
@@ -341,6 +343,7 @@ def test_intervals_hold_the_steps_of_models_that_were_left_out() -> None:
     assert 0.90 <= np.mean(inside) <= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.truth
 def test_a_serving_engine_takes_time_for_every_sequence() -> None:
     c = calibrate(published("vllm", "h100-sxm", cuda_graphs="yes"))

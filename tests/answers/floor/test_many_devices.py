@@ -283,7 +283,7 @@ def test_what_the_speed_ups_miss_is_a_fixed_time_a_layer() -> None:
 @pytest.mark.truth
 def test_estimates_tell_the_published_speed_ups() -> None:
     """Every row within 15 % of its model's on the fewest cards, dense and routed, 16 and 8 bits; bases but the outlier."""
-    known = [s for s in scored(measured_rows()) if s.row.engine == "gpt-fast" and s.row.gpu == "a100-sxm-80gb" and s.row.id != OUTLIER]
+    known = scored([r for r in measured_rows() if r.engine == "gpt-fast" and r.gpu == "a100-sxm-80gb" and r.id != OUTLIER])
     errors = {}
     for of in dict.fromkeys((s.row.model, s.row.dtype) for s in known):
         base, *more = sorted((s for s in known if (s.row.model, s.row.dtype) == of), key=lambda s: s.row.tp)

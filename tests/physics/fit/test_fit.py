@@ -114,6 +114,7 @@ def test_contexts_of_one_model_tell_no_rate_and_batches_do() -> None:
         assert unidentified(loads, form, INV_MBU, profile(loads, form, fitted(loads, form), INV_MBU)) is not told
 
 
+@pytest.mark.slow
 @pytest.mark.law
 @pytest.mark.parametrize(
     ("models", "truth", "per_kernel", "seeds"),
@@ -136,6 +137,7 @@ def test_intervals_hold_what_they_say(models: int, truth: str, per_kernel: bool,
     assert 0.90 <= np.mean(steps) <= 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_a_fit_is_the_same_every_time() -> None:
     right, loads = TRUTHS["M2"][0], asked(MODELS)

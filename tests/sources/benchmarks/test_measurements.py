@@ -381,6 +381,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from places(value[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", JSON_FIXTURES, ids=lambda p: p.name)
 def test_no_value_of_any_key_breaks_an_importer(fixture: Path, tmp_path: Path) -> None:
     text = fixture.read_text(encoding="utf-8")
@@ -396,6 +397,7 @@ def test_no_value_of_any_key_breaks_an_importer(fixture: Path, tmp_path: Path) -
             read_or_refused(path, **choose.choice([GIVEN, {}, {"gpu": "h100", "batch": 1}]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", sorted(FOLDER.iterdir()), ids=lambda p: p.name)
 def test_no_damage_to_a_file_breaks_its_reader(fixture: Path, tmp_path: Path) -> None:
     whole, choose, path = fixture.read_bytes(), random.Random(fixture.name), tmp_path / "hostile"

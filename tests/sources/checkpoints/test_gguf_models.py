@@ -228,6 +228,7 @@ def test_a_folder_with_only_a_gguf_file_says_so(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_mutated_files_are_models_or_refused(tmp_path: Path) -> None:
     path = small(tmp_path / "x.gguf", keys={"tokenizer.ggml.tokens": ["a", "b"]})

@@ -341,6 +341,7 @@ def test_scales_belong_to_what_they_scale() -> None:
     assert scaled("model.layers.0.self_attn.k_scale") is None
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_mutated_headers_are_models_or_refused(tmp_path: Path) -> None:
     folder = lay_folder(tmp_path / "m", {**CONFIG, "quantization_config": QUANT["gptq"]}, quantised(GPTQ) + rest())

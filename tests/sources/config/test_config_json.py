@@ -319,6 +319,7 @@ def test_an_unknown_dtype_asks_for_one(tmp_path: Path) -> None:
     assert floor(path, "h100", ctx=1, dtype="bf16").moved_bytes > 0
 
 
+@pytest.mark.slow
 def test_whatever_a_config_says_it_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
     """Thousands of configs with fields missing, of the wrong type, extreme or foreign; never another exception."""
     draw = random.Random(20261)

@@ -89,6 +89,7 @@ def written(value: Any) -> str:
     return json.dumps(value) if isinstance(value, str | bool) else str(value)
 
 
+@pytest.mark.slow
 def test_device_files_with_odd_values(tmp_path: Path) -> None:
     """True TOML, each time one value of the whole record another one."""
     path, dice, refused = tmp_path / "d.toml", random.Random(9), 0

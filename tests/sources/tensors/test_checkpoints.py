@@ -59,11 +59,13 @@ def refused() -> Iterator[Callable[..., str]]:
     def check(read: Callable[[Path], Any], path: Path) -> str:
         with pytest.raises(BadFile) as error:
             read(path)
-        gc.collect()
+        gc.disable()  # what other tests left is not this read's time
         started = time.process_time()
         with pytest.raises(BadFile):
             read(path)
-        assert time.process_time() - started < SOON_S
+        taken = time.process_time() - started
+        gc.enable()
+        assert taken < SOON_S
         tracemalloc.start()
         with pytest.raises(BadFile):
             read(path)
@@ -338,6 +340,7 @@ def fuzzed(read: Callable[[Path], Any], raw: bytes, path: Path, rounds: int) -> 
     return refusals
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_mutated_safetensors_are_read_or_refused(tmp_path: Path) -> None:
     path = saved(
@@ -705,6 +708,7 @@ def test_claims_within_a_vast_file_cost_nothing(tmp_path: Path, gguf: Any, refus
         refused(read_gguf, path)
 
 
+@pytest.mark.slow
 @pytest.mark.law
 def test_mutated_gguf_are_read_or_refused(tmp_path: Path, gguf: Any) -> None:
     path = tmp_path / "x.gguf"
