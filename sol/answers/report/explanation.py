@@ -20,7 +20,7 @@ class Explanation(Text, Shown):
         made.of = of
         return made
 
-    def __getnewargs__(self) -> tuple[str, Shown]:  # for pickle and copy, which make it anew
+    def __getnewargs__(self) -> tuple[str, Shown]:  # type: ignore[override]  # for pickle and copy, which make it anew
         return str(self), self.of
 
     def report(self) -> Report:
