@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answers.calibrated import EAGER, GRAPH
-from answers.test_ab import sessions
+from answers.calibrate.test_ab import sessions
+from answers.estimate.calibrated import EAGER, GRAPH
 from pydantic import BaseModel
 
 import sol
