@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sol.frozen import Frozen
-from sol.specs.blocks import Count
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
+from sol.specs.parts import Count
 
 Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]
@@ -48,7 +48,7 @@ class Step(Frozen):
     new_tokens: Array
     past_tokens: Array
     logits: Logits
-    copies: Count | float = 1
+    copies: Array | float = 1
     imbalance: float = 1.0
 
 
