@@ -50,7 +50,9 @@ def side_by_side(values: Sequence[Any], which: NDArray[np.intp]) -> Any:
     if all(value is first for value in values):
         return first
     if isinstance(first, Record) or hasattr(first, "_fields"):  # a NamedTuple is a record as well
-        return Parts(values, which)
+        different = {id(value): value for value in values}
+        place = {key: n for n, key in enumerate(different)}
+        return Parts(tuple(different.values()), np.array([place[id(value)] for value in values])[which])
     if isinstance(first, tuple):
         return tuple(side_by_side(found, which) for found in zip(*values, strict=True))
     if all(value == first for value in values):

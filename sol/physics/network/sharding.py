@@ -54,13 +54,19 @@ def _side_by_side(model: Model, ways: bytes, shape: tuple[int, ...]) -> Parts:
 @lru_cache(maxsize=4096)
 def _part(model: Model, tp: int, ep: int, width_ways: int) -> Model:
     def part(block: Block) -> Block:
-        return block.shard(tp).split_experts(ep, width_ways)
+        return _sharded(block, tp).split_experts(ep, width_ways)
 
     def parts(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
         return tuple(g.model_copy(update={"blocks": tuple(map(part, g.blocks))}) for g in groups)
 
     fields = {"groups": parts(model.groups), "mtp": parts(model.mtp), "vocab": -(-model.vocab // tp)}
     return model.model_copy(update=fields)
+
+
+@lru_cache(maxsize=4096)
+def _sharded(block: Block, tp: int) -> Block:
+    """A block's part, the same record for every split of this `tp`: what `Parts` holds once need be asked once."""
+    return block.shard(tp)
 
 
 def device_step(step: Step, split: Split) -> Step:
