@@ -1,158 +1,230 @@
-"""Deliberate defects, each one a mistake a peer has shipped. A truth or a law must notice every one.
+"""Deliberate defects, each with the test that must notice it: mistakes that a tool of this kind has shipped, or easily could.
 
-Each function patches the running library; `test_faults` runs the suite under each in a process of
-its own.
+`python tests/faults.py NAME` patches the running library, runs the test that the fault names and prints, as one line of JSON,
+what each failure died by. Without a name it runs every named test on the library as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import ast
+import inspect
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+TESTS = Path(__file__).parent
 
 
-def _replace(module: Any, name: str, value: Any) -> None:
-    setattr(module, name, value)
+class Fault(NamedTuple):
+    """A patch of the running library, and the id of the test that must fail under it."""
+
+    patch: Callable[[], None]
+    test: str
 
 
-def gb_as_gib() -> None:
-    """Bandwidth in GB/s read as GiB/s."""
-    from sol.answers.question import formats as storage
-
-    right = storage._rates
-    _replace(storage, "_rates", lambda *a: _with(right(*a), lambda r: {"memory_bytes_per_s": r.memory_bytes_per_s * 2**30 / 1e9}))
-
-
-def sparse_peak() -> None:
-    """The headline rate with sparsity taken as dense."""
-    from sol.answers.question import formats as storage
-
-    right = storage._rates
-    _replace(storage, "_rates", lambda *a: _with(right(*a), _doubled))
+def _owner(path: str) -> tuple[Any, str]:
+    """The module or class that holds what `path` ("module:Class.name") names, and that name."""
+    module, _, names = path.partition(":")
+    *outer, name = names.split(".")
+    owner: Any = __import__(module, fromlist=["_"])
+    for part in outer:
+        owner = getattr(owner, part)
+    if name not in vars(owner):
+        raise LookupError(f"{path} does not exist: the fault must name what replaced it")
+    return owner, name
 
 
-def _doubled(rates: Any) -> dict[str, Any]:
-    if rates.peak is None:
-        return {}
-    return {"peak": {k: 2 * v for k, v in rates.peak.items()}, "ceiling": {k: 2 * v for k, v in rates.ceiling.items()}}
+def replaced(path: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """A patch: `make(right)` takes the place of what `path` names, in every module that imported it."""
+
+    def patch() -> None:
+        owner, name = _owner(path)
+        right = vars(owner)[name]
+        wrong = make(right)
+        for holder in [owner, *(m for key, m in sys.modules.items() if key == "sol" or key.startswith("sol."))]:
+            for known in [k for k, v in vars(holder).items() if v is right]:
+                setattr(holder, known, wrong)
+
+    return patch
 
 
-def _with(answer: Any, change: Callable[[Any], dict[str, Any]]) -> Any:
-    from dataclasses import replace
+def rewritten(path: str, right: str, wrong: str) -> Callable[[], None]:
+    """A patch: the function at `path` as if its source said `wrong` where it says `right`, which it must say once."""
 
-    rates, lines = answer
-    return replace(rates, **change(rates)), lines
+    def patch() -> None:
+        owner, name = _owner(path)
+        found = vars(owner)[name]
+        function = inspect.unwrap(found.fget if isinstance(found, property) else found)
+        source = textwrap.dedent(inspect.getsource(function))
+        if source.count(right) != 1:
+            raise LookupError(f"{path} says {right!r} {source.count(right)} times, not once: the fault must be written anew")
+        tree = ast.parse(source.replace(right, wrong))
+        tree.body[0].decorator_list = []  # type: ignore[attr-defined]
+        made: dict[str, Any] = {}
+        exec(compile(tree, path, "exec"), function.__globals__, made)
+        function.__code__ = made[name].__code__
+
+    return patch
 
 
-def top_k_at_any_batch() -> None:
-    """A mixture of experts reads top-k experts however many tokens there are."""
-    from sol.physics.operators import feedforward as feeding
+def _slower_attention(right: Any) -> Any:
+    """`Rates` whose attention never runs faster than its 16-bit peak."""
 
-    _replace(feeding, "distinct_experts", lambda experts, k, tokens, routing: 0.0 * tokens + k)
+    def init(self: Any, memory: float, formats: Any, peak: Any = None, ceiling: Any = None, *more: Any, **named: Any) -> None:
+        right(self, memory, formats, peak, ceiling if peak is None else {**ceiling, "attention": peak["attention"]}, *more, **named)
+
+    return init
 
 
-def ring_as_a_floor() -> None:
-    """The ring all-reduce taken as the bound of a switch that adds."""
-    from sol.physics.network import collectives
-
-    right = collectives.wire_bytes
-
-    def ring(op: Any, size: Any, ranks: Any, topology: Any, *stride: Any) -> Any:
+def _ring(right: Any) -> Any:
+    def wire_bytes(op: Any, size: Any, ranks: Any, topology: Any, *stride: Any) -> Any:
         plain = type(topology)(tuple(link.model_copy(update={"reduces_in_network": False}) for link in topology.levels))
         return right(op, size, ranks, plain, *stride)
 
-    _replace(collectives, "wire_bytes", ring)
+    return wire_bytes
 
 
-def mesh_as_a_switch() -> None:
-    """A pair of a mesh priced at the whole rate of the device."""
-    from sol.specs.links import LinkType
+def _gb_as_gib(right: Any) -> Any:
+    def load_gpu(*args: Any, **named: Any) -> Any:
+        gpu = right(*args, **named)
+        return gpu.model_copy(update={"memory_bytes_per_s": gpu.memory_bytes_per_s * 2**30 / 1e9})
 
-    LinkType.joins_pairs = property(lambda self: False)  # type: ignore[method-assign,assignment]
-
-
-def boxes_forgotten() -> None:
-    """Ranks of several boxes priced as if they shared one."""
-    from sol.physics.network import collectives
-
-    _replace(collectives, "units", lambda ranks, topology, *stride: (ranks, *(len(topology.levels) * [0 * ranks + 1.0])))
+    return load_gpu
 
 
-def two_of_three_matrices() -> None:
-    """A gated feed-forward block counted as two matrices."""
-    from sol import MLP, MoE
-
-    dense, routed = MLP.matrices, MoE.expert_matrices
-    _replace(MLP, "matrices", lambda self, hidden: dense(self, hidden)[-2:])
-    _replace(MoE, "expert_matrices", lambda self, hidden: routed(self, hidden)[-2:])
+def _doubled(right: Any) -> Any:
+    return lambda self, compute: None if right(self, compute) is None else 2.0 * right(self, compute)
 
 
-def full_square_attention() -> None:
-    """Every new token attends to every other: the causal half forgotten."""
-    from sol.physics.operators import mixers as mixing
+def _both(*patches: Callable[[], None]) -> Callable[[], None]:
+    def patch() -> None:
+        for one in patches:
+            one()
 
-    _replace(mixing, "causal_pairs", lambda new, past, window=None, chunk=None: new * (past + new))
-
-
-def embedding_streamed() -> None:
-    """The whole input table read every step."""
-    from sol.physics.operators import forward_pass as operators
-
-    def row(model: Any, step: Any, tokens: Any, storage: Any, fusion: Any) -> Any:
-        read = model.embedding_elements * storage.bytes_per_weight("embedding", model.hidden)
-        return operators.row("embedding", 1, "rest", weight_bytes=read)
-
-    _replace(operators, "_embedding", row)
+    return patch
 
 
-def query_heads_for_kv() -> None:
-    """The KV cache sized with the query heads."""
-    from sol import Attention
+FLOOR, MEMORY = "answers/floor/test_floor_truth.py::", "answers/memory/test_memory.py::"
+COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/network/test_sharding.py::"
+MECHANISMS = "physics/operators/test_mechanisms.py::"
 
-    _replace(Attention, "kv_width", property(lambda self: self.heads * 2 * self.head_dim))
+FAULTS: dict[str, Fault] = {
+    "bandwidth in GB/s read as GiB/s": Fault(
+        replaced("sol.sources.database.database:load_gpu", _gb_as_gib), FLOOR + "test_qwen_7b_at_2048"
+    ),
+    "the headline rate with sparsity taken as dense": Fault(
+        _both(replaced("sol.specs.hardware:GPU.peak", _doubled), replaced("sol.specs.hardware:GPU.ceiling", _doubled)),
+        FLOOR + "test_llama_8b_prefill_counts_the_causal_half",
+    ),
+    "top-k experts read however many tokens there are": Fault(
+        replaced(
+            "sol.physics.operators.experts:distinct_experts",
+            lambda _: lambda experts, k, tokens, routing, held=None: 0.0 * tokens + k,
+        ),
+        FLOOR + "test_qwen3_moe_at_batch_16_with_expected_routing",
+    ),
+    "the ring all-reduce taken as the bound of a switch that adds": Fault(
+        replaced("sol.physics.network.collectives:wire_bytes", _ring), COLLECTIVES + "test_floors_in_one_box"
+    ),
+    "a pair of a mesh priced at the whole rate of the device": Fault(
+        replaced("sol.specs.links:LinkType.joins_pairs", lambda _: property(lambda self: False)), COLLECTIVES + "test_floors_in_one_box"
+    ),
+    "ranks of several boxes priced as if they shared one": Fault(
+        replaced(
+            "sol.physics.network.collectives:units",
+            lambda _: lambda ranks, topology, *stride: (ranks, *(len(topology.levels) * [0 * ranks + 1.0])),
+        ),
+        COLLECTIVES + "test_floors_across_boxes_are_the_slower_level",
+    ),
+    "a gated feed-forward block counted as two matrices": Fault(
+        replaced("sol.specs.feedforward:MLP.matrices", lambda right: lambda self, hidden: right(self, hidden)[-2:]),
+        "specs/test_model.py::test_parameters_equal_the_published_total",
+    ),
+    "gated experts counted as two matrices": Fault(
+        replaced("sol.specs.feedforward:MoE.expert_matrices", lambda right: lambda self, hidden: right(self, hidden)[-2:]),
+        FLOOR + "test_experts_and_router_flops_by_hand",
+    ),
+    "the causal half forgotten": Fault(
+        replaced(
+            "sol.physics.operators.attention:causal_pairs",
+            lambda _: lambda new, past, window=None, chunk=None: new * (past + new),
+        ),
+        FLOOR + "test_llama_8b_prefill_counts_the_causal_half",
+    ),
+    "the whole input table read every step": Fault(
+        rewritten("sol.physics.operators.forward_pass:_embedding", "np.minimum(tokens, model.vocab)", "model.vocab"),
+        FLOOR + "test_qwen_7b_byte_by_byte",
+    ),
+    "the KV cache sized with the query heads": Fault(
+        replaced("sol.specs.mixers:Attention.kv_width", lambda _: property(lambda self: self.heads * 2 * self.head_dim)),
+        MEMORY + "test_bytes_per_token",
+    ),
+    "the router's FLOPs forgotten": Fault(
+        replaced("sol.specs.feedforward:MoE.matrices", lambda right: lambda self, hidden: [
+            m._replace(rows=0) if m.operator == "router" else m for m in right(self, hidden)
+        ]),
+        FLOOR + "test_experts_and_router_flops_by_hand",
+    ),
+    "activations left out of what must fit": Fault(
+        replaced("sol.physics.memory.capacity:activation_bytes_per_token", lambda _: lambda model: 0.0),
+        MEMORY + "test_activations_by_hand",
+    ),
+    "attention over an fp8 cache bounded by the 16-bit rate": Fault(
+        replaced("sol.physics.time.roofline:Rates.__init__", _slower_attention),
+        FLOOR + "test_fp8_runs_the_covered_matrices_twice_as_fast_and_leaves_attention_and_head",
+    ),
+}  # fmt: skip
 
 
-def router_for_nothing() -> None:
-    """The router's FLOPs forgotten."""
-    from sol import MoE
-
-    right = MoE.matrices
-    _replace(MoE, "matrices", lambda self, hidden: right(self, hidden)[1:])
-
-
-def activations_for_nothing() -> None:
-    """Activations left out of what must fit."""
-    from sol.physics.memory import capacity
-
-    _replace(capacity, "activation_bytes_per_token", lambda model: 0.0)
+def _is_assertion(error: BaseException) -> bool:
+    """Whether a test failed by what it asserts: an assertion, a `pytest.fail`, or several of them found at once."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_assertion(e) for e in error.exceptions)
+    return isinstance(error, AssertionError | pytest.fail.Exception)
 
 
-def narrow_cache_computed_wide() -> None:
-    """Attention over an fp8 cache bounded by the 16-bit rate."""
-    from sol.answers.question import formats as storage
+class Deaths:
+    """A pytest plugin: how many tests passed, and the type of what each other one died by."""
 
-    right = storage._rates
-    _replace(
-        storage,
-        "_rates",
-        lambda *a: _with(right(*a), lambda r: {"ceiling": {**r.ceiling, "attention": r.peak["attention"]}} if r.peak else {}),
-    )
+    def __init__(self) -> None:
+        self.passed, self.asserted = 0, 0
+        self.otherwise: list[str] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        report = yield
+        if item.get_closest_marker("truth") is None and item.get_closest_marker("law") is None:
+            self.otherwise.append(f"{item.nodeid} is neither a truth nor a law")
+        if call.excinfo is None:
+            self.passed += call.when == "call"
+        elif _is_assertion(call.excinfo.value):
+            self.asserted += 1
+        else:
+            self.otherwise.append(f"{item.nodeid}: {call.excinfo.typename}: {call.excinfo.value}")
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.otherwise.append(f"{report.nodeid} was not collected")
 
 
-FAULTS: dict[str, Callable[[], None]] = {
-    f.__name__: f
-    for f in (
-        gb_as_gib,
-        sparse_peak,
-        top_k_at_any_batch,
-        ring_as_a_floor,
-        mesh_as_a_switch,
-        boxes_forgotten,
-        two_of_three_matrices,
-        full_square_attention,
-        embedding_streamed,
-        query_heads_for_kv,
-        router_for_nothing,
-        activations_for_nothing,
-        narrow_cache_computed_wide,
-    )
-}
+def main(name: str | None) -> int:
+    """Run the test of one fault under it, or those of all faults without any."""
+    if name is not None:
+        FAULTS[name].patch()
+    tests = sorted({f.test for f in FAULTS.values()} if name is None else {FAULTS[name].test})
+    os.chdir(TESTS.parent)
+    deaths = Deaths()
+    code = pytest.main(["-p", "no:cacheprovider", "--tb=line", *(str(TESTS / t) for t in tests)], plugins=[deaths])
+    print(json.dumps({"passed": deaths.passed, "asserted": deaths.asserted, "otherwise": deaths.otherwise, "code": int(code)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else None))

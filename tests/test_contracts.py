@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -30,9 +31,27 @@ def test_an_answer_in_python_pulls_no_chart_terminal_or_network_library() -> Non
     assert fresh(code).strip() == "[]"
 
 
+FORKED = """
+import os, sys
+import numpy, pydantic
+import sol
+for name in sol.__all__:
+    if os.fork() == 0:
+        print(name, callable(getattr(sol, name)), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def first_uses() -> dict[str, str]:
+    """Whether each public name is callable, each in a process that has used no other."""
+    return dict(line.split() for line in fresh(FORKED).splitlines())
+
+
 @pytest.mark.parametrize("name", sol.__all__)
-def test_every_public_name_is_callable_in_a_fresh_process(name: str) -> None:
-    assert fresh(f"import sol; print(callable(sol.{name}))").strip() == "True"
+def test_every_public_name_is_callable_in_a_fresh_process(first_uses: dict[str, str], name: str) -> None:
+    assert first_uses[name] == "True"
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
@@ -45,18 +64,70 @@ def test_imports_point_down() -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_no_import_leads_back_to_where_it_stands() -> None:
+    """Imports inside functions and for types alone count too."""
+    import grimp
+
+    graph = grimp.build_graph("sol", cache_dir=None)
+    imports = [(module, other) for module in graph.modules for other in graph.find_modules_directly_imported_by(module)]
+    assert len(imports) > 500
+    assert [pair for pair in imports if graph.find_shortest_chain(importer=pair[1], imported=pair[0])] == []
+
+
 def test_physics_names_no_device_model_or_vendor() -> None:
-    for path in (ROOT / "sol" / "physics").glob("*.py"):
+    files = list((ROOT / "sol" / "physics").rglob("*.py"))
+    assert len(files) > 20
+    for path in files:
         text = path.read_text(encoding="utf-8").lower()
         for word in ("nvidia", "h100", "toml", "click", "import requests"):
             assert word not in text, f"{path.name} says {word}"
 
 
+LONGEST = 300
+LONGER: dict[str, str] = {}
+"""Files of sol with more lines than that, and why."""
+CROWDED = {
+    "sol/specs": "one file a kind of record, which every floor shares",
+    "sol/views/cli": "one file a command",
+    "sol/sources/benchmarks/tools": "one file a tool",
+}
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
 def test_files_stay_small() -> None:
-    for path in (ROOT / "sol").rglob("*.py"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 310, path
+    long = {str(p.relative_to(ROOT)): lines(p) for p in (ROOT / "sol").rglob("*.py") if lines(p) > LONGEST}
+    assert long.keys() == LONGER.keys(), long
 
 
+def test_a_folder_holds_one_kind_of_thing() -> None:
+    """Past 15 modules it is two kinds, except where it is one file a command or a tool."""
+    folders = {p.parent for p in (ROOT / "sol").rglob("*.py")}
+    held = {str(f.relative_to(ROOT)): sum(p.name != "__init__.py" for p in f.glob("*.py")) for f in folders}
+    assert {folder for folder, count in held.items() if count > 15} <= CROWDED.keys(), held
+
+
+def test_tests_stand_in_the_rooms_of_what_they_test() -> None:
+    """Every folder of tests below a floor of the library is a room of that floor."""
+    for floor in ("physics", "specs", "sources", "answers", "views"):
+        rooms = {p.name for p in (ROOT / "sol" / floor).iterdir() if p.is_dir()}
+        assert {p.parent.name for p in (ROOT / "tests" / floor).glob("*/test_*.py")} <= rooms
+
+
+def test_no_file_of_tests_names_a_path_of_some_machine() -> None:
+    places = re.compile(r"(?<![\w.])/(home|Users|root|work|tmp|opt|mnt|var)/\w")
+    found = {
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if places.search(line)
+    }
+    assert not found
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["from the sdist"])
 def test_the_wheel_built_from_the_sdist_carries_the_data(tmp_path: Path, how: str) -> None:
     build = [sys.executable, "-m", "build", "--outdir", str(tmp_path), str(ROOT)]  # sdist first, then the wheel from it

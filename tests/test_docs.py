@@ -29,9 +29,9 @@ def sessions(page: Path) -> list[tuple[str, str]]:
 
 def with_checkpoints(folder: Path) -> Path:
     """A folder with the files the pages speak of: the headers of published ones, and as many zeros as those have bytes of weights."""
-    from sources.laying import lay_folder, lay_gguf
-    from sources.test_gguf_models import QWEN_7B, dense, q4_k_m
-    from sources.test_stored_models import CONFIG, FP8, QUANT, quantised, rest
+    from sources.checkpoints.laying import lay_folder, lay_gguf
+    from sources.checkpoints.test_gguf_models import QWEN_7B, dense, q4_k_m
+    from sources.checkpoints.test_stored_models import CONFIG, FP8, QUANT, quantised, rest
 
     lay_gguf(folder / "Qwen2.5-Coder-7B-Instruct-Q4_K_M.gguf", dense("qwen2.5-coder-7b", "qwen2"), q4_k_m(**QWEN_7B))
     lay_folder(folder / "tiny-fp8", {**CONFIG, "quantization_config": QUANT["fp8"]}, quantised(FP8) + rest())
