@@ -7,7 +7,7 @@ from these rows, so that no mechanism has a second formula.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field
 
@@ -16,10 +16,8 @@ from sol.specs.record import HandMade
 
 Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
 """A width or a count; no model comes near the limit."""
-Count = Annotated[int, Field(ge=0, le=2**40, strict=True)]
+SizeOrZero = Annotated[int, Field(ge=0, le=2**40, strict=True)]
 """A count that may be none."""
-Ways = Any
-"""A whole number, or an int64 array of them: the parts of a block that many splits make, side by side."""
 
 
 class Matrix(NamedTuple):
@@ -27,12 +25,12 @@ class Matrix(NamedTuple):
 
     operator: str
     tensor: TensorClass
-    rows: Ways
-    columns: Ways
-    biases: Ways = 0
+    rows: int
+    columns: int
+    biases: int = 0
 
     @property
-    def weights(self) -> Ways:
+    def weights(self) -> int:
         """Elements without biases."""
         return self.rows * self.columns
 
@@ -44,14 +42,14 @@ class CacheSpan(NamedTuple):
     """
 
     tokens: int | None
-    elements: Ways
+    elements: int
     own_bytes: float = 0.0
 
 
 class State(NamedTuple):
     """What a layer keeps of a sequence whatever its length: `elements` [1] of `bits` bits; None: in the 16-bit format of the weights."""
 
-    elements: Ways
+    elements: int
     bits: int | None = None
 
 
@@ -91,7 +89,7 @@ class Block(HandMade):
         return ()
 
     @property
-    def normed_width(self) -> Ways | None:
+    def normed_width(self) -> int | None:
         """Elements of one token that norms of queries and keys go over; None without such norms."""
         return None
 
@@ -110,7 +108,7 @@ class Block(HandMade):
         """What splitting the block over devices must divide: heads, or 1 where any number of ways will do."""
         return 1
 
-    def activation_width(self, hidden: int) -> Ways:
+    def activation_width(self, hidden: int) -> int:
         """Elements of one token alive at once inside the block: by default what all matrices but the last put out."""
         return sum(m.rows for m in self.matrices(hidden)[:-1])
 
@@ -123,16 +121,15 @@ class Block(HandMade):
         """The same block with one KV head per query head; itself where it has no such heads."""
         return self
 
-    def shard(self, ways: Ways) -> Block:
+    def shard(self, ways: int) -> Block:
         """The part of the block one of `ways` tensor-parallel devices holds: its heads, its share of the width.
 
-        Of many ways (an array) the part's sizes are arrays, for physics alone. What cannot be split (a block with heads
-        that `ways` does not divide) the caller has refused.
+        What cannot be split (a block with heads that `ways` does not divide) the caller has refused.
         """
         del ways  # a block without heads or width of its own is held whole
         return self
 
-    def split_experts(self, ways: Ways, width_ways: Ways) -> Block:
+    def split_experts(self, ways: int, width_ways: int) -> Block:
         """The part of the block one of `ways` expert-parallel devices holds, each expert's width split `width_ways` ways."""
         del ways, width_ways  # a block without experts is not split this way
         return self

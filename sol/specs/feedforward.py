@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Block, Matrix, Size, Ways
+from sol.specs.blocks import Block, Matrix, Size
 
 
 class MLP(Block):
@@ -19,12 +19,12 @@ class MLP(Block):
         """Elements of one token between the matrices: gate and up, or up alone."""
         return (2 if self.gated else 1) * self.ffn
 
-    def activation_width(self, hidden: int) -> Ways:
+    def activation_width(self, hidden: int) -> int:
         """What stands between the matrices."""
         del hidden
         return self.wide
 
-    def shard(self, ways: Ways) -> MLP:
+    def shard(self, ways: int) -> MLP:
         """ffn / ways, rounded up: the widest part."""
         return self._with(ffn=-(-self.ffn // ways))
 
@@ -74,16 +74,16 @@ class MoE(Block):
         """The router's correction."""
         return self.experts if self.correction else 0
 
-    def activation_width(self, hidden: int) -> Ways:
+    def activation_width(self, hidden: int) -> int:
         """What stands between the matrices of all experts of one token."""
         del hidden
         return self.experts_per_token * self.wide
 
-    def shard(self, ways: Ways) -> MoE:
+    def shard(self, ways: int) -> MoE:
         """The shared block's part; the router is held whole. Experts are split by their own rule (`split_experts`)."""
         return self if self.shared is None else self._with(shared=self.shared.shard(ways))
 
-    def split_experts(self, ways: Ways, width_ways: Ways) -> MoE:
+    def split_experts(self, ways: int, width_ways: int) -> MoE:
         """experts / ways of them, each expert_ffn / width_ways wide, rounded up."""
         return self._with(expert_ffn=-(-self.expert_ffn // width_ways), held=-(-self.experts // ways))
 

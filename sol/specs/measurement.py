@@ -28,7 +28,7 @@ Statistic = Literal["mean", "median"]
 Word = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
 Seconds = Annotated[float, Field(gt=0, lt=1e9, strict=True)]
 Tokens = Annotated[float, Field(gt=0, le=1e15, strict=True)]
-Count = Annotated[int, Field(gt=0, le=2**31, strict=True)]
+DeviceCount = Annotated[int, Field(gt=0, le=2**31, strict=True)]
 SHOWN_REJECTS = 5
 
 
@@ -45,10 +45,10 @@ class Run(HandMade):
     measured_s: Seconds
     dtype: Word | None = None
     kv_dtype: Word | None = None
-    tp: Count = 1
-    pp: Count = 1
-    ep: Count = 1
-    dp: Count = 1
+    tp: DeviceCount = 1
+    pp: DeviceCount = 1
+    ep: DeviceCount = 1
+    dp: DeviceCount = 1
     prompt_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
     engine: Word | None = None

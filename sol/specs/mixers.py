@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Block, CacheSpan, Count, Matrix, Size, Ways
+from sol.specs.blocks import Block, CacheSpan, Matrix, Size, SizeOrZero
 from sol.specs.record import HandMade
 
 
@@ -38,7 +38,7 @@ class Attention(Block):
     owns_kv: bool = True
     values_are_keys: bool = False
     sinks: bool = False
-    extra_norms: Count = 0
+    extra_norms: SizeOrZero = 0
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Attention:
@@ -79,11 +79,11 @@ class Attention(Block):
         return (CacheSpan(self.span, self.kv_width),) if self.owns_kv else ()
 
     @property
-    def normed_width(self) -> Ways | None:
+    def normed_width(self) -> int | None:
         """Queries and keys, where they have norms."""
         return self.q_width + self.kv_heads * self.head_dim if self.qk_norm else None
 
-    def activation_width(self, hidden: int) -> Ways:
+    def activation_width(self, hidden: int) -> int:
         """Queries, keys and values."""
         del hidden
         return self.q_width + self.kv_width
@@ -118,7 +118,7 @@ class Attention(Block):
         """Query heads."""
         return self.heads
 
-    def shard(self, ways: Ways) -> Attention:
+    def shard(self, ways: int) -> Attention:
         """heads / ways; KV heads the same way, one at least: more ways than KV heads hold copies."""
         return self._with(heads=self.heads // ways, kv_heads=-(-self.kv_heads // ways))
 
@@ -187,7 +187,7 @@ class LatentAttention(Block):
         """The format of the index keys."""
         return () if self.indexer is None else ("index keys in 8 bits with a scale, whatever the cache's format",)
 
-    def activation_width(self, hidden: int) -> Ways:
+    def activation_width(self, hidden: int) -> int:
         """Queries, and the latent."""
         del hidden
         return self.q_width + self.kv_width
@@ -217,7 +217,7 @@ class LatentAttention(Block):
         """Query heads."""
         return self.heads
 
-    def shard(self, ways: Ways) -> LatentAttention:
+    def shard(self, ways: int) -> LatentAttention:
         """heads / ways; the latents and the way into them are held whole, and so is the indexer."""
         return self._with(heads=self.heads // ways)
 

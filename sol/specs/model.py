@@ -12,9 +12,10 @@ from collections import Counter
 from pydantic import Field, SerializeAsAny
 
 from sol.frozen import FrozenMap
-from sol.specs.blocks import Block, Count, Size
+from sol.specs.blocks import Block, Size, SizeOrZero
 from sol.specs.feedforward import MoE
 from sol.specs.formats import NumberFormat, TensorClass
+from sol.specs.parts import Parts
 from sol.specs.record import Cites, HandMade
 
 Elements = Counter[tuple[TensorClass, int]]
@@ -32,10 +33,10 @@ class LayerGroup(HandMade):
 
     count: Size
     blocks: tuple[SerializeAsAny[Block], ...] = Field(min_length=1)
-    norms: Count | None = None
-    norm_vectors: Count = 1
-    scalars: Count = 0
-    residuals: Count | None = None
+    norms: SizeOrZero | None = None
+    norm_vectors: SizeOrZero = 1
+    scalars: SizeOrZero = 0
+    residuals: SizeOrZero | None = None
 
     @property
     def moe(self) -> MoE | None:
@@ -97,14 +98,14 @@ class Model(HandMade):
     vocab: Size
     groups: tuple[LayerGroup, ...] = Field(min_length=1)
     tied_embeddings: bool = False
-    positions: Count = 0
-    embedding_vectors: Count = 0
-    final_vectors: Count = 1
+    positions: SizeOrZero = 0
+    embedding_vectors: SizeOrZero = 0
+    final_vectors: SizeOrZero = 1
     head_bias: bool = False
-    scalars: Count = 0
+    scalars: SizeOrZero = 0
     mtp: tuple[LayerGroup, ...] = ()
-    mtp_tables: Count = 0
-    tower_parameters: Count = 0
+    mtp_tables: SizeOrZero = 0
+    tower_parameters: SizeOrZero = 0
     dtype: str | None = None
     quantization: str | None = None
     weight_format: NumberFormat | None = None
@@ -222,3 +223,7 @@ def _together(groups: tuple[LayerGroup, ...], hidden: int) -> Elements:
         for part, elements in group.elements(hidden).items():
             found[part] += group.count * elements
     return found
+
+
+ModelPart = Model | Parts
+"""A model, or a device's part of it, or such parts of many splits side by side."""

@@ -13,25 +13,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sol.specs.blocks import Ways
 from sol.specs.model import Model
+from sol.specs.parts import Count
 
 
 class Split(NamedTuple):
     """tp, pp, ep, dp [1]; all 1 is one device. Of many splits side by side each is an int64 array; arrays broadcast."""
 
-    tp: Ways = 1
-    pp: Ways = 1
-    ep: Ways = 1
-    dp: Ways = 1
+    tp: Count = 1
+    pp: Count = 1
+    ep: Count = 1
+    dp: Count = 1
 
     @property
-    def devices(self) -> Ways:
+    def devices(self) -> Count:
         """Devices of one replica."""
         return self.tp * self.pp * self.dp
 
     @property
-    def expert_width_ways(self) -> Ways:
+    def expert_width_ways(self) -> Count:
         """How many ways each expert's width is split."""
         return self.tp * self.dp // self.ep
 
@@ -99,5 +99,5 @@ def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], str]]
     )
 
 
-def _those(most: int, allowed: Callable[[int], bool]) -> str:
-    return ", ".join(str(n) for n in range(1, most + 1) if allowed(n))
+def _those(most: Count, allowed: Callable[[int], bool]) -> str:
+    return ", ".join(str(n) for n in range(1, int(most) + 1) if allowed(n))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from sol.specs.blocks import Matrix, Size, StateMixer, Ways
+from sol.specs.blocks import Matrix, Size, StateMixer
 
 
 class Mamba(StateMixer):
@@ -52,7 +52,7 @@ class Mamba(StateMixer):
         """Channels."""
         return self.width
 
-    def shard(self, ways: Ways) -> Mamba:
+    def shard(self, ways: int) -> Mamba:
         """width / ways."""
         return self._with(width=self.width // ways)
 
@@ -119,7 +119,7 @@ class Mamba2(StateMixer):
         """Heads."""
         return self.heads
 
-    def shard(self, ways: Ways) -> Mamba2:
+    def shard(self, ways: int) -> Mamba2:
         """heads / ways, and groups the same way, one at least."""
         return self._with(heads=self.heads // ways, groups=-(-self.groups // ways))
 
@@ -187,7 +187,7 @@ class GatedDelta(StateMixer):
         """Key heads."""
         return self.key_heads
 
-    def shard(self, ways: Ways) -> GatedDelta:
+    def shard(self, ways: int) -> GatedDelta:
         """key and value heads / ways."""
         return self._with(key_heads=self.key_heads // ways, value_heads=self.value_heads // ways)
 
@@ -238,7 +238,7 @@ class GatedRecurrence(StateMixer):
         """Diagonal blocks."""
         return self.heads
 
-    def shard(self, ways: Ways) -> GatedRecurrence:
+    def shard(self, ways: int) -> GatedRecurrence:
         """heads / ways, with their width."""
         return self._with(heads=self.heads // ways, width=self.width // ways)
 
@@ -281,7 +281,7 @@ class ShortConv(StateMixer):
         """Channels."""
         return self.width
 
-    def shard(self, ways: Ways) -> ShortConv:
+    def shard(self, ways: int) -> ShortConv:
         """width / ways."""
         return self._with(width=self.width // ways)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sol.frozen import Frozen
-from sol.specs.blocks import Count
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
+from sol.specs.parts import Count
 
 Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]

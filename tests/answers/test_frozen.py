@@ -53,6 +53,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "collective of a sweep": lambda: sol.collective("all_reduce", "h100", message_bytes=[1e3, 1e6], ranks=8),
     "table": lambda: sol.table("qwen2.5-7b", ["h100", "h200"], ctx=2048),
     "table of formats": lambda: sol.table("qwen2.5-7b", "h100", ctx=2048, dtype=["bf16", "fp8"]),
+    "report of a floor": lambda: sol.floor("qwen2.5-7b", "h100", **STEP).report(),
+    "report of a plan": lambda: sol.plan("llama-3.1-8b", "h100", devices=2, ctx=4096).report(),
     "gpus": sol.gpus,
     "links": sol.links,
     "show": lambda: sol.show("h100"),
@@ -116,9 +118,9 @@ def said(value: Any) -> Any:
     """All an answer says: its document, its text, and the tables and lines it leads to."""
     if isinstance(value, Record):
         return repr(value), value.model_dump()
-    found = [repr(value), str(value)]
-    for name in ("to_dict", "to_dicts", "to_table", "table", "explain", "why", "sources", "heading"):
-        if hasattr(value, name) and (name != "explain" or value.is_point):
+    found = [str(value)] if type(value).__repr__ is object.__repr__ else [repr(value), str(value)]
+    for name in ("to_dict", "to_dicts", "to_table", "to_csv", "report", "table", "explain", "why", "sources", "heading"):
+        if callable(getattr(value, name, None)) and (name != "explain" or value.is_point):
             part = getattr(value, name)()
             found.append(part.to_text(100) if isinstance(part, sol.Table) else str(part))
     for name in ("operators", "assumptions", "warnings", "parts", "suspects", "rejected", "algorithms"):

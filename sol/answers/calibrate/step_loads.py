@@ -64,10 +64,10 @@ def step_loads(q: Question, n: int, known: Calibration | None = None, rates: Rat
     sent = [np.broadcast_to(t.serial_s, n) for op, t in priced if op.wire is not None]
     moved = [np.broadcast_to(t.moved_s, n) for _, t in local]
     peak = [np.broadcast_to(t.peak_s, n) for _, t in local]
-    kernels = float(sum(op.kernels for op, _ in local))  # a collective's latency holds its launch
+    kernels = float(sum(int(op.kernels) for op, _ in local))  # a collective's latency holds its launch
     if rates is not None:
         places = [rates.of(op, q.storage) for op, _ in local]
-        own = [(op.kernels, launch) for (op, _), (_, _, launch) in zip(local, places, strict=True) if launch != LAUNCH]
+        own = [(int(op.kernels), launch) for (op, _), (_, _, launch) in zip(local, places, strict=True) if launch != LAUNCH]
         kernels -= sum(count for count, _ in own)
         moved += [np.full(n, float(count)) for count, _ in own]
         peak += [none for _ in own]

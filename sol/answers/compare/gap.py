@@ -170,7 +170,7 @@ def _uncalibrated(f: Floor, gap: float, kind: str | None) -> list[GapPart]:
 def kernels(f: Floor, fusion: Fusion) -> int:
     """How many kernels a step of this style issues."""
     q = f.question
-    return sum(op.kernels for op in split_operators(q.model, q.step, q.storage, q.routing, fusion, q.split))
+    return sum(int(op.kernels) for op in split_operators(q.model, q.step, q.storage, q.routing, fusion, q.split))
 
 
 def eager_host_s(f: Floor) -> float:

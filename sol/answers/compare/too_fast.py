@@ -172,7 +172,7 @@ def faster_device(case: Case) -> Sequence[Suspect]:
                     0.45,
                 )
             )
-    for tp in (2 * q.split.tp, 4 * q.split.tp, 8 * q.split.tp):
+    for tp in (times * int(q.split.tp) for times in (2, 4, 8)):
         share = case.share(variant(q, tp=tp))
         if likely(share) and share < case.fraction:
             found.append(

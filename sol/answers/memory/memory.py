@@ -30,7 +30,7 @@ from sol.physics.operators.adapters import adapter_elements
 from sol.specs.engines import Engine
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
-from sol.specs.model import Model
+from sol.specs.model import Model, ModelPart
 from sol.specs.split import Split
 from sol.specs.step import Array, Storage
 from sol.tabular import Table, joined
@@ -217,7 +217,7 @@ def memory(
     )  # fmt: skip
 
 
-def _adapters(model: Model, rank: int | None, adapters: int) -> int:
+def _adapters(model: ModelPart, rank: int | None, adapters: int) -> int:
     """Elements of all adapters."""
     for name, value in (("lora_rank", rank), ("lora_adapters", adapters)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**20):

@@ -112,7 +112,7 @@ class Search:
         self.sizes = np.array([s.devices for s in splits])
         self.alike: dict[tuple[int, int], list[int]] = {}
         for i, split in enumerate(splits):
-            self.alike.setdefault((split.devices, physics.holders(split)), []).append(i)
+            self.alike.setdefault((int(split.devices), int(physics.holders(split))), []).append(i)
 
     def best(self, total: int, stride: int) -> Division | None:
         """The two pools of `total` devices that serve most, `stride` devices apart; None where none fit, or keep the limits."""

@@ -12,10 +12,10 @@ from sol.errors import InvalidInput, InvalidPlan
 from sol.frozen import frozen
 from sol.physics.network.pricing import nothing_sent, priced
 from sol.physics.time.roofline import Rates
-from sol.specs.blocks import Ways
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Topology
 from sol.specs.model import Model
+from sol.specs.parts import Count
 from sol.specs.split import Split, illegal, legal
 from sol.units import show_rate
 
@@ -28,13 +28,14 @@ def resolve_split(tp: Any, pp: Any, ep: Any, dp: Any) -> Split:
     return Split(*(_ways(name, value) for name, value in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp))))
 
 
-def _ways(name: str, value: Any) -> Ways:
+def _ways(name: str, value: Any) -> Count:
     if type(value) is int and 0 < value <= MOST:  # the fast path: a plain number, and no truth value
         return value
     array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else np.asarray(None)
     if array.dtype.kind not in "iu" or not array.ndim or not array.size or not ((array > 0) & (array <= MOST)).all():
         raise InvalidInput(f"{name}={value!r} is not a whole number of devices, 1 or more, or an array of them")
-    return frozen(array.astype(np.int64))
+    ways: Count = frozen(array.astype(np.int64))
+    return ways
 
 
 def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:

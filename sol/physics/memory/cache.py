@@ -12,11 +12,11 @@ import numpy as np
 from sol.physics.operators.mixers import span_bytes, state_bytes_per_sequence
 from sol.physics.operators.operator import Amount
 from sol.specs.formats import NumberFormat
-from sol.specs.model import Model
+from sol.specs.model import ModelPart
 from sol.specs.step import Array, Storage
 
 
-def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
+def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
     """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
     for group in model.groups:
         for block in group.blocks:
@@ -24,7 +24,7 @@ def _growing(model: Model, cache: NumberFormat) -> Iterator[tuple[int | None, Am
                 yield span.tokens, group.count * span_bytes(span, cache)
 
 
-def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
+def kv_bytes(model: ModelPart, ctx: Array, cache: NumberFormat) -> Array:
     """Bytes of KV cache of one sequence of `ctx` tokens [B]: Σ over layers of min(ctx, W)·k·(dk+dv)·bytes.
 
     A latent cache holds (r + rope) elements a token, and an index key where there is an indexer.
@@ -36,7 +36,7 @@ def kv_bytes(model: Model, ctx: Array, cache: NumberFormat) -> Array:
     return total
 
 
-def state_bytes(model: Model, storage: Storage) -> Amount:
+def state_bytes(model: ModelPart, storage: Storage) -> Amount:
     """Bytes of the recurrent states and convolutions of one sequence, whatever its length [B]."""
     total: Amount = 0.0
     for group in model.groups:
@@ -46,7 +46,7 @@ def state_bytes(model: Model, storage: Storage) -> Amount:
     return total
 
 
-def max_ctx(model: Model, budget_bytes: Array, cache: NumberFormat) -> Array:
+def max_ctx(model: ModelPart, budget_bytes: Array, cache: NumberFormat) -> Array:
     """The longest context whose cache fits `budget_bytes` per sequence [token]: the inverse of `kv_bytes`.
 
     Whole tokens; infinite where no layer's cache grows without bound and all of it fits.

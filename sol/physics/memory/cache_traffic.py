@@ -10,11 +10,11 @@ import numpy as np
 
 from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Amount
-from sol.specs.model import Model
+from sol.specs.model import ModelPart
 from sol.specs.step import Array, Step, Storage
 
 
-def kv_read_bytes(model: Model, batch: Array, ctx: Array, storage: Storage) -> Array:
+def kv_read_bytes(model: ModelPart, batch: Array, ctx: Array, storage: Storage) -> Array:
     """Bytes of KV cache that one decode step of `batch` sequences at `ctx` cached tokens reads [B].
 
     A step of no new tokens writes nothing, so that what its rows move of the cache is what they read.

@@ -13,7 +13,7 @@ import numpy as np
 from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import Amount
-from sol.specs.model import Model
+from sol.specs.model import ModelPart
 from sol.specs.step import Array, Step, Storage
 
 CHUNK_TOKENS = 2048.0
@@ -21,7 +21,7 @@ ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
 
 
 @lru_cache(maxsize=1024)
-def resident_weight_bytes(model: Model, storage: Storage) -> Amount:
+def resident_weight_bytes(model: ModelPart, storage: Storage) -> Amount:
     """Bytes of all stored parameters [B]: every expert, the tables, the head unless it is tied, a tower, layers for prediction ahead."""
     d, per = model.hidden, storage.bytes_per_weight
     head = model.lm_head_elements * per("lm_head", d)  # a tied table is stored as the head is
@@ -34,7 +34,7 @@ def resident_weight_bytes(model: Model, storage: Storage) -> Amount:
     return whole if isinstance(whole, np.ndarray) else float(whole)
 
 
-def _ahead(model: Model, storage: Storage) -> Amount:
+def _ahead(model: ModelPart, storage: Storage) -> Amount:
     """Bytes of the layers for multi-token prediction: as a checkpoint stores them together, else each matrix by its class."""
     if storage.weights.covering("mtp"):
         return model.mtp_parameters * storage.bytes_beside("mtp")
@@ -44,7 +44,7 @@ def _ahead(model: Model, storage: Storage) -> Amount:
 
 
 @lru_cache(maxsize=1024)
-def activation_bytes_per_token(model: Model) -> Amount:
+def activation_bytes_per_token(model: ModelPart) -> Amount:
     """Bytes of activations one token of a step keeps alive: (2d + the widest block)·2 [B].
 
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
@@ -54,12 +54,12 @@ def activation_bytes_per_token(model: Model) -> Amount:
     return alive
 
 
-def logit_bytes_per_row(model: Model) -> Amount:
+def logit_bytes_per_row(model: ModelPart) -> Amount:
     """Bytes of one row of logits in fp32 [B]."""
     return model.vocab * LOGIT
 
 
-def activation_bytes(model: Model, step: Step) -> Array:
+def activation_bytes(model: ModelPart, step: Step) -> Array:
     """Bytes of activations alive at once in one step, and of its logits [B].
 
     T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
@@ -70,7 +70,7 @@ def activation_bytes(model: Model, step: Step) -> Array:
     return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
 
 
-def max_batch(model: Model, storage: Storage, ctx: Array, free_bytes: float, step_tokens: float, layers_held: float = 1.0) -> Array:
+def max_batch(model: ModelPart, storage: Storage, ctx: Array, free_bytes: Amount, step_tokens: float, layers_held: Amount = 1.0) -> Array:
     """The most sequences of `ctx` tokens that fit into what the weights leave [1]: their caches, and a step of `step_tokens` tokens
     or one per sequence. `layers_held`: the share of the layers whose caches lie here."""
     per_token = activation_bytes_per_token(model)

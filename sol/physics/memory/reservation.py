@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sol.physics.memory.cache import kv_bytes, state_bytes
+from sol.physics.operators.operator import Amount
 from sol.specs.engines import Budget, Engine
-from sol.specs.model import Model
+from sol.specs.model import ModelPart
 from sol.specs.step import Array, Storage
 
 
@@ -30,7 +31,7 @@ class Reservation:
     wasted_bytes: Array
 
 
-def cache_budget(budget: Budget, fraction: float, memory_bytes: float, weight_bytes: float, activation_bytes: Array) -> Array:
+def cache_budget(budget: Budget, fraction: float, memory_bytes: float, weight_bytes: Amount, activation_bytes: Array) -> Array:
     """Bytes an engine leaves for the cache [B]; never below zero.
 
     >>> cache_budget("total", 0.9, 80e9, 16e9, np.array([1e9])) / 1e9
@@ -46,8 +47,8 @@ def cache_budget(budget: Budget, fraction: float, memory_bytes: float, weight_by
 
 
 def reservation(
-    engine: Engine, fraction: float, model: Model, storage: Storage, ctx: Array, batch: Array, memory_bytes: float, weight_bytes: float,
-    activation_bytes: Array,
+    engine: Engine, fraction: float, model: ModelPart, storage: Storage, ctx: Array, batch: Array, memory_bytes: float,
+    weight_bytes: Amount, activation_bytes: Array,
 ) -> Reservation:  # fmt: skip
     """The pool of an engine on one device, and how many sequences of `ctx` tokens it holds.
 

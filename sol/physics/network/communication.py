@@ -14,9 +14,9 @@ from math import comb
 import numpy as np
 
 from sol.physics.operators.operator import Amount, Operator, Wire
-from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.model import Model
+from sol.specs.parts import Count
 from sol.specs.split import Split
 from sol.specs.step import Routing, Step, Storage
 
@@ -86,7 +86,7 @@ def fewest_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
     return least
 
 
-def _missed(experts: int, experts_per_token: int, ep: Ways) -> Amount:
+def _missed(experts: int, experts_per_token: int, ep: Count) -> Amount:
     """The chance that a token chooses none of one device's experts."""
     if isinstance(ep, np.ndarray):
         ways, which = np.unique(ep, return_inverse=True)
@@ -94,5 +94,5 @@ def _missed(experts: int, experts_per_token: int, ep: Ways) -> Amount:
     return comb(experts - experts // ep, experts_per_token) / comb(experts, experts_per_token)
 
 
-def _row(name: str, times: Ways, wire: Wire, shape: Callable[[], str]) -> Operator:
+def _row(name: str, times: Count, wire: Wire, shape: Callable[[], str]) -> Operator:
     return Operator(name, times, "rest", 0.0, 0.0, 0.0, 0.0, times, shape, wire=wire)

@@ -9,8 +9,8 @@ import numpy as np
 
 from sol.physics.network import collectives
 from sol.physics.operators.operator import Amount, Wire
-from sol.specs.blocks import Ways
 from sol.specs.links import Operation, Topology
+from sol.specs.parts import Count
 from sol.specs.step import Array
 
 
@@ -45,7 +45,7 @@ def _remembered(op: Operation, size: bytes, shape: tuple[int, ...], ranks: int, 
     return _price_now(op, np.frombuffer(size).reshape(shape), ranks, stride, links)
 
 
-def _price_now(op: Operation, size: Array, ranks: Ways, stride: Ways, links: Topology) -> Sent:
+def _price_now(op: Operation, size: Array, ranks: Count, stride: Count, links: Topology) -> Sent:
     n, apart = (np.array(n, dtype=np.float64, ndmin=1) for n in (ranks, stride))
     least, likely = (f(op, size, n, links, apart) for f in (collectives.floor_s, collectives.estimate_s))
     sent = sum(collectives.wire_bytes(op, size, n, links, apart), np.zeros(1))

@@ -3,8 +3,8 @@
 Tensor parallelism divides heads and widths, the slowest device counts; experts divide over tp·dp devices;
 data parallelism copies everything else and divides sequences; a pipeline divides layers, its
 micro-batches pass all stages one after the other. One device is no split: the model and the step
-themselves. Many splits side by side are one computation: sizes of their parts are arrays, and a row
-that one of them lacks is a row of nothing.
+themselves. Many splits side by side are one computation (`Parts`), and a row that one of them lacks
+is a row of nothing.
 """
 
 from __future__ import annotations
@@ -20,31 +20,53 @@ from sol.physics.network.communication import wire_rows
 from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import Amount, Operator
-from sol.specs.blocks import Block, Ways
-from sol.specs.model import LayerGroup, Model
+from sol.specs.blocks import Block
+from sol.specs.model import LayerGroup, Model, ModelPart
+from sol.specs.parts import Count, Parts
 from sol.specs.split import Split
 from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
 
-def device_model(model: Model, split: Split) -> Model:
-    """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits its sizes are arrays."""
+def device_model(model: Model, split: Split) -> ModelPart:
+    """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits those parts side by side."""
     if split.is_many:
-        return _part(model, split)
-    return model if split.tp == split.dp == 1 else _one_part(model, split)
+        return _parts(model, split)
+    return model if split.tp == split.dp == 1 else _part(model, int(split.tp), int(split.ep), int(split.expert_width_ways))
 
 
-def _part(model: Model, split: Split) -> Model:
+def _parts(model: Model, split: Split) -> Parts:
+    """One part for each way to divide heads, experts and their widths that there is among the splits."""
+    ways = np.broadcast_arrays(split.tp, split.ep, split.expert_width_ways)
+    return _side_by_side(model, np.stack(ways).tobytes(), ways[0].shape)
+
+
+@lru_cache(maxsize=8)
+def _side_by_side(model: Model, ways: bytes, shape: tuple[int, ...]) -> Parts:
+    """The parts of one set of splits, made once: an answer asks for them many times."""
+    each = np.frombuffer(ways, dtype=np.int64).reshape(3, -1)
+    number = np.zeros(each.shape[1], dtype=np.int64)
+    for found, place in (np.unique(row, return_inverse=True) for row in each):
+        number = number * len(found) + place.reshape(-1)
+    _, first, which = np.unique(number, return_index=True, return_inverse=True)
+    return Parts([_part(model, *one) for one in each[:, first].T.tolist()], which.reshape(shape))
+
+
+@lru_cache(maxsize=4096)
+def _part(model: Model, tp: int, ep: int, width_ways: int) -> Model:
     def part(block: Block) -> Block:
-        return block.shard(split.tp).split_experts(split.ep, split.expert_width_ways)
+        return _sharded(block, tp).split_experts(ep, width_ways)
 
     def parts(groups: tuple[LayerGroup, ...]) -> tuple[LayerGroup, ...]:
         return tuple(g.model_copy(update={"blocks": tuple(map(part, g.blocks))}) for g in groups)
 
-    fields = {"groups": parts(model.groups), "mtp": parts(model.mtp), "vocab": -(-model.vocab // split.tp)}
+    fields = {"groups": parts(model.groups), "mtp": parts(model.mtp), "vocab": -(-model.vocab // tp)}
     return model.model_copy(update=fields)
 
 
-_one_part = lru_cache(maxsize=1024)(_part)
+@lru_cache(maxsize=4096)
+def _sharded(block: Block, tp: int) -> Block:
+    """A block's part, the same record for every split of this `tp`: what `Parts` holds once need be asked once."""
+    return block.shard(tp)
 
 
 def device_step(step: Step, split: Split) -> Step:
@@ -59,7 +81,7 @@ def device_step(step: Step, split: Split) -> Step:
     return replace(step, batch=own, copies=share(step.batch, split.pp) / own)
 
 
-def share(batch: Array, ways: Ways) -> Array:
+def share(batch: Array, ways: Count) -> Array:
     """Sequences of the fullest of `ways` parts [1]: ⌈B/ways⌉ of a whole number, B/ways of an average, one at least of one or more."""
     if not isinstance(ways, np.ndarray) and ways == 1:
         return batch

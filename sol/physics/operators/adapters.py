@@ -6,14 +6,14 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from sol.specs.formats import TensorClass
-from sol.specs.model import Model
+from sol.specs.model import ModelPart
 
 DENSE: tuple[TensorClass, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 """Every matrix of a layer but routers and experts; up_proj is gate and up together."""
 
 
 @lru_cache(maxsize=1024)
-def adapter_elements(model: Model, rank: int, targets: Collection[TensorClass] = DENSE) -> int:
+def adapter_elements(model: ModelPart, rank: int, targets: Collection[TensorClass] = DENSE) -> int:
     """Elements of one adapter of rank `rank` on the matrices of the `targets` classes, in every layer [1].
 
     Experts ("experts_up", "experts_down") are adapted one by one. A checkpoint that stores several

@@ -10,11 +10,11 @@ from functools import lru_cache, reduce
 
 import numpy as np
 
-from sol.specs.blocks import Ways
+from sol.specs.parts import Count
 from sol.specs.step import Array, Routing, Shares
 
 
-def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Ways | None = None) -> Array:
+def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Count | None = None) -> Array:
     """Distinct experts of one layer that `tokens` tokens are routed to, of the `held` ones a device has (all by default) [1].
 
     `min`: all tokens choose the same k experts, spread evenly over the devices (the only bound). `max`:
@@ -65,7 +65,7 @@ def chances(shares: Shares, experts_per_token: int) -> Array:
     return found
 
 
-def _fullest(chance: Array, tokens: Array, held: Ways) -> Array:
+def _fullest(chance: Array, tokens: Array, held: Count) -> Array:
     """Distinct experts on the device that touches most [1]; devices hold `held` consecutive experts each."""
     if isinstance(held, np.ndarray):
         found = np.zeros(np.broadcast_shapes(tokens.shape, held.shape))
@@ -82,7 +82,7 @@ def _sum(chance: Array, tokens: Array) -> Array:
     return total
 
 
-def imbalance(experts: int, experts_per_token: int, held: Ways, routing: Routing, given: float) -> Ways:
+def imbalance(experts: int, experts_per_token: int, held: Count, routing: Routing, given: float) -> Array:
     """How many times an even share of the tokens the experts of the fullest device get [1]: as `given`, or as the shares make it.
 
     One where every device holds all experts, or a part of each.

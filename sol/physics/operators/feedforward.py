@@ -9,22 +9,23 @@ from sol.physics.operators.experts import distinct_experts, imbalance
 from sol.physics.operators.linear import expert_bytes, linear_row, linears
 from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.feedforward import MLP, MoE
+from sol.specs.parts import Parts
 from sol.specs.step import Array, Fusion, Shares
 
 
-def mlp_rows(mlp: MLP, layers: int, p: Pass) -> list[Operator]:
+def mlp_rows(mlp: MLP | Parts, layers: int, p: Pass) -> list[Operator]:
     """Up, activation where it is not fused, and down."""
     tokens, fusion = p.tokens, p.fusion
     up, down = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mlp, p.hidden, p.storage))
     return [up, down] if fusion == "ideal" else [up, _activation("activation", mlp, layers, tokens, fusion), down]
 
 
-def _activation(name: str, mlp: MLP, layers: int, tokens: Array, fusion: Fusion) -> Operator:
+def _activation(name: str, mlp: MLP | Parts, layers: int, tokens: Array, fusion: Fusion) -> Operator:
     cost = fused.activation(fusion, mlp.ffn, mlp.gated, tokens)
     return row(name, layers, "rest", cost=cost, shape=lambda: "act(gate)·up" if mlp.gated else "elementwise")
 
 
-def experts_rows(moe: MoE, layers: int, p: Pass) -> list[Operator]:
+def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
     """Router, what every token goes through, and the experts as one grouped row: distinct ones read, top_k computed.
 
     Of experts spread over devices, the fullest device's share: it holds some, for the tokens of all copies, and gets

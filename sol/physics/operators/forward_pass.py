@@ -22,13 +22,14 @@ from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.blocks import Block, PerLayerInput, StateMixer
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
-from sol.specs.model import LayerGroup, Model
+from sol.specs.model import LayerGroup, ModelPart
+from sol.specs.parts import Parts
 from sol.specs.step import Array, Fusion, Routing, Step, Storage
 
 __all__ = ["ROWS", "Amount", "Operator", "Pass", "step_operators"]
 
 
-def step_operators(model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion) -> list[Operator]:
+def step_operators(model: ModelPart, step: Step, storage: Storage, routing: Routing, fusion: Fusion) -> list[Operator]:
     """The operator rows of one forward pass, in the order they run.
 
     Shapes: `step` arrays broadcast; each row keeps the smallest shape it needs. Weights are read
@@ -46,7 +47,7 @@ def step_operators(model: Model, step: Step, storage: Storage, routing: Routing,
     return rows
 
 
-def matrix_rows(block: Block, layers: int, p: Pass) -> list[Operator]:
+def matrix_rows(block: Block | Parts, layers: int, p: Pass) -> list[Operator]:
     """A block of plain matrices. Raises `InvalidInput` for one that keeps something of a sequence: its floor would leave that out."""
     if block.cache_spans or block.states:
         raise InvalidInput(
@@ -56,7 +57,7 @@ def matrix_rows(block: Block, layers: int, p: Pass) -> list[Operator]:
     return [linear_row(x, layers, p.tokens, fused.linear(p.fusion, x, p.tokens)) for x in linears(block, p.hidden, p.storage)]
 
 
-def per_layer_rows(block: PerLayerInput, layers: int, p: Pass) -> list[Operator]:
+def per_layer_rows(block: PerLayerInput | Parts, layers: int, p: Pass) -> list[Operator]:
     """The matrices, and the gathered rows of the layer's own table."""
     each = block.width * p.storage.bytes_per_weight("embedding", block.width)
     shape = lambda: f"min(T, {block.vocab})·{block.width}"  # noqa: E731  # text for few
@@ -76,11 +77,12 @@ ROWS: dict[type[Block], Callable[[Any, int, Pass], list[Operator]]] = {
 """What makes the rows of a kind of block, in so many layers; a kind without a row here is priced as the nearest class it derives from."""
 
 
-def _maker(block: Block) -> Callable[[Any, int, Pass], list[Operator]]:
-    return next(ROWS[kind] for kind in type(block).__mro__ if kind in ROWS)
+def _maker(block: Block | Parts) -> Callable[[Any, int, Pass], list[Operator]]:
+    kind = block.kind if isinstance(block, Parts) else type(block)
+    return next(ROWS[base] for base in kind.__mro__ if base in ROWS)
 
 
-def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+def _embedding(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     """Gathered rows of the input tables; none of the vocabulary's when the head reads the same (tied) table whole."""
     head_reads_it = model.tied_embeddings and step.logits != "none"
     row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
@@ -91,7 +93,7 @@ def _embedding(model: Model, step: Step, tokens: Array, storage: Storage, fusion
     return row("embedding", 1, "rest", weight_bytes=gathered, shape=shape, cost=fused.embedding(fusion, model.hidden, tokens))
 
 
-def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+def _norms(model: ModelPart, group: LayerGroup | Parts, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     def shape() -> str:
         norms, vectors = group.norm_elements(model.hidden), group.scalars + sum(b.vector_elements for b in group.blocks)
         return f"{norms} elements" + (f", and {vectors} of vectors that belong to no matrix" if vectors else "")
@@ -102,7 +104,7 @@ def _norms(model: Model, group: LayerGroup, tokens: Array, storage: Storage, fus
     )  # fmt: skip
 
 
-def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+def _final_norm(model: ModelPart, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     elements = model.outer_norm_elements + model.scalars
     return row(
         "final_norm", 1, "rest", weight_bytes=elements * storage.bytes_per_weight("norm", 1), shape=lambda: f"{elements} elements",
@@ -110,7 +112,7 @@ def _final_norm(model: Model, tokens: Array, storage: Storage, fusion: Fusion) -
     )  # fmt: skip
 
 
-def _lm_head(model: Model, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+def _lm_head(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     """The head reads its whole matrix once when any logits are wanted."""
     wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
     read = 0.0

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from sol.physics.operators.linear import Linear
 from sol.physics.operators.operator import FREE, Cost
-from sol.specs.blocks import Ways
 from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup
+from sol.specs.parts import Count, Parts
 from sol.specs.step import Array, Fusion, Step
 
 ACT = 2.0  # bytes per activation
@@ -55,7 +55,7 @@ def linear(style: Fusion, x: Linear, tokens: Array) -> Cost:
 
 
 def attention(
-    style: Fusion, heads: int, q: int, kv: int, out: int, grouped: Ways, step: Step, tokens: Array
+    style: Fusion, heads: Count, q: Count, kv: Count, out: Count, grouped: Count, step: Step, tokens: Array
 ) -> AttentionCosts:  # fmt: skip
     """Attention of widths q, kv (cached) and out [1]; eager splits q, k and v, copies the cache and spells out the scores."""
     if style == "ideal":
@@ -71,7 +71,7 @@ def attention(
     return AttentionCosts(rope=Cost(rotated + grown, 12), attention=Cost(repeated + scores + tokens * (2 * (q + out) * ACT), 9))
 
 
-def state(style: Fusion, width: int, tokens: Array) -> Cost:
+def state(style: Fusion, width: Count, tokens: Array) -> Cost:
     """A recurrent mixer reads and writes what its projections made, in a kernel for the convolution and one for the scan.
 
     Eager runs the same two: its own loop over tokens is no one's choice.
@@ -79,7 +79,7 @@ def state(style: Fusion, width: int, tokens: Array) -> Cost:
     return FREE if style == "ideal" else Cost(tokens * (2 * width * ACT), 2)
 
 
-def activation(style: Fusion, ffn: int, gated: bool, tokens: Array) -> Cost:
+def activation(style: Fusion, ffn: Count, gated: bool, tokens: Array) -> Cost:
     """The activation of a feed-forward block; eager runs the product with the other branch after it."""
     if style == "ideal":
         return FREE
@@ -89,7 +89,7 @@ def activation(style: Fusion, ffn: int, gated: bool, tokens: Array) -> Cost:
     return Cost(tokens * (passes * ffn * ACT), 2 if gated else 1)
 
 
-def router(style: Fusion, block: MoE, hidden: int, tokens: Array) -> Cost:
+def router(style: Fusion, block: MoE | Parts, hidden: int, tokens: Array) -> Cost:
     """Router logits; eager adds softmax, choice and normalisation as passes of their own."""
     if style == "ideal":
         return FREE
@@ -97,7 +97,7 @@ def router(style: Fusion, block: MoE, hidden: int, tokens: Array) -> Cost:
     return Cost(tokens * ((hidden + passes * block.experts) * ACT), passes)
 
 
-def experts(style: Fusion, block: MoE, width: int, tokens: Array) -> Cost:
+def experts(style: Fusion, block: MoE | Parts, width: Count, tokens: Array) -> Cost:
     """The tokens' copies through the matrices and the activation of their experts; `width` is what experts read and write."""
     if style == "ideal":
         return FREE
@@ -110,7 +110,7 @@ def experts(style: Fusion, block: MoE, width: int, tokens: Array) -> Cost:
     return Cost(tokens * (spread * ACT), (8 if block.gated else 6) * block.experts)
 
 
-def norms(style: Fusion, group: LayerGroup, hidden: int, tokens: Array) -> Cost:
+def norms(style: Fusion, group: LayerGroup | Parts, hidden: int, tokens: Array) -> Cost:
     """A layer's norms with their residual adds; query and key norms where the model has them."""
     if style == "ideal":
         return FREE
@@ -133,6 +133,6 @@ def final_norm(style: Fusion, hidden: int, tokens: Array) -> Cost:
     return Cost(tokens * (hidden * EAGER_NORM_BYTES), EAGER_NORM_KERNELS)
 
 
-def lm_head(style: Fusion, vocab: int, hidden: int, rows: Array) -> Cost:
+def lm_head(style: Fusion, vocab: Count, hidden: int, rows: Array) -> Cost:
     """Hidden rows read, logits written."""
     return FREE if style == "ideal" else Cost(rows * ((hidden + vocab) * ACT), 1)

@@ -11,8 +11,9 @@ from functools import lru_cache, reduce
 import numpy as np
 
 from sol.physics.operators.operator import Amount, Cost, Operator, row
-from sol.specs.blocks import Block, Matrix, Ways
+from sol.specs.blocks import Block, Matrix
 from sol.specs.model import LayerGroup
+from sol.specs.parts import Count, Parts
 from sol.specs.step import Array, Role, Storage
 
 
@@ -27,11 +28,11 @@ class Linear:
     operator: str
     role: Role
     stored_bytes: Amount
-    weights: Ways
-    inputs: Ways
-    outputs: Ways
-    unfused_width: Ways
-    matrices: tuple[Matrix, ...]
+    weights: Count
+    inputs: Count
+    outputs: Count
+    unfused_width: Count
+    matrices: tuple[Matrix | Parts, ...]
 
     def shape(self) -> str:
         """Inputs times outputs, matrix by matrix, for a reader."""
@@ -42,7 +43,7 @@ class Linear:
         return f"in·out = {sizes}" + (f", {biases} biases" if biases else "")
 
 
-def stored_bytes(matrix: Matrix, storage: Storage) -> Amount:
+def stored_bytes(matrix: Matrix | Parts, storage: Storage) -> Amount:
     """Bytes of one matrix and its biases as stored [B]."""
     weights: Amount = matrix.weights * storage.bytes_per_weight(matrix.tensor, matrix.columns)
     biases: Amount = matrix.biases * storage.bytes_per_weight("bias", 1)
@@ -50,15 +51,15 @@ def stored_bytes(matrix: Matrix, storage: Storage) -> Amount:
 
 
 @lru_cache(maxsize=4096)
-def linears(block: Block, hidden: int, storage: Storage) -> tuple[Linear, ...]:
+def linears(block: Block | Parts, hidden: int, storage: Storage) -> tuple[Linear, ...]:
     """The linear operators of a block, in the order they first run."""
-    grouped: dict[str, list[Matrix]] = {}
+    grouped: dict[str, list[Matrix | Parts]] = {}
     for matrix in block.matrices(hidden):
         grouped.setdefault(matrix.operator, []).append(matrix)
     return tuple(_merged(name, matrices, storage) for name, matrices in grouped.items())
 
 
-def _merged(name: str, matrices: list[Matrix], storage: Storage) -> Linear:
+def _merged(name: str, matrices: list[Matrix | Parts], storage: Storage) -> Linear:
     return Linear(
         operator=name, role=storage.role(matrices[0].tensor), stored_bytes=sum(stored_bytes(m, storage) for m in matrices),
         weights=sum(m.weights for m in matrices), inputs=reduce(np.maximum, (m.columns for m in matrices)),
@@ -75,20 +76,20 @@ def linear_row(linear: Linear, layers: int, tokens: Array, cost: Cost) -> Operat
 
 
 @lru_cache(maxsize=4096)
-def expert_bytes(block: Block, hidden: int, storage: Storage) -> Amount:
+def expert_bytes(block: Block | Parts, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one expert [B]."""
     return sum(stored_bytes(m, storage) for m in block.expert_matrices(hidden))
 
 
 @lru_cache(maxsize=4096)
-def small_bytes(group: LayerGroup, hidden: int, storage: Storage) -> Amount:
+def small_bytes(group: LayerGroup | Parts, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one layer's norms and of its vectors that belong to no matrix [B]."""
     vectors = group.scalars + sum(b.vector_elements for b in group.blocks)
     stored: Amount = group.norm_elements(hidden) * storage.bytes_per_weight("norm", 1) + vectors * storage.bytes_per_weight("bias", 1)
     return stored
 
 
-def layer_bytes(group: LayerGroup, hidden: int, storage: Storage) -> Amount:
+def layer_bytes(group: LayerGroup | Parts, hidden: int, storage: Storage) -> Amount:
     """Stored bytes of one layer, every expert included [B]."""
     total = small_bytes(group, hidden, storage)
     for block in group.blocks:

@@ -11,10 +11,11 @@ from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.blocks import Block, CacheSpan, StateMixer
 from sol.specs.formats import NumberFormat
 from sol.specs.mixers import Attention, LatentAttention
+from sol.specs.parts import Count, Parts
 from sol.specs.step import Step, Storage
 
 
-def attention_rows(att: Attention, layers: int, p: Pass) -> list[Operator]:
+def attention_rows(att: Attention | Parts, layers: int, p: Pass) -> list[Operator]:
     """Projections, the attention itself (2·h·(dk+dv) FLOPs a query-key pair, its cache read and written), output projection."""
     hidden, step, tokens, storage, _, fusion = p
     *before, o = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(att, hidden, storage))
@@ -38,14 +39,15 @@ def attention_rows(att: Attention, layers: int, p: Pass) -> list[Operator]:
     return [*before, row("rope", layers, "rest", cost=costs.rope, shape=lambda: "rotary embedding, cache write"), core, o]
 
 
-def latent_rows(att: LatentAttention, layers: int, p: Pass) -> list[Operator]:
+def latent_rows(att: LatentAttention | Parts, layers: int, p: Pass) -> list[Operator]:
     """Latent attention: the cheaper of expanding the cached latents again and of working on them as they are.
 
     Plain: (past+n)·2·h·r·(nope+v) + 2·h·(nope+rope+v)·pairs. Absorbed: n·2·h·r·(nope+v) + 2·h·(2r+rope)·pairs.
     The expanding matrix is read once either way; its FLOPs are in this row.
     """
     hidden, step, tokens, storage, _, fusion = p
-    rows, o, expanding = [], None, 0
+    rows, o = [], None
+    expanding: Count = 0
     for x in linears(att, hidden, storage):
         if x.operator == "kv_b_proj":
             expanding = 2 * x.weights
@@ -76,7 +78,7 @@ def latent_rows(att: LatentAttention, layers: int, p: Pass) -> list[Operator]:
     return [*rows, *rope, *index, core, o]
 
 
-def _index(att: LatentAttention, layers: int, step: Step) -> Operator:
+def _index(att: LatentAttention | Parts, layers: int, step: Step) -> Operator:
     """Scores of the indexer over every cached index key, in 8 bits where the device has them."""
     assert att.indexer is not None
     i, pairs = att.indexer, causal_pairs(step.new_tokens, step.past_tokens)
@@ -88,7 +90,7 @@ def _index(att: LatentAttention, layers: int, step: Step) -> Operator:
     )  # fmt: skip
 
 
-def state_rows(mixer: StateMixer, layers: int, p: Pass) -> list[Operator]:
+def state_rows(mixer: StateMixer | Parts, layers: int, p: Pass) -> list[Operator]:
     """A recurrent mixer: the state is read once a step where there is a past; writing it back is not compulsory in every step."""
     hidden, step, tokens, storage, _, fusion = p
     *before, out = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mixer, hidden, storage))
@@ -104,14 +106,14 @@ def state_rows(mixer: StateMixer, layers: int, p: Pass) -> list[Operator]:
     return [*before, scan, out]
 
 
-def state_bytes_per_sequence(block: Block, storage: Storage) -> Amount:
+def state_bytes_per_sequence(block: Block | Parts, storage: Storage) -> Amount:
     """Bytes of what one layer keeps of a sequence whatever its length [B]."""
     base = storage.base.bytes_per_weight
-    stored: Amount = sum(elements * base if bits is None else elements * bits / 8 for elements, bits in block.states)
+    stored: Amount = sum(s.elements * base if s.bits is None else s.elements * s.bits / 8 for s in block.states)
     return stored
 
 
-def span_bytes(span: CacheSpan, cache: NumberFormat) -> Amount:
+def span_bytes(span: CacheSpan | Parts, cache: NumberFormat) -> Amount:
     """Bytes of one token in a cache of one layer [B]."""
     stored: Amount = span.elements * cache.bytes_per_weight + span.own_bytes
     return stored

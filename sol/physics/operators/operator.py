@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from sol.specs.blocks import Ways
 from sol.specs.links import Operation
+from sol.specs.parts import Count
 from sol.specs.step import Array, Fusion, Role, Routing, Step, Storage
 
 Amount = Array | float
@@ -30,8 +30,8 @@ class Wire(NamedTuple):
 
     op: Operation
     message_bytes: Amount
-    ranks: Ways
-    stride: Ways = 1
+    ranks: Count
+    stride: Count = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +45,13 @@ class Operator:
     """
 
     name: str
-    layers: Ways
+    layers: Count
     role: Role
     weight_bytes: Amount
     kv_bytes: Amount
     activation_bytes: Amount
     flops: Amount
-    kernels: Ways
+    kernels: Count
     shape: Callable[[], str]
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sol.physics.memory.cache import kv_bytes, state_bytes
-from sol.specs.blocks import Ways
 from sol.specs.links import Topology
 from sol.specs.model import Model
+from sol.specs.parts import Count
 from sol.specs.split import Split
 from sol.specs.step import Array, Storage
 
@@ -26,7 +26,7 @@ def request_kv_bytes(model: Model, prompt_tokens: Array, storage: Storage) -> Ar
     return kv_bytes(model, prompt_tokens, storage.cache) + state_bytes(model, storage)
 
 
-def holders(split: Split) -> Ways:
+def holders(split: Split) -> Count:
     """Devices that hold one sequence's cache between them, and so share sending or receiving it [1]."""
     return split.tp * split.pp
 

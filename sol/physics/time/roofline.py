@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def sweep(step: Step, split: Split, work: Callable[[Step, Split], Totals]) -> To
         return work(step, split)
     axis = int(np.argmax(shape))
     length = max(1, BLOCK_POINTS * shape[axis] // points)
-    inputs = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) if isinstance(a, np.ndarray) else a for a in asked]
+    inputs: list[Any] = [a.reshape((1,) * (len(shape) - a.ndim) + a.shape) if isinstance(a, np.ndarray) else a for a in asked]
     results: dict[str, Amount] = {}
     for start in range(0, shape[axis], length):
         window = (slice(None),) * axis + (slice(start, start + length),)
