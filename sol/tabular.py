@@ -1,16 +1,22 @@
 """A small neutral table: plain values inside, formatting only where a person reads.
 
 It renders as text (with rich, imported when asked for), as HTML for notebooks, and as plain
-Python for JSON. It deliberately does no arithmetic: whoever fills it has computed the rows.
+Python for JSON, CSV and pandas. It deliberately does no arithmetic: whoever fills it has computed the rows.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
+from sol.errors import SolError
+from sol.frozen import Frozen, FrozenMap
+
+SCHEMA_VERSION = 1
 INDENT, GAP, NARROWEST, READABLE = "  ", 2, 8, 16
 """Two columns before every line, two between columns, the least that prose is squeezed to, and below which it goes under its row."""
 
@@ -42,11 +48,12 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Table(Frozen):
     """Rows of plain values under typed columns, with lines above and below.
 
     `rows` are tuples in the order of `columns`; None shows as a dash. `total`, where given, is a
-    last row under a rule.
+    last row under a rule. `meta` is what the document of a table that answers a question says besides its
+    rows: `kind`, `inputs`, `assumptions`, `warnings`, and `sources` as a table.
     """
 
     columns: tuple[Column, ...]
@@ -54,7 +61,13 @@ class Table:
     title: str = ""
     footer: tuple[str, ...] = ()
     total: tuple[Any, ...] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=FrozenMap)
+    kind: ClassVar[str] = "table"
+
+    def __getstate__(self) -> dict[str, Any]:
+        lines = self.rows if self.total is None else (*self.rows, self.total)
+        columns = tuple(_portable(c, [line[i] for line in lines]) for i, c in enumerate(self.columns))
+        return {**self.__dict__, "columns": columns}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,6 +81,44 @@ class Table:
         """One plain dictionary a row, keyed by column; what JSON holds."""
         keys = [c.key for c in self.columns]
         return [dict(zip(keys, row, strict=True)) for row in self.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as a document of plain JSON values: its rows are the outputs."""
+        of = self.meta
+        cited = of.get("sources")
+        return document(
+            of.get("kind", self.kind), inputs=of.get("inputs", {}), outputs=plain(self.to_dicts()), assumptions=of.get("assumptions", ()),
+            sources=() if cited is None else cited.to_dicts(), warnings=of.get("warnings", ()),
+        )  # fmt: skip
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict()` as JSON text."""
+        return json_text(self.to_dict(), indent)
+
+    def to_csv(self) -> str:
+        """The rows as CSV text under the columns' keys; None is an empty cell."""
+        import csv
+
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(c.key for c in self.columns)
+        writer.writerows(map(plain, row) for row in self.rows)
+        return out.getvalue()
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame. Raises `SolError` where pandas is not installed."""
+        from importlib import import_module
+
+        try:
+            pandas = import_module("pandas")
+        except ImportError:
+            raise SolError("to_pandas() needs the pandas package, which is not installed: pip install pandas") from None
+        return pandas.DataFrame(self.to_dicts(), columns=[c.key for c in self.columns])
+
+    def sources(self) -> Table:
+        """What the rows rest on, one fact a row; empty where nothing is known of it."""
+        cited: Table = self.meta.get("sources", Table(columns=(), rows=()))
+        return cited
 
     def to_text(self, width: int | None = None) -> str:
         """The table as text no wider than `width` columns (the terminal's, or 100)."""
@@ -142,11 +193,54 @@ class Table:
         return f"<div><b>{escape(self.title)}</b><table><tr>{head}</tr>{body}</table>{foot}</div>"
 
 
+def document(
+    kind: str, *, inputs: dict[str, Any], outputs: Any, assumptions: Any = (), sources: Any = (), warnings: Any = ()
+) -> dict[str, Any]:
+    """The envelope every answer has as a document of plain JSON values."""
+    return {
+        "schema_version": SCHEMA_VERSION, "kind": kind, "inputs": inputs, "outputs": outputs,
+        "assumptions": list(assumptions), "sources": list(sources), "warnings": list(warnings),
+    }  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: arrays as lists, and what is not finite as None."""
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return plain(value.tolist()) if hasattr(value, "tolist") else value
+
+
+def json_text(answer: dict[str, Any], indent: int | None = None) -> str:
+    """A document as JSON text, which has neither NaN nor infinity."""
+    import json
+
+    return json.dumps(answer, ensure_ascii=False, indent=indent, allow_nan=False)
+
+
+def _portable(column: Column, values: list[Any]) -> Column:
+    """The column as another process can have it: a `show` that has no name to find it by is replaced by the texts it makes."""
+    if "<" not in getattr(column.show, "__qualname__", ""):
+        return column
+    texts = {repr(v): column.show(v) for v in values if v is not None}
+    return column._replace(show=partial(_recorded, FrozenMap(texts)))
+
+
+def _recorded(texts: Mapping[str, str], value: Any) -> str:
+    return texts.get(repr(value), str(value))
+
+
 def render(renderable: Any, width: int | None = None) -> str:
     """Anything rich can show, as plain text without trailing spaces."""
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=width or _terminal_width(), color_system=None, highlight=False, emoji=False)
+    # Not Jupyter: there rich prints into the notebook, whatever file it was given, and leaves the text empty.
+    console = Console(
+        file=io.StringIO(), width=width or _terminal_width(), color_system=None, highlight=False, emoji=False, force_jupyter=False
+    )
     console.print(renderable, crop=False)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO, typed as IO[str]
     return "\n".join(line.rstrip() for line in text.splitlines())

@@ -64,6 +64,16 @@ def test_imports_point_down() -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_no_import_leads_back_to_where_it_stands() -> None:
+    """Imports inside functions and for types alone count too."""
+    import grimp
+
+    graph = grimp.build_graph("sol", cache_dir=None)
+    imports = [(module, other) for module in graph.modules for other in graph.find_modules_directly_imported_by(module)]
+    assert len(imports) > 500
+    assert [pair for pair in imports if graph.find_shortest_chain(importer=pair[1], imported=pair[0])] == []
+
+
 def test_physics_names_no_device_model_or_vendor() -> None:
     files = list((ROOT / "sol" / "physics").rglob("*.py"))
     assert len(files) > 20

@@ -22,11 +22,14 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from sol.answers.calibrate.published import EngineRows, applied
+from sol.physics.fit.fit import Usual
+from sol.physics.fit.fit_intervals import within_95_of_rows
 from sol.sources.database.calibrations import engine_classes, read_calibrations
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
 from sol.specs.step import Array
-from tools.engine_fits import BASED, BESIDES, FEW_MODELS, TIMES, Free, errors, fitted, free_figures, left_out, rated, within
+from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
 
 DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
@@ -64,15 +67,15 @@ def derived() -> list[Calibration]:
         base = known.get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
-        free, first = free_figures(rows, base, kind), start(gpu, engine, kind, base)
-        made = fitted(rows, first, free)
+        asked = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
+        made = asked.fitted()
         if told(made):
-            fits[gpu, engine] = made, rows, left_out(rows, first, free)
+            fits[gpu, engine] = made, rows, asked.left_out([r.model for r in rows])
     pooled = {e: [x for (_, other), (_, _, off) in fits.items() if other == e for x in off] for _, e in fits}
     found = []
     for (_, engine), (made, rows, off) in fits.items():
         spread = off if len(off) >= ENOUGH else pooled[engine]
-        found.append(finished(made, rows, within(spread) if len(spread) >= FEW_MODELS else None))
+        found.append(finished(made, rows, within_95_of_rows(spread) if len(spread) >= FEW_MODELS else None))
     return found
 
 
@@ -90,35 +93,35 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
         rows = {gpu: [r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and usual(r)]
                 for gpu in known}  # fmt: skip
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
-        free = {gpu: free_figures(mine, known[gpu], kind) for gpu, mine in rows.items() if mine}
-        times = Free({name: TIMES[name] for name in BESIDES[kind]})
-        fits = {gpu: fitted(rows[gpu], first[gpu], free[gpu]) for gpu in free}
+        asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
+        fits = {gpu: of.fitted() for gpu, of in asked.items()}
         off = [  # of each device as one without rows would have it: with the times of the others
-            errors(rows[g], times.applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+            asked[g].errors(applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
         ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
-                spread = max(within(left_out(own, first[gpu], free[gpu])), strange(own, first[gpu], free[gpu]))
+                spread = max(within_95_of_rows(asked[gpu].left_out([r.model for r in own])), strange(own, first[gpu], asked[gpu].usual))
                 found.append(finished(fits[gpu], own, spread))
                 continue
-            made = times.applied(first[gpu], typical(list(fits.values()), kind))
-            found.append(finished(made, [], within(off), note=f"times of {kind} engines on other devices; kernels of this one"))
+            made = applied(first[gpu], typical(list(fits.values()), kind))
+            found.append(finished(made, [], within_95_of_rows(off), note=f"times of {kind} engines on other devices; kernels of this one"))
     return found
 
 
-def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Free) -> float:
+def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, Usual]) -> float:
     """How far 95 % of the rows of an engine lie that none of the fitted rows is of [log]: a class is asked for engines without rows."""
     off = []
     for engine in sorted({r.engine for r in rows}):
-        rest = [r for r in rows if r.engine != engine]
+        rest = tuple(r for r in rows if r.engine != engine)
         if len({r.model for r in rest}) >= FEW_MODELS:
-            off.append(errors([r for r in rows if r.engine == engine], fitted(rest, base, free)))
+            mine = EngineRows(tuple(r for r in rows if r.engine == engine), base, free)
+            off.append(mine.errors(EngineRows(rest, base, free).fitted()))
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
-def typical(found: Sequence[Calibration], kind: str) -> list[float]:
+def typical(found: Sequence[Calibration], kind: str) -> dict[str, float]:
     """The median over devices of each time a class is known by."""
-    return [float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]]
+    return {name: float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]}
 
 
 def usual(row: MeasuredRow) -> bool:

@@ -12,6 +12,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from sol import formats, gpus, links, load_gpu, models
 from sol.sources.checkpoints.gguf_keys import ARCHS, STATES
 from sol.sources.checkpoints.gguf_keys import KEYS as GGUF_KEYS
@@ -57,14 +59,15 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "links.md": page("Links", "One direction, one device. A source: `sol show LINK`.", links()),
         ROOT / "tests" / "fixtures" / "tripwires.json": json.dumps(tripwires(), indent=1) + "\n",
     }
-    for name, record in {
+    records: dict[str, type[BaseModel]] = {
         "device": DeviceRecord,
         "engine": EngineRecord,
         "format": FormatRecord,
         "link": LinkTypeRecord,
         "model": ModelRecord,
         "source": Source,
-    }.items():
+    }
+    for name, record in records.items():
         text = json.dumps(record.model_json_schema(), indent=1) + "\n"
         files[data_root() / "schema" / f"{name}.schema.json"] = text
     return files

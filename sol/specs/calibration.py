@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
+from sol.frozen import FrozenMap
 from sol.specs.record import HandMade, Record, Source
 from sol.specs.step import Fusion
 from sol.tabular import Column, Table
@@ -23,6 +24,7 @@ given: figures from elsewhere, none of them fitted to steps."""
 
 Kind = Literal["gemm", "attention", "experts", "other"]
 """Operators that reach different rates: matrix products, attention and states, grouped products of experts, and what multiplies nothing."""
+RateFigure = Literal["mbu", "mfu", "launch_s"]
 KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
 
 
@@ -133,12 +135,12 @@ class Calibration(HandMade):
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
-    rates: Mapping[str, Rate] = Field(default_factory=dict)
+    rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
     within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
     n: Annotated[int, Field(ge=0)] = 0
     models: tuple[str, ...] = ()
     residuals: tuple[Residual, ...] = ()
-    sources: Mapping[str, Source] = Field(default_factory=dict)
+    sources: Mapping[str, Source] = Field(default_factory=FrozenMap)
     source: str | None = None
     note: str = ""
 
@@ -159,19 +161,27 @@ class Calibration(HandMade):
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach. In a format of which
         nothing is known, the calibration's own, and where that is the whole peak the geometric mean of the kind's other formats.
         """
+
+        def nearest(name: RateFigure) -> float:
+            keys, mean = self.rates_of(name, kind, *formats)
+            found = [float(getattr(self.rates[k], name).value) for k in keys]
+            if not found:
+                return float(getattr(self, name).value)
+            return math.exp(sum(map(math.log, found)) / len(found)) if mean else found[0]
+
         known = self._known(kind, formats)
-        others = [self.rates[k] for k in self._others(kind, formats)]
-
-        def nearest(name: Literal["mbu", "mfu", "launch_s"]) -> float:
-            found = next((f for r in known if (f := getattr(r, name)) is not None), None)
-            if found is not None:
-                return float(found.value)
-            said = [f.value for r in others if (f := getattr(r, name)) is not None]
-            return math.exp(sum(map(math.log, said)) / len(said)) if said and name != "launch_s" else float(getattr(self, name).value)
-
         of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
+
+    def rates_of(self, figure: RateFigure, kind: Kind, *formats: str) -> tuple[tuple[str, ...], bool]:
+        """The rates that a figure of a kind of operator comes from, and whether it is their geometric mean; none: the calibration's own."""
+        keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
+        for key in keys:
+            if key in self.rates and getattr(self.rates[key], figure) is not None:
+                return (key,), False
+        others = () if figure == "launch_s" else tuple(k for k in self._others(kind, formats) if getattr(self.rates[k], figure) is not None)
+        return others, True
 
     def _known(self, kind: Kind, formats: tuple[str, ...]) -> list[Rate]:
         """The rates of a kind of operator in a format, the nearest first."""

@@ -5,11 +5,11 @@ Numbers are the defaults of one version, read in its own source; whoever changes
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
+from sol.frozen import FrozenMap
 from sol.specs.record import Cites, Quantity, Record
 
 Budget = Literal["total", "static", "free", "asked"]
@@ -32,7 +32,7 @@ class Engine(Record):
     memory_fraction: PositiveFloat | None = None
     aliases: tuple[str, ...] = ()
     note: str = ""
-    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
+    cites: Cites = Field(default_factory=FrozenMap)
 
     def __repr__(self) -> str:
         return f"<Engine {self.id}: {self.name} {self.version}>"

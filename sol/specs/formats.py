@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from sol.frozen import FrozenMap
 from sol.specs.record import HandMade, Record, Source
 
 TensorClass = Literal[
@@ -101,8 +102,8 @@ class NumberFormat(HandMade):
     otherwise: str | None = None
     cache: bool = False
     fallback: Any = None
-    mix: Mapping[Covered, Choice] = Field(default_factory=dict)
-    class_bits: Mapping[StoredPart, Bits] = Field(default_factory=dict)
+    mix: Mapping[Covered, Choice] = Field(default_factory=FrozenMap)
+    class_bits: Mapping[StoredPart, Bits] = Field(default_factory=FrozenMap)
     source: Source
     note: str = ""
 

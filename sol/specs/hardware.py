@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, PositiveFloat, model_validator
 
 from sol.errors import InvalidInput
+from sol.frozen import FrozenMap
 from sol.specs.formula import arithmetic
 from sol.specs.record import Cite, Cites, Evidence, HandMade, Quantity, Record, Source
 
@@ -28,7 +28,7 @@ def _known(rates: Mapping[str, float]) -> Mapping[str, float]:
     for compute in rates:
         if compute not in get_args(ComputeFormat):
             raise ValueError(f"'{compute}' is no compute format; known: {', '.join(get_args(ComputeFormat))}")
-    return MappingProxyType(dict(rates))
+    return FrozenMap(rates)
 
 
 Rates = Annotated[Mapping[str, Rate], AfterValidator(_known)]
@@ -69,8 +69,8 @@ class GPU(HandMade):
     memory_bytes: Amount | None = None
     capacity_basis: Literal["driver", "marketed", "stated"] | None = None
     marketed_memory_bytes: Amount | None = None
-    flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
-    ceiling_flops_per_s: Rates = Field(default_factory=lambda: MappingProxyType({}))
+    flops_per_s: Rates = Field(default_factory=FrozenMap)
+    ceiling_flops_per_s: Rates = Field(default_factory=FrozenMap)
     lacks: frozenset[str] = frozenset()
     last_level_cache_bytes: Amount | None = None
     sm_count: Amount | None = None
@@ -87,7 +87,7 @@ class GPU(HandMade):
     aliases: tuple[str, ...] = ()
     power_modes: tuple[str, ...] = ()
     note: str = ""
-    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
+    cites: Cites = Field(default_factory=FrozenMap)
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
@@ -96,7 +96,7 @@ class GPU(HandMade):
             fields.setdefault("capacity_basis", "stated")
         super().__init__(**fields)
         if not self.cites:
-            object.__setattr__(self, "cites", MappingProxyType(self._cite_all(Source(title=str(source), kind="user"))))
+            object.__setattr__(self, "cites", FrozenMap(self._cite_all(Source(title=str(source), kind="user"))))
 
     @model_validator(mode="after")
     def _lacks_what_it_lacks(self) -> GPU:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from sol.frozen import FrozenMap
 from sol.specs.formula import arithmetic
 from sol.specs.record import Cites, Quantity, Record
 
@@ -53,11 +53,11 @@ class LinkType(Record):
     switched: bool | None = None
     reduces_in_network: bool | None = None
     reduction_min_ranks: PositiveFloat | None = None
-    reached_bytes_per_s: Mapping[str, PositiveFloat] = Field(default_factory=lambda: MappingProxyType({}))
+    reached_bytes_per_s: Mapping[str, PositiveFloat] = Field(default_factory=FrozenMap)
     low_latency_bytes_per_s: PositiveFloat | None = None
-    alpha_s: Mapping[str, PositiveFloat] = Field(default_factory=lambda: MappingProxyType({}))
+    alpha_s: Mapping[str, PositiveFloat] = Field(default_factory=FrozenMap)
     note: str = ""
-    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
+    cites: Cites = Field(default_factory=FrozenMap)
 
     @property
     def joins_pairs(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, model_validator
 
+from sol.frozen import FrozenMap, frozen
 from sol.specs.record import HandMade
 from sol.specs.step import Phase
 from sol.tabular import Column, Table, joined
@@ -117,7 +118,10 @@ class Rejected:
 
     where: str
     reason: str
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozen(self.values))
 
     def __str__(self) -> str:
         return f"{self.where}: {self.reason}"

@@ -8,10 +8,10 @@ state) is a block of data, never a model's name.
 from __future__ import annotations
 
 from collections import Counter
-from types import MappingProxyType
 
 from pydantic import Field, SerializeAsAny
 
+from sol.frozen import FrozenMap
 from sol.specs.blocks import Block, Count, Size
 from sol.specs.feedforward import MoE
 from sol.specs.formats import NumberFormat, TensorClass
@@ -113,7 +113,7 @@ class Model(HandMade):
     max_ctx: Size | None = None
     hf_id: str | None = None
     aliases: tuple[str, ...] = ()
-    cites: Cites = Field(default_factory=lambda: MappingProxyType({}))
+    cites: Cites = Field(default_factory=FrozenMap)
 
     @property
     def layers(self) -> int:

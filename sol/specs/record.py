@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sol.errors import BadFile, InvalidInput, SolError
+from sol.frozen import FrozenMap, frozen
 from sol.units import parse_printed
 
 T = TypeVar("T", bound=BaseModel)
@@ -27,9 +27,19 @@ SourceKind = Literal["standard", "datasheet", "whitepaper", "documentation", "pa
 
 
 class Record(BaseModel):
-    """A frozen value; two records are the same only if they are the same object."""
+    """A value, frozen to its last dictionary; two records are the same only if they are the same object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    def model_post_init(self, context: Any) -> None:
+        """Freeze what the fields hold."""
+        for name, value in self.__dict__.items():
+            if type(value) is dict:
+                self.__dict__[name] = frozen(value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same record with other fields, unchecked, and as frozen."""
+        return super().model_copy(update=None if update is None else {k: frozen(v) for k, v in update.items()}, deep=deep)
 
     def __str__(self) -> str:
         return repr(self)
@@ -115,7 +125,7 @@ class Cite:
 def _all_cites(value: Mapping[str, Any]) -> Mapping[str, Cite]:
     if not all(isinstance(cite, Cite) for cite in value.values()):
         raise ValueError("cites are filled in from sources; say source= instead")
-    return MappingProxyType(dict(value))
+    return FrozenMap(value)
 
 
 Cites = Annotated[Mapping[str, Any], AfterValidator(_all_cites)]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sol.frozen import Frozen
 from sol.specs.blocks import Count
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
 
@@ -24,7 +25,7 @@ Role = Literal["weights", "rest", "attention", "index"]
 
 
 @dataclass(frozen=True, eq=False)
-class Shares:
+class Shares(Frozen):
     """The part of all choices each expert of a layer gets [1], in the order of the experts: none negative, Σ = 1."""
 
     of_experts: Array
@@ -36,7 +37,7 @@ Routing = RoutingName | float | Shares
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Frozen):
     """Sequences [1], new tokens per sequence [1] and cached tokens per sequence [1], arrays that broadcast.
 
     `copies` is how many such steps' tokens meet at the same experts (no whole number where some copies have fewer sequences);

@@ -7,17 +7,22 @@ again for the interval. Where the switch is CUDA graphs, the seconds saved are l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sol.answers.calibrate.fit_inputs import checked, fit_question, style, where
+from sol.answers.report.citations import COLUMNS as CITED
+from sol.answers.report.citations import Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.specs.measurement import Measurement, Measurements
+from sol.specs.record import Cite, Source
 from sol.specs.step import Array
-from sol.tabular import Column, Table, joined
+from sol.tabular import joined
 from sol.units import show_seconds, significant
 
 COLUMNS = tuple(k for k in Measurement.model_fields if k not in ("measured_s", "source"))
@@ -32,7 +37,7 @@ APART = ("gpu", "engine", GRAPHS, "kv_dtype")
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class Compared(Frozen):
     """One step in both arms.
 
     Fields [unit]: `first_s`, `second_s` medians over sessions [s]; `ratio` = first/second with its 95 %
@@ -53,13 +58,15 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AB:
-    """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`."""
+class AB(Shown, Frozen):
+    """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`; `origins` that the rows name."""
 
     by: str
     labels: tuple[Any, Any]
     steps: tuple[Compared, ...]
     notes: tuple[str, ...]
+    origins: tuple[str, ...] = ()
+    shown_by: ClassVar[str] = "sol.answers.calibrate.show_ab"
 
     @property
     def ratio(self) -> float:
@@ -76,51 +83,14 @@ class AB:
         """The upper end."""
         return self.steps[0].high if len(self.steps) == 1 else None
 
-    def to_table(self) -> Table:
-        """One line a step; a single step stands in the title."""
-        first, second = (said(self.by, label) for label in self.labels)
-        alone, counts = len(self.steps) == 1, {s.sessions for s in self.steps}
-        columns = (
-            Column("where", "step", left=True, wrap=True),
-            Column("first_s", first, lambda v: show_seconds(v, 4)),
-            Column("second_s", second, lambda v: show_seconds(v, 4)),
-            Column("ratio", "ratio", lambda v: f"{significant(v, 4)}×"),
-            Column("low", "low", lambda v: significant(v, 4)),
-            Column("high", "high", lambda v: significant(v, 4)),
-            Column("sessions", "sessions", lambda v: f"{v[0]} and {v[1]}"),
-            Column("saved_s", "saved", show_seconds),
-            Column("saved_s_per_layer", "a layer", show_seconds),
-            Column("saved_s_per_kernel", "a kernel", show_seconds, hidden=not alone),
-        )
-        dropped = {"where"} if alone else set()
-        dropped |= {"low", "high"} if all(s.low is None for s in self.steps) else set()
-        dropped |= {"sessions"} if len(counts) == 1 else set()
-        dropped |= set() if self.by == GRAPHS else {"saved_s_per_layer", "saved_s_per_kernel"}
-        shown = tuple(c for c in columns if c.key not in dropped)
-        rows = tuple(tuple(getattr(s, c.key) for c in shown) for s in self.steps)
-        title = joined((f"{first} / {second}", self.steps[0].where if alone else f"{len(self.steps)} steps"))
-        n, m = next(iter(counts))
-        many = (f"{n} session{'s' * (n != 1)} of each" if n == m else f"{n} and {m} sessions",) if len(counts) == 1 else ()
-        return Table(columns=shown, rows=rows, title=title, footer=(*many, *self.notes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, units in the keys."""
-        from sol.answers.report.document import document
-
-        outputs = {
-            "labels": list(self.labels), "ratio": self.ratio, "low": self.low, "high": self.high, "steps": [asdict(s) for s in self.steps],
-        }  # fmt: skip
-        return document("ab", inputs={"by": self.by}, outputs=outputs, assumptions=self.notes)
+    def sources(self) -> Bibliography:
+        """The bibliography: where the rows say that they come from."""
+        rows = (cite_row("measured_s", Cite(value="measured", source=Source(title=name, kind="user"))) for name in self.origins)
+        return Bibliography(columns=CITED, rows=tuple(rows))
 
     def __repr__(self) -> str:
         between = "" if self.low is None or self.high is None else f" ({significant(self.low, 4)} … {significant(self.high, 4)})"
         return f"<AB {said(self.by, self.labels[0])} / {said(self.by, self.labels[1])}: {significant(self.ratio, 4)}×{between}>"
-
-    def __str__(self) -> str:
-        return self.to_table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.to_table()._repr_html_()
 
 
 def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> AB:
@@ -156,7 +126,9 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
         raise BadMeasurement(f"no step has both {first} and {second}: other columns differ too; measure the same steps in both")
     apart = [k for k in APART if k != by and len({getattr(arms[labels[0]][0], k) for arms in both}) > 1]
     compared = tuple(_compared(arms[labels[0]], arms[labels[1]], by, apart) for arms in both)
-    return AB(by, (labels[0], labels[1]), compared, tuple(_notes(by, rows, told, len(steps) - len(both), compared)))
+    origins = dict.fromkeys(m.source for arms in both for arm in arms.values() for m in arm if m.source)
+    notes = _notes(by, rows, told, len(steps) - len(both), compared)
+    return AB(by, (labels[0], labels[1]), compared, tuple(notes), tuple(origins))
 
 
 def said(by: str, label: Any) -> str:

@@ -9,19 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from sol.answers.calibrate.fit_inputs import Group, parts, where
 from sol.answers.question.ask import number
+from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
-from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.physics.fit.form_selection import Fit, best_fit, regimes
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
-from sol.specs.record import Source
-from sol.tabular import Table
+from sol.specs.record import Cite, Source
 from sol.units import show_count, show_seconds, significant
 
 FIGURES = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP, "sequence_s": PER_SEQUENCE}
@@ -36,11 +37,12 @@ SPREAD = 50.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Calibrations:
+class Calibrations(Shown):
     """One calibration for each engine and device of a file; `refused` says of the others why there is none."""
 
     calibrations: tuple[Calibration, ...]
     refused: tuple[tuple[str, str], ...] = ()
+    shown_by: ClassVar[str] = "sol.answers.calibrate.show"
 
     def __len__(self) -> int:
         return len(self.calibrations)
@@ -51,27 +53,18 @@ class Calibrations:
     def __getitem__(self, index: int) -> Calibration:
         return self.calibrations[index]
 
-    def to_table(self) -> Table:
-        """One line a calibration; below them, what was refused."""
-        from sol.answers.calibrate.show import calibrations_table
-
-        return calibrations_table(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, units in the keys."""
-        from sol.answers.calibrate.show import calibration_document
-
-        return calibration_document(self)
+    def sources(self) -> Bibliography:
+        """The bibliography: what the rows of each calibration, and the rates it was given, rest on."""
+        rows = (
+            cite_row(f"calibration {c.id} {key}", Cite(value=c.engine, source=source))
+            for c in self.calibrations
+            for key, source in c.sources.items()
+        )
+        return Bibliography(columns=COLUMNS, rows=tuple(rows))
 
     def __repr__(self) -> str:
         refused = f", {len(self.refused)} refused" if self.refused else ""
         return f"<Calibrations: {', '.join(c.id for c in self.calibrations)}{refused}>"
-
-    def __str__(self) -> str:
-        return self.to_table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.to_table()._repr_html_()
 
 
 def calibrate(

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sol.answers.calibrate.step_loads import joined_loads, step_loads
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import optimistic_s
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.formats import SIXTEEN
 from sol.errors import BadMeasurement, InvalidInput, SolError
-from sol.physics.fit.fit import Loads
-from sol.physics.network.sharding import split_operators
-from sol.physics.time.estimate import time_parts
-from sol.physics.time.roofline import price
+from sol.physics.fit.loads import Loads
 from sol.sources.database.calibrations import engine_classes, kernel_rates
 from sol.specs.calibration import Calibration
 from sol.specs.measurement import Measurement, Measurements
@@ -75,10 +73,7 @@ class FitGroup:
         order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
         models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
         pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self.kernels) for at, q in self.asked]
-        widest = max(p["moved_s"].shape[1] for p in pieces)
-        whole = {
-            name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces])[order] for name in pieces[0]
-        }
+        whole = {name: values[order] for name, values in joined_loads(pieces).items()}
         floors = np.concatenate([np.broadcast_to(floor_of(q).latency_s, len(at)) for at, q in self.asked])[order]
         kept = tuple(self.rows[i] for i in sorted(i for at, _ in self.asked for i in at))
         kind = engine_classes().get(self.key.engine, "")
@@ -165,25 +160,4 @@ def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calib
     if q.rates.peak is None:
         raise BadMeasurement(f"{q.gpu.id} has no sourced rate for {q.rates.formats['weights']}; nothing can be fitted to its rows")
     n = len(rows)
-    ops = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
-    times = [price(op, q.rates) for op in ops]
-    common = {
-        "measured_s": np.array([r.measured_s for r in rows]), "layers": np.full(n, float(q.model.layers)),
-        "sequences": np.broadcast_to(q.step.batch / q.split.dp, n), "model": np.full(n, model),
-    }  # fmt: skip
-    if kernels is not None:  # one operator, the whole device at known rates: no rate and no launch is left to fit
-        known = time_parts(ops, q.rates, q.storage, kernels, q.model.layers, 0.0).latency_s
-        none = np.zeros(n)
-        return common | {"moved_s": np.broadcast_to(known, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}
-    columns = [t for op, t in zip(ops, times, strict=True) if op.wire is None]
-    sent = [np.broadcast_to(t.serial_s, n) for op, t in zip(ops, times, strict=True) if op.wire is not None]
-    return common | {
-        "moved_s": np.stack([np.broadcast_to(t.moved_s, n) for t in columns], axis=1),
-        "peak_s": np.stack([np.broadcast_to(t.peak_s, n) for t in columns], axis=1),
-        "wire_s": np.add.reduce(sent) if sent else np.zeros(n),
-        "kernels": np.full(n, float(sum(op.kernels for op in ops if op.wire is None))),  # a collective's latency holds its launch
-    }
-
-
-def _padded(values: Array, columns: int) -> Array:
-    return np.pad(values, ((0, 0), (0, columns - values.shape[1])))
+    return step_loads(q, n, kernels) | {"measured_s": np.array([r.measured_s for r in rows]), "model": np.full(n, model)}

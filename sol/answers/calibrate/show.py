@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from sol.answers.calibrate.calibrate import Calibrations
 from sol.answers.report.document import document
+from sol.answers.report.report import Item, Report
 from sol.specs.calibration import Calibration
 from sol.tabular import Column, Table, joined
 from sol.units import show_seconds, significant
-
-if TYPE_CHECKING:
-    from sol.answers.calibrate.calibrate import Calibrations
 
 SHOWN_ROWS = 12
 MEANING = {
@@ -89,30 +88,22 @@ def error_line(c: Calibration) -> str:
     return line
 
 
-def calibration_rich(c: Calibration) -> Any:
-    """One calibration as something rich can print."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text as RichText
-
-    indent = (0, 0, 0, 2)
-    return Group(
-        RichText(calibration_heading(c), style="bold"), "", figure_table(c), "", Padding(RichText(error_line(c)), indent), "",
-        residual_table(c, SHOWN_ROWS), "", Padding(RichText(f"note: {c.note}", style="dim"), indent),
+def calibration_report(c: Calibration) -> Report:
+    """One calibration: its figures, how far off it is, and the rows that are farthest."""
+    return Report(
+        heading=calibration_heading(c), table=figure_table(c), more=((Item(error_line(c)),), residual_table(c, SHOWN_ROWS)),
+        notes=(f"note: {c.note}",),
     )  # fmt: skip
 
 
-def calibrations_rich(found: Calibrations) -> Any:
-    """Several calibrations, one after the other, and what was refused."""
-    from rich.console import Group
-
-    parts: list[Any] = [found.to_table()]
-    for c in found:
-        parts += ["", calibration_rich(c)]
-    return Group(*parts)
+def report(found: Calibrations) -> Report:
+    """A line a calibration with what was refused, then each calibration; of one alone only that."""
+    if len(found) == 1 and not found.refused:
+        return calibration_report(found[0])
+    return Report(table=to_table(found), more=tuple(calibration_report(c) for c in found))
 
 
-def calibrations_table(found: Calibrations) -> Table:
+def to_table(found: Calibrations) -> Table:
     """One line a calibration."""
     times = [name for name in MEANING if name.endswith("_s") and any(getattr(c, name).value for c in found)]
     columns = (
@@ -135,13 +126,11 @@ def _time(value: float) -> str:
     return show_seconds(value) if value else "–"
 
 
-def calibration_document(found: Calibration | Calibrations) -> dict[str, Any]:
-    """One calibration or several as plain JSON values."""
-    several = (found,) if isinstance(found, Calibration) else found.calibrations
-    refused = () if isinstance(found, Calibration) else found.refused
+def to_document(found: Calibrations) -> dict[str, Any]:
+    """The calibrations as plain JSON values."""
     outputs = {
-        "calibrations": [c.model_dump(mode="json", exclude={"sources"}) for c in several],
-        "refused": [{"rows": of, "reason": why} for of, why in refused],
+        "calibrations": [c.model_dump(mode="json", exclude={"sources"}) for c in found],
+        "refused": [{"rows": of, "reason": why} for of, why in found.refused],
     }
-    sources = [{"calibration": c.id, "source": s.title, "where": s.url or s.document} for c in several for s in c.sources.values()]
-    return document("calibrate", inputs={}, outputs=outputs, sources=sources, assumptions=[c.note for c in several if c.note])
+    sources = found.sources().to_dicts()
+    return document("calibrate", inputs={}, outputs=outputs, sources=sources, assumptions=[c.note for c in found if c.note])

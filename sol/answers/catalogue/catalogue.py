@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sol.answers.catalogue.device_filter import matching
@@ -61,7 +62,8 @@ def gpus(where: str | Sequence[str] = ()) -> Table:
         Column("aliases", "aliases, @modes", left=True, wrap=True),
     )
     footer = ("rates in dense TFLOP/s with fp32 accumulation; – means no source was found or the part lacks it: sol show DEVICE",)
-    return Table(columns=columns, rows=tuple(rows), footer=footer)
+    asked = {"where": [where] if isinstance(where, str) else list(where)}
+    return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "gpus", "inputs": asked})
 
 
 def models() -> Table:
@@ -84,9 +86,8 @@ def models() -> Table:
         Column("max_ctx", "max ctx", lambda v: f"{v:,}"),
         Column("hf_id", "Hugging Face id", left=True, hidden=True),
     )
-    return Table(
-        columns=columns, rows=tuple(rows), footer=("parameters computed from the architecture; kv per token of a short context at 16 bits",)
-    )
+    footer = ("parameters computed from the architecture; kv per token of a short context at 16 bits",)
+    return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "models"})
 
 
 def formats() -> Table:
@@ -105,7 +106,7 @@ def formats() -> Table:
         Column("name", "what it is", left=True, wrap=True),
     )
     footer = ("what a format does not cover keeps the model's 16 bits; of a mix, the bits of its main part",)
-    return Table(columns=columns, rows=tuple(rows), footer=footer)
+    return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "formats"})
 
 
 def _covered(f: NumberFormat) -> str:
@@ -134,7 +135,7 @@ def links() -> Table:
         Column("name", "what it is", left=True, wrap=True),
     )
     footer = ("one direction, one device; pair: between one pair where that is less; adds: the switch reduces",)
-    return Table(columns=columns, rows=tuple(rows), footer=footer)
+    return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "links"})
 
 
 def show(name: str) -> Table:
@@ -145,6 +146,10 @@ def show(name: str) -> Table:
     """
     if not isinstance(name, str):
         raise InvalidInput(f"{name!r} is not a name; sol gpus, models, formats and links list them")
+    return replace(_record(name), meta={"kind": "record", "inputs": {"name": name}})
+
+
+def _record(name: str) -> Table:
     if is_checkpoint(name):
         return _checkpoint_record(name)
     model = built_in_model(name)

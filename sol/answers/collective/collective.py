@@ -10,29 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
 from sol.answers.question.ask import numbers, resolve_gpu
 from sol.answers.question.links import networks, resolve_network, topology
+from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.network import collectives
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
 from sol.specs.step import Array
 from sol.tabular import Table, joined
-from sol.units import show_count, show_seconds
-
-if TYPE_CHECKING:
-    from sol.answers.report.citations import Bibliography
+from sol.units import GIB, KIB, MIB, show_count, show_seconds, significant
 
 LARGEST_SHOWN = 2.0**40
 """Up to how many bytes the fastest algorithm is looked for [B]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Collective:
+class Collective(Shown, Frozen):
     """One collective over some ranks. Scalars in, plain numbers out; arrays in, read-only arrays out.
 
     Fields [unit]: `floor_s` the bound [s]; `estimate_s` the fastest algorithm [s] and `algorithm` its name, where
@@ -52,6 +52,7 @@ class Collective:
     wire_bytes: Any
     wire_bytes_by_link: dict[str, Any]
     assumptions: tuple[str, ...]
+    shown_by: ClassVar[str] = "sol.answers.collective.show"
 
     @property
     def is_point(self) -> bool:
@@ -61,21 +62,17 @@ class Collective:
     @property
     def algorithms(self) -> Table:
         """Every algorithm the links allow at every point: its floor, its latency, its estimate; of one point the sizes it is fastest at."""
-        from sol.answers.collective.show import algorithms
-
-        return algorithms(self)
+        made: Table = self.drawn("algorithms")
+        return made
 
     @property
     def fastest(self) -> Table:
         """Which algorithm is the fastest at which size, for each number of ranks asked."""
-        from sol.answers.collective.show import fastest
-
-        return fastest(self)
+        made: Table = self.drawn("fastest")
+        return made
 
     def heading(self) -> str:
         """What was asked, on one line."""
-        from sol.answers.collective.show import show_size
-
         sizes, counts = self.message_bytes, self.ranks
         size = show_size(sizes.min()) + ("" if sizes.min() == sizes.max() else f" … {show_size(sizes.max())}")
         count = show_count(counts.min()) + ("" if counts.min() == counts.max() else f"…{show_count(counts.max())}")
@@ -83,33 +80,21 @@ class Collective:
 
     def table(self) -> Table:
         """One line an algorithm for a point, one line a point for a sweep."""
-        from sol.answers.collective.show import points
-
-        return self.algorithms if self.is_point else points(self)
+        made: Table = self.drawn("algorithms" if self.is_point else "points")
+        return made
 
     def sources(self) -> Bibliography:
-        """The bibliography: every number of the links this rests on."""
-        from sol.answers.collective.show import link_sources
-
-        return link_sources(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values, units in the keys."""
-        from sol.answers.report.document import collective_document
-
-        return collective_document(self)
+        """The bibliography: every number of the links in use, and the device's own rates of them."""
+        rows = [cite_row(f"{self.gpu.id} {field}", cite) for field, cite in self.gpu.cites.items() if field.startswith(("link.", "pcie."))]
+        for link in self.topology.levels:
+            rows += [cite_row(f"{link.id} {field}", cite) for field, cite in link.cites.items()]
+        return Bibliography(columns=COLUMNS, rows=tuple(rows), title=self.heading())
 
     def __repr__(self) -> str:
         if not self.is_point:
             return f"<Collective {self.heading()}: {self.floor_s.size} points>"
         took = "no estimate" if self.estimate_s is None else f"{show_seconds(self.estimate_s)} by {self.algorithm or 'nothing'}"
         return f"<Collective {self.heading()}: {took}, floor {show_seconds(self.floor_s)}>"
-
-    def __str__(self) -> str:
-        return self.table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, network: str | LinkType | None = None) -> Collective:
@@ -161,6 +146,14 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
         assumptions=tuple(_assumptions(the_op, the_gpu, links, the_network, count)),
     )  # fmt: skip
+
+
+def show_size(value: float) -> str:
+    """A message size as people type it: whole KiB, MiB or GiB, else three digits of the largest that fits."""
+    for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if value >= scale:
+            return f"{value / scale:.0f} {unit}" if (value / scale).is_integer() else f"{significant(value / scale)} {unit}"
+    return f"{value:.0f} B"
 
 
 def _whole(ranks: Any) -> Array:

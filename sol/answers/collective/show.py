@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
+from sol.answers.collective.collective import Collective, fastest_by_size, show_size
+from sol.answers.report.document import document, listed, one_row_a_point
+from sol.answers.report.report import Report
 from sol.physics.network import collectives
 from sol.specs.links import LinkType
 from sol.tabular import Column, Table
-from sol.units import GIB, KIB, MIB, show_bytes, show_count, show_rate, show_seconds, significant
-
-if TYPE_CHECKING:
-    from sol.answers.collective.collective import Collective
+from sol.units import show_bytes, show_count, show_rate, show_seconds, significant
 
 
-def show_size(value: float) -> str:
-    """A message size as people type it: whole KiB, MiB or GiB, else three digits of the largest that fits."""
-    for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if value >= scale:
-            return f"{value / scale:.0f} {unit}" if (value / scale).is_integer() else f"{significant(value / scale)} {unit}"
-    return f"{value:.0f} B"
+def report(c: Collective) -> Report:
+    """The algorithms of a point, or the points of a sweep."""
+    return Report.of_table(c.table())
 
 
 def algorithms(c: Collective) -> Table:
@@ -66,8 +62,6 @@ def _span(row: dict[str, Any]) -> str:
 
 def fastest(c: Collective) -> Table:
     """One line an algorithm and number of ranks, in the order of sizes; `to_bytes` is None for the last."""
-    from sol.answers.collective.collective import fastest_by_size
-
     rows = [
         (n, name, low, high if np.isfinite(high) else None)
         for n in sorted(set(c.ranks.ravel().tolist()))
@@ -125,9 +119,25 @@ def _rate(c: Collective, link: LinkType) -> str:
     return show_rate(np.asarray(rate).reshape(-1)[0].item(), "B/s")
 
 
-def link_sources(c: Collective) -> Bibliography:
-    """Every number of the links in use, and the device's own rates of them."""
-    rows = [cite_row(f"{c.gpu.id} {field}", cite) for field, cite in c.gpu.cites.items() if field.startswith(("link.", "pcie."))]
-    for link in c.topology.levels:
-        rows += [cite_row(f"{link.id} {field}", cite) for field, cite in link.cites.items()]
-    return Bibliography(columns=COLUMNS, rows=tuple(rows), title=c.heading())
+def to_document(c: Collective) -> dict[str, Any]:
+    """A collective as plain JSON values; what has no source is null; beside the fastest stand all algorithms."""
+    outputs = listed(_outputs(c), c.is_point) | {"wire_bytes_by_link": listed(c.wire_bytes_by_link, c.is_point)}
+    outputs |= {"algorithms": c.algorithms.to_dicts(), "fastest": c.fastest.to_dicts()}
+    return document(
+        "collective", inputs=listed(_asked(c), c.is_point), outputs=outputs, assumptions=c.assumptions, sources=c.sources().to_dicts()
+    )
+
+
+def to_table(c: Collective) -> Table:
+    """One row a point: what was asked, the bound, the fastest algorithm, and what is sent over each link."""
+    by_link = {f"wire_bytes_over_{name}": sent for name, sent in c.wire_bytes_by_link.items()}
+    return one_row_a_point(_asked(c) | _outputs(c) | by_link, np.shape(c.floor_s))
+
+
+def _asked(c: Collective) -> dict[str, Any]:
+    network = None if c.network is None else c.network.id
+    return {"op": c.op, "gpu": c.gpu.id, "message_bytes": c.message_bytes, "ranks": c.ranks, "network": network}
+
+
+def _outputs(c: Collective) -> dict[str, Any]:
+    return {name: getattr(c, name) for name in ("floor_s", "estimate_s", "algorithm", "wire_bytes")}

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from sol.answers.compare.benchmark_commands import Action, remeasured
 from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explained
-from sol.answers.compare.suspects import Case, Suspect, percent, suspects
+from sol.answers.compare.search import suspects
+from sol.answers.compare.suspects import Case, Suspect, percent
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask, number
 from sol.answers.report.citations import Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
 from sol.specs.calibration import Calibration
@@ -36,7 +39,7 @@ BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healt
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
     Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
@@ -59,6 +62,7 @@ class Comparison:
     notes: tuple[str, ...]
     ctx_known: bool
     usual: bool
+    shown_by: ClassVar[str] = "sol.answers.compare.show"
 
     @property
     def question(self) -> Question:
@@ -136,28 +140,8 @@ class Comparison:
             rows = [cite_row(*used[name]) for name in self.gap if name in used]
         return Bibliography(columns=own.columns, rows=(*own.rows, *rows), title=own.title, footer=own.footer)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The comparison as plain JSON values, units in the keys."""
-        from sol.answers.compare.show import compare_document
-
-        return compare_document(self)
-
     def __repr__(self) -> str:
         return f"<Comparison {self.floor.heading()}: {self.verdict}, {percent(self.fraction)} of light>"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, width: int | None = None) -> str:
-        """The whole answer as text."""
-        from sol.answers.compare.show import compare_text
-
-        return compare_text(self, width)
-
-    def _repr_html_(self) -> str:
-        from sol.answers.compare.show import compare_html
-
-        return compare_html(self)
 
 
 def compare(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from sol.answers.compare.compare import BANDS, Comparison
 from sol.answers.compare.gap import called
 from sol.answers.compare.suspects import WEAK, percent, variant
-from sol.answers.report.document import document, floor_document
-from sol.tabular import Column, Table, render
+from sol.answers.floor.document import asked, floor_inputs
+from sol.answers.report.document import document, one_row_a_point
+from sol.answers.report.report import Item, Report
+from sol.tabular import Column, Table
 from sol.units import show_count, show_seconds, significant
-
-if TYPE_CHECKING:
-    from sol.answers.compare.compare import Comparison
 
 BESIDE = (
     ("calm on an RTX 4090", 0.92, "CALM-0017"),
@@ -29,39 +28,31 @@ NOTHING_FITS = {
 }
 
 
-def compare_text(c: Comparison, width: int | None = None) -> str:
-    """The answer as text no wider than `width` columns."""
-    return render(compare_rich(c), width)
+def report(c: Comparison) -> Report:
+    """The verdict, where the gap goes, the suspects, and the commands that measure the same step."""
+    return Report(
+        heading=headline(c), under=tuple(fractions(c)), table=gap_table(c) if c.gap_s > 0.0 else None,
+        more=tuple(block for block in (_suspected(c), _commands(c)) if block), notes=tuple(footnotes(c)),
+    )  # fmt: skip
 
 
-def compare_rich(c: Comparison) -> Any:
-    """The answer as something rich can print."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text as RichText
-
-    def indented(lines: list[str], style: str = "", by: int = 2) -> list[Any]:
-        return [Padding(RichText(line, style=style), (0, 0, 0, by)) for line in lines]
-
-    body: list[Any] = [RichText(headline(c), style="bold"), *indented(fractions(c)), ""]
-    if c.gap_s > 0.0:
-        body += [gap_table(c), ""]
+def _suspected(c: Comparison) -> tuple[Item, ...]:
+    """Who may be at fault, the likeliest first; or why nobody is."""
+    found = []
     for i, s in enumerate(c.suspects):
         word = "or" if i else "likeliest" if s.weight >= WEAK else "perhaps"
-        body += indented([f"{word}: {s.title}"], "" if i else "bold")
-        body += indented([s.evidence, f"→ {s.action}"], by=4)
+        found.append(Item(f"{word}: {s.title}", (Item(s.evidence), Item(f"→ {s.action}")), "" if i else "bold"))
     if c.usual and c.estimate is not None:
-        body += indented([f"as usual for {called(c.estimate)} here: what to gain lies in the parts above, or in another engine"])
+        found.append(Item(f"as usual for {called(c.estimate)} here: what to gain lies in the parts above, or in another engine"))
     elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
-        body += indented([NOTHING_FITS[c.fraction > 1.0]])
-    if c.usual or c.suspects or c.verdict not in ("at the limit", "healthy"):
-        body.append("")
-    if c.actions:
-        body.append(Padding(RichText("to measure the same step"), (0, 0, 0, 2)))
-        for a in c.actions:
-            body += [*indented([a.what], "dim", by=4), Padding(RichText(a.command), (0, 0, 0, 6))]
-        body.append("")
-    return Group(*body, *indented(footnotes(c), "dim"))
+        found.append(Item(NOTHING_FITS[c.fraction > 1.0]))
+    return tuple(found)
+
+
+def _commands(c: Comparison) -> tuple[Item, ...]:
+    if not c.actions:
+        return ()
+    return (Item("to measure the same step", tuple(Item(a.what, (Item(a.command),), "dim") for a in c.actions)),)
 
 
 def headline(c: Comparison) -> str:
@@ -120,41 +111,20 @@ def gap_table(c: Comparison) -> Table:
 
 def footnotes(c: Comparison) -> list[str]:
     """The bands beside published systems, notes and assumptions."""
-    from sol.answers.compare.compare import BANDS
-
     bands = ", ".join(f"{word} from {100 * least:.0f} %" for least, word in BANDS if least) + ", broken below"
     beside = ", ".join(f"{name} {100 * share:.0f} %" for name, share, _ in BESIDE)
     return [f"{bands}; published: {beside}", *(f"note: {w}" for w in c.warnings), "assumes: " + " · ".join(c.assumptions)]
 
 
-def compare_document(c: Comparison) -> dict[str, Any]:
+OUTPUTS = (
+    "verdict", "fraction", "measured_s", "floor_s", "optimistic_s", "gap_s", "gap", "mbu", "mfu", "matters", "tokens_per_s",
+)  # fmt: skip
+
+
+def to_document(c: Comparison) -> dict[str, Any]:
     """A comparison as plain JSON values."""
-    inputs = floor_document(c.floor)["inputs"] | {
-        "measured_s": c.measured_s, "engine": c.engine, "calibration": None if c.estimate is None else c.estimate.calibration.id or None,
-    }  # fmt: skip
-    if not c.ctx_known:
-        inputs["ctx"] = None
-    e = c.estimate
-    outputs: dict[str, Any] = {
-        name: getattr(c, name)
-        for name in (
-            "verdict",
-            "fraction",
-            "measured_s",
-            "floor_s",
-            "optimistic_s",
-            "gap_s",
-            "gap",
-            "mbu",
-            "mfu",
-            "matters",
-            "tokens_per_s",
-        )
-    }
-    outputs |= {"serial_s": c.floor.serial_s, "bound": c.floor.bound, "fits": c.floor.fits, "granted": list(c.granted)}
-    outputs |= {"estimate_s": None, "low_s": None, "high_s": None} if e is None else {
-        "estimate_s": e.latency_s, "low_s": e.low_s, "high_s": e.high_s,
-    }  # fmt: skip
+    inputs = floor_inputs(c.floor) | _measured(c)
+    outputs: dict[str, Any] = {name: getattr(c, name) for name in OUTPUTS} | _beside(c) | {"granted": list(c.granted)} | _expected(c)
     outputs["usual"] = c.usual
     outputs["suspects"] = [s.to_dict() for s in c.suspects]
     outputs["actions"] = [a._asdict() for a in c.actions]
@@ -164,14 +134,23 @@ def compare_document(c: Comparison) -> dict[str, Any]:
     )
 
 
-def compare_html(c: Comparison) -> str:
-    """The answer for a notebook: the same lines and the same table."""
-    lines = "".join(f"<div>{escape(line)}</div>" for line in fractions(c))
-    table = gap_table(c)._repr_html_() if c.gap_s > 0.0 else ""
-    found = "".join(f"<li>{escape(s.title)}: {escape(s.evidence)}<br>→ {escape(s.action)}</li>" for s in c.suspects)
-    commands = "".join(f"<div>{escape(a.what)}: <code>{escape(a.command)}</code></div>" for a in c.actions)
-    notes = "".join(f"<li>{escape(n)}</li>" for n in footnotes(c))
-    return (
-        f"<div><b>{escape(headline(c))}</b>{lines}{table}<ol>{found}</ol>{commands}"
-        f"<details><summary>beside it, and assumes</summary><ul>{notes}</ul></details></div>"
-    )
+def to_table(c: Comparison) -> Table:
+    """One row: what was asked and measured, the verdict and its fractions, and each part of the gap."""
+    found = {name: getattr(c, name) for name in OUTPUTS if name not in ("gap", "measured_s")}
+    parts = {f"gap_{name}": seconds for name, seconds in c.gap.items()}
+    return one_row_a_point(asked(c.floor) | _measured(c) | found | _beside(c) | _expected(c) | {"usual": c.usual} | parts, ())
+
+
+def _measured(c: Comparison) -> dict[str, Any]:
+    calibration = None if c.estimate is None else c.estimate.calibration.id or None
+    unknown = {} if c.ctx_known else {"ctx": None}
+    return {"measured_s": c.measured_s, "engine": c.engine, "calibration": calibration} | unknown
+
+
+def _beside(c: Comparison) -> dict[str, Any]:
+    return {"serial_s": c.floor.serial_s, "bound": c.floor.bound, "fits": c.floor.fits}
+
+
+def _expected(c: Comparison) -> dict[str, Any]:
+    e, names = c.estimate, {"estimate_s": "latency_s", "low_s": "low_s", "high_s": "high_s"}
+    return {name: None if e is None else getattr(e, of) for name, of in names.items()}

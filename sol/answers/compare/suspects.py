@@ -1,4 +1,4 @@
-"""Why is a measurement so far from light? Suspects whose numbers fit it, the likeliest first.
+"""Why may a measurement be so far from light? What a suspect is, and what the searches for suspects share.
 
 A suspect is a change to what was said (another format, another device, a host that sets the pace) under
 which the measured time would be an ordinary one. Only those that fit are listed. Their order is a
@@ -108,19 +108,6 @@ def unit_weight(share: float) -> float:
 def percent(share: float) -> str:
     """A share as people read it: "25 %", "0.14 %", "4,000 %"."""
     return f"{100 * share:,.0f} %" if share >= 0.02 else f"{significant(100 * share, 2)} %"
-
-
-def suspects(case: Case) -> tuple[Suspect, ...]:
-    """The suspects that fit, likeliest first; none at the limit."""
-    from sol.answers.compare import too_fast, too_slow
-    from sol.answers.compare import wrong_place as elsewhere
-
-    finders = too_fast.FINDERS if case.fraction > 1.0 else (*too_slow.FINDERS, *elsewhere.FINDERS)
-    if case.fraction > 1.0 and too_fast.permitted(case):
-        finders = (too_fast.permitted,)  # nothing need be wrong
-    found = sorted((s for find in finders for s in find(case)), key=lambda s: -s.weight)
-    strong = bool(found) and found[0].weight >= STRONG
-    return tuple(s for s in found[:SHOWN] if s.weight >= WEAK or not strong)
 
 
 def variant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from sol.answers.question.ask import Question, ask
 from sol.answers.question.formats import SIXTEEN
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.answers.report.citations import Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_time, time_parts
 from sol.physics.time.roofline import sweep
@@ -38,7 +40,7 @@ PREFERRED = ("graph", "fused", "llama.cpp", "eager")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate:
+class Estimate(Shown, Frozen):
     """The expected time of one step. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` with its 95 % interval `low_s` … `high_s` (None where the calibration has
@@ -52,6 +54,7 @@ class Estimate:
     low_s: Any
     high_s: Any
     spent: TimeParts
+    shown_by: ClassVar[str] = "sol.answers.estimate.show"
 
     @property
     def question(self) -> Question:
@@ -104,9 +107,8 @@ class Estimate:
     @property
     def operators(self) -> Table:
         """The operators with what each adds, as a table."""
-        from sol.answers.estimate.show import operator_lines
-
-        return operator_lines(self)
+        made: Table = self.drawn("operator_lines")
+        return made
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -131,31 +133,11 @@ class Estimate:
                 for k, s in self.calibration.sources.items()]  # fmt: skip
         return Bibliography(columns=own.columns, rows=(*own.rows, *rows), title=own.title, footer=own.footer)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON values, units in the keys."""
-        from sol.answers.estimate.show import estimate_document
-
-        return estimate_document(self)
-
     def __repr__(self) -> str:
         heading = f"{self.floor.heading()} · {self.calibration.engine}"
         if not self.is_point:
             return f"<Estimate {heading}: {np.size(self.latency_s)} points>"
         return f"<Estimate {heading}: {show_seconds(self.latency_s, 4)}, floor {show_seconds(self.floor_s, 4)}>"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, width: int | None = None) -> str:
-        """The whole answer as text."""
-        from sol.answers.estimate.show import estimate_text
-
-        return estimate_text(self, width)
-
-    def _repr_html_(self) -> str:
-        from sol.answers.estimate.show import estimate_html
-
-        return estimate_html(self)
 
 
 def estimate(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from sol.answers.estimate.estimate import Estimate
+from sol.answers.floor.document import asked, floor_inputs
 from sol.answers.floor.show import kept, swept
-from sol.answers.report.document import document, floor_document, plain
-from sol.tabular import Column, Table, render
+from sol.answers.report.document import document, listed, one_row_a_point
+from sol.answers.report.report import Report
+from sol.tabular import Column, Table
 from sol.units import show_count, show_seconds, significant
-
-if TYPE_CHECKING:
-    from sol.answers.estimate.estimate import Estimate
 
 PARTS = {
     "serial_s": "operators at the device's peaks, one after the other",
@@ -25,24 +25,13 @@ PARTS = {
 """The parts of an estimate in words."""
 
 
-def estimate_text(e: Estimate, width: int | None = None) -> str:
-    """The answer as text no wider than `width` columns."""
-    return render(estimate_rich(e), width)
-
-
-def estimate_rich(e: Estimate) -> Any:
-    """The answer as something rich can print."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text as RichText
-
-    indent = (0, 0, 0, 2)
-    lines = headline(e) if e.is_point else []
-    body = part_table(e) if e.is_point else point_table(e)
-    notes = [*(f"note: {w}" for w in e.warnings), "assumes: " + " · ".join(e.assumptions)]
-    heading = RichText(f"{e.floor.heading()} · {e.calibration.engine}", style="bold")
-    parts: list[Any] = [heading, "", *(Padding(RichText(line), indent) for line in lines), *([""] if lines else []), body, ""]
-    return Group(*parts, *(Padding(RichText(note, style="dim"), indent) for note in notes))
+def report(e: Estimate) -> Report:
+    """The headline and the parts of a point, or the points of a sweep."""
+    heading = f"{e.floor.heading()} · {e.calibration.engine}"
+    notes = (*(f"note: {w}" for w in e.warnings), "assumes: " + " · ".join(e.assumptions))
+    if e.is_point:
+        return Report(heading=heading, lines=tuple(headline(e)), table=part_table(e), notes=notes)
+    return Report(heading=heading, table=point_table(e), notes=notes)
 
 
 def headline(e: Estimate) -> list[str]:
@@ -108,14 +97,13 @@ def _value(value: Any) -> Any:
     return array.reshape(-1)[0].item() if array.size == 1 else array
 
 
-def estimate_document(e: Estimate) -> dict[str, Any]:
+OUTPUTS = ("latency_s", "low_s", "high_s", "floor_s", "serial_s", "tokens_per_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
+
+
+def to_document(e: Estimate) -> dict[str, Any]:
     """An estimate as plain JSON values."""
-    inputs = floor_document(e.floor)["inputs"] | {"engine": e.calibration.engine, "calibration": e.calibration.id or None}
-    outputs: dict[str, Any] = {
-        name: plain(getattr(e, name), e.floor)
-        for name in ("latency_s", "low_s", "high_s", "floor_s", "serial_s", "tokens_per_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
-    }
-    outputs["parts"] = {k: plain(v, e.floor) for k, v in e.parts.items()}
+    inputs = floor_inputs(e.floor) | _engine(e)
+    outputs = listed({name: getattr(e, name) for name in OUTPUTS}, e.is_point) | {"parts": listed(e.parts, e.is_point)}
     if e.is_point:
         outputs["operators"] = e.operators.to_dicts()
     return document(
@@ -123,11 +111,12 @@ def estimate_document(e: Estimate) -> dict[str, Any]:
     )
 
 
-def estimate_html(e: Estimate) -> str:
-    """The answer for a notebook."""
-    from html import escape
+def to_table(e: Estimate) -> Table:
+    """One row a point: what was asked, the times, and the parts of the expected one."""
+    parts = {f"part_{name}": seconds for name, seconds in e.parts.items()}
+    values = asked(e.floor) | _engine(e) | {name: getattr(e, name) for name in OUTPUTS} | parts
+    return one_row_a_point(values, np.shape(e.latency_s))
 
-    lines = headline(e) if e.is_point else []
-    top = "".join(f"<div>{escape(line)}</div>" for line in lines)
-    body = part_table(e) if e.is_point else point_table(e)
-    return f"<div><b>{escape(e.floor.heading())} · {escape(e.calibration.engine)}</b>{top}</div>{body._repr_html_()}"
+
+def _engine(e: Estimate) -> dict[str, Any]:
+    return {"engine": e.calibration.engine, "calibration": e.calibration.id or None}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sol.answers.floor.result import Floor
+from sol.answers.report.explanation import Explanation
 from sol.errors import InvalidInput
 from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import Operator
 from sol.physics.time.roofline import price
 from sol.specs.step import Role
-from sol.tabular import Text
 from sol.units import show_bytes, show_count, show_flops, show_rate, show_seconds
 
-if TYPE_CHECKING:
-    from sol.answers.floor.result import Floor
 
-
-def explain(f: Floor) -> Text:
+def explain(f: Floor) -> Explanation:
     """The formula with the numbers in it, row by row. Raises `InvalidInput` for a sweep: index one point of it."""
     if not f.is_point:
         raise InvalidInput("explain() shows the work of one point; index the sweep first, for instance f[0].explain()")
@@ -56,7 +54,7 @@ def explain(f: Floor) -> Text:
         lines.append(f"  floor    {floor}, memory only")
     lines.append(f"  serial   {show_seconds(f.serial_s, 4)}")
     lines += ["", "assumes", *(f"  {a}" for a in f.assumptions)]
-    return Text("\n".join(lines))
+    return Explanation("\n".join(lines), of=f)
 
 
 def _peaks(f: Floor, used: set[Role]) -> dict[str, float]:

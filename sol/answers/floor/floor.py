@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.split import Split
 from sol.specs.step import Step
+from sol.tabular import Table
 
 
 def floor(
@@ -110,11 +112,11 @@ def floor_of(q: Question) -> Floor:
     if q.scalar:
         one = rows(q.step, split)
         times = staged(total(one, q.rates), lambda step: at(step, split))
-        table = lambda: operator_table(one, times, q.rates)  # noqa: E731  # a thunk: most callers never look
+        table = partial(operator_table, one, times, q.rates)  # most callers never look
         show = _item
     else:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
-        table = lambda: operator_table(rows(q.step, split), times, q.rates)  # noqa: E731  # as above, computed again on demand
+        table = partial(_sweep_table, q, split, times)  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
     is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
@@ -124,8 +126,16 @@ def floor_of(q: Question) -> Floor:
         wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
         resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
-        _rows=table, _at=lambda index: floor_of(_point(q, times, index)),
+        _rows=table, _at=partial(_at, q, times),
     )  # fmt: skip
+
+
+def _sweep_table(q: Question, split: Split, times: Times) -> Table:
+    return operator_table(split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split), times, q.rates)
+
+
+def _at(q: Question, times: Times, index: Any) -> Floor:
+    return floor_of(_point(q, times, index))
 
 
 def _item(value: Any) -> Any:

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sol.answers.question.ask import Question
 from sol.answers.report.citations import Bibliography, citations
+from sol.answers.report.explanation import Explanation
+from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
-from sol.tabular import Table, Text, joined
+from sol.frozen import Frozen
+from sol.tabular import Table, joined
 from sol.units import show_count, show_seconds
 
 if TYPE_CHECKING:
-    from sol.answers.compare.compare import Comparison
     from sol.specs.calibration import Calibration
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Floor:
+class Floor(Shown, Frozen):
     """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
@@ -56,6 +59,7 @@ class Floor:
     _rows: Callable[[], Table]
     _at: Callable[[Any], Floor]
     devices: Any = 1
+    shown_by: ClassVar[str] = "sol.answers.floor.show"
 
     # What it is made of
 
@@ -138,11 +142,10 @@ class Floor:
             raise InvalidInput(f"index {index!r} does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
         return self._at(index)
 
-    def compare(self, *, measured_s: float, engine: str | None = None, calibration: Calibration | str | Path | None = None) -> Comparison:
-        """What a measured time of this step [s] is worth: see `sol.compare`. Raises `InvalidInput` for a sweep."""
-        from sol.answers.compare.compare import compare_of
-
-        return compare_of(self.question, measured_s, engine, calibration)
+    def compare(self, *, measured_s: float, engine: str | None = None, calibration: Calibration | str | Path | None = None) -> Any:
+        """What a measured time of this step [s] is worth: the `Comparison` of `sol.compare`. Raises `InvalidInput` for a sweep."""
+        comparing = import_module("sol.answers.compare.compare")  # by name: a comparison is made of floors, so no floor imports it
+        return comparing.compare_of(self.question, measured_s, engine, calibration)
 
     # How it shows itself
 
@@ -150,17 +153,10 @@ class Floor:
         """The bibliography: every number this result rests on, its printed words and where they stand."""
         return citations(self.question)
 
-    def explain(self) -> Text:
-        """The formula with the numbers in it, row by row."""
-        from sol.answers.floor.explain import explain
-
-        return explain(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON values, units in the keys."""
-        from sol.answers.report.document import floor_document
-
-        return floor_document(self)
+    def explain(self) -> Explanation:
+        """The formula with the numbers in it, row by row. Raises `InvalidInput` for a sweep: index one point of it."""
+        made: Explanation = self.drawn("explain")
+        return made
 
     def heading(self) -> str:
         """What was asked, on one line."""
@@ -178,20 +174,6 @@ class Floor:
             return f"<Floor {self.heading()}: {show_seconds(self.latency_s, 4)}, {self.bound}-bound>"
         low, high = float(np.nanmin(self.latency_s)), float(np.nanmax(self.latency_s))
         return f"<Floor {self.heading()}: {np.size(self.latency_s)} points, {show_seconds(low, 4)} … {show_seconds(high, 4)}>"
-
-    def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, width: int | None = None) -> str:
-        """The whole answer as text: headline, breakdown, assumptions."""
-        from sol.answers.floor.show import floor_text
-
-        return floor_text(self, width)
-
-    def _repr_html_(self) -> str:
-        from sol.answers.floor.show import floor_html
-
-        return floor_html(self)
 
 
 def per_second(q: Question, latency_s: Any, *, sequences: bool = True) -> Any:

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sol.tabular import Column, Table, render
+from sol.answers.floor.document import to_document, to_table
+from sol.answers.floor.explain import explain
+from sol.answers.floor.result import Floor
+from sol.answers.report.report import Report
+from sol.tabular import Column, Table
 from sol.units import show_bytes, show_count, show_flops, show_gib, show_seconds, significant
 
-if TYPE_CHECKING:
-    from sol.answers.floor.result import Floor
+__all__ = ["breakdown", "explain", "headline", "kept", "points", "report", "swept", "to_document", "to_table"]
 
 
-def floor_text(f: Floor, width: int | None = None) -> str:
-    """The answer as text no wider than `width` columns."""
-    return render(floor_rich(f), width)
-
-
-def floor_rich(f: Floor) -> Any:
-    """The answer as something rich can print."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text as RichText
-
-    body = breakdown(f) if f.is_point else points(f)
-    lines = headline(f) if f.is_point else []
-    notes = [
+def report(f: Floor) -> Report:
+    """The headline and the operators of a point, or the points of a sweep."""
+    notes = (
         *(f"note: {w}" for w in f.warnings),
         "assumes: " + " · ".join(f.assumptions),
         "sources: sol explain … --sources, or .sources()",
-    ]
-    indent = (0, 0, 0, 2)
-    parts: list[Any] = [RichText(f.heading(), style="bold"), "", *(Padding(RichText(line), indent) for line in lines)]
-    parts += ["", body, ""] if lines else [body, ""]
-    return Group(*parts, *(Padding(RichText(note, style="dim"), indent) for note in notes))
+    )
+    if f.is_point:
+        return Report(heading=f.heading(), lines=tuple(headline(f)), table=breakdown(f), notes=notes)
+    return Report(heading=f.heading(), table=points(f), notes=notes)
 
 
 def headline(f: Floor) -> list[str]:
@@ -194,11 +184,3 @@ def kept(points: int) -> tuple[int, tuple[str, ...]]:
 
 def _ratio(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def floor_html(f: Floor) -> str:
-    """The answer as HTML for a notebook: the same lines and the same table."""
-    lines = "".join(f"<div>{html.escape(line)}</div>" for line in (headline(f) if f.is_point else []))
-    body = (breakdown(f) if f.is_point else points(f))._repr_html_()
-    notes = "".join(f"<li>{html.escape(n)}</li>" for n in (*f.warnings, *f.assumptions))
-    return f"<div><b>{html.escape(f.heading())}</b>{lines}{body}<details><summary>assumes</summary><ul>{notes}</ul></details></div>"

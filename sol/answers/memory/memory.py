@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from sol.answers.memory.pool import reserving, resolve_engine
 from sol.answers.question.ask import common_shape, load_model, number, numbers, resolve_gpu
 from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
+from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.memory import capacity as capacities
 from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
 from sol.physics.memory.cache_traffic import kv_read_bytes
@@ -38,7 +41,7 @@ ANYWHERE = GPU(id="any", name="a device without limits", memory_bytes_per_s=1.0,
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Memory:
+class Memory(Shown, Frozen):
     """The bytes of one model in use, and whether a device holds them. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `weight_bytes`, `adapter_bytes` (LoRA), `kv_bytes` and `state_bytes` (recurrent states) of
@@ -85,6 +88,7 @@ class Memory:
     engine_max_batch: Any = None
     split: Split = ONE
     valid: Any = True
+    shown_by: ClassVar[str] = "sol.answers.memory.show"
 
     @property
     def devices(self) -> Any:
@@ -107,27 +111,26 @@ class Memory:
 
     def table(self) -> Table:
         """One line a part for a point, one line a point for a sweep."""
-        from sol.answers.memory.show import memory_table
+        made: Table = self.drawn("memory_table")
+        return made
 
-        return memory_table(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values, units in the keys."""
-        from sol.answers.report.document import memory_document
-
-        return memory_document(self)
+    def sources(self) -> Bibliography:
+        """The bibliography: the architecture, the capacity, and the engine's own figures."""
+        rows = [cite_row(f"{self.model.id} {field}", c) for field, c in self.model.cites.items()]
+        if self.gpu is not None:
+            known = (f for f in ("memory_bytes", "marketed_memory_bytes") if f in self.gpu.cites)
+            rows += [cite_row(f"{self.gpu.id} {field}", self.gpu.cites[field]) for field in list(known)[:1]]
+        if self.engine is not None:
+            own = self.memory_fraction == self.engine.memory_fraction  # else the fraction is the asker's
+            cites = self.engine.cites.items()
+            rows += [cite_row(f"{self.engine.id} {field}", c) for field, c in cites if own or field != "memory_fraction"]
+        return Bibliography(columns=COLUMNS, rows=tuple(rows), title=self.heading())
 
     def __repr__(self) -> str:
         if not self.is_point:
             return f"<Memory {self.heading()}: {self.resident_bytes.size} points>"
         verdict = "" if self.fits is None else ", fits" if self.fits else ", does not fit"
         return f"<Memory {self.heading()}: {show_gib(self.resident_bytes)} GiB{verdict}>"
-
-    def __str__(self) -> str:
-        return self.table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def memory(

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sol.answers.question.ask import Question, ask, numbers
 from sol.answers.report.citations import Bibliography, citations, cite_row
+from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
 from sol.physics.memory.cache_traffic import kv_read_bytes
 from sol.physics.network.sharding import device_resident_bytes
 from sol.physics.operators.forward_pass import step_operators
@@ -32,7 +34,7 @@ from sol.units import show_bytes, show_count, show_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Offload:
+class Offload(Shown, Frozen):
     """One decode step over two tiers. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `overlapped_s` both tiers at once, a bound [s]; `serial_s` one after the other [s];
@@ -60,6 +62,7 @@ class Offload:
     tokens_per_s: Any
     fits: Any
     assumptions: tuple[str, ...]
+    shown_by: ClassVar[str] = "sol.answers.memory.show_offload"
 
     @property
     def is_point(self) -> bool:
@@ -84,9 +87,8 @@ class Offload:
 
     def table(self) -> Table:
         """One line a tier for a point, one line a point for a sweep."""
-        from sol.answers.memory.show_offload import offload_table
-
-        return offload_table(self)
+        made: Table = self.drawn("offload_table")
+        return made
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the link's."""
@@ -94,23 +96,11 @@ class Offload:
         rows = () if self.link_cite is None else (cite_row(f"{self.link.name} per_direction_bytes_per_s", self.link_cite),)
         return Bibliography(columns=floor.columns, rows=(*floor.rows, *rows))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values, units in the keys."""
-        from sol.answers.report.document import offload_document
-
-        return offload_document(self)
-
     def __repr__(self) -> str:
         if not self.is_point:
             return f"<Offload {self.heading()}: {self.overlapped_s.size} points>"
         there = f"{show_bytes(self.host_bytes)} on the host"
         return f"<Offload {self.heading()}: {there}, {show_seconds(self.overlapped_s, 4)}, {self.bound}-bound>"
-
-    def __str__(self) -> str:
-        return self.table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def offload(

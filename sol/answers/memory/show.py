@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from sol.answers.memory.memory import Memory
+from sol.answers.report.document import document, listed, one_row_a_point
+from sol.answers.report.report import Report
 from sol.physics.memory.cache import kv_bytes
 from sol.tabular import Column, Table
 from sol.units import show_bytes, show_count, show_gib
 
-if TYPE_CHECKING:
-    from sol.answers.memory.memory import Memory
+OUTPUTS = (
+    "weight_bytes", "adapter_bytes", "kv_bytes", "state_bytes", "kv_bytes_as_mha",
+    "kv_read_bytes", "activation_bytes", "resident_bytes", "capacity_bytes",
+    "capacity_basis", "fits", "headroom_bytes", "max_batch", "max_ctx", "min_devices", "devices",
+    "reserved_bytes", "kv_reserved_bytes", "kv_pool_tokens", "kv_wasted_bytes", "engine_max_batch",
+)  # fmt: skip
+
+
+def report(m: Memory) -> Report:
+    """The parts of a point, or the points of a sweep."""
+    return Report.of_table(memory_table(m))
 
 
 def memory_table(m: Memory) -> Table:
@@ -120,3 +132,28 @@ def _points(m: Memory) -> Table:
     if m.engine is not None:
         meaning += f"; pool, holds: tokens {m.engine.id} reserves, and how many sequences of ctx it has room for"
     return Table(columns=columns, rows=rows, title=m.heading(), footer=(meaning, "assumes: " + " · ".join(m.assumptions)))
+
+
+def to_document(m: Memory) -> dict[str, Any]:
+    """A memory answer as plain JSON values; an unlimited context is null."""
+    return document(
+        "memory", inputs=listed(_asked(m), m.is_point), outputs=listed(_outputs(m), m.is_point), assumptions=m.assumptions,
+        sources=m.sources().to_dicts(),
+    )  # fmt: skip
+
+
+def to_table(m: Memory) -> Table:
+    """One row a point: what was asked, and every figure."""
+    return one_row_a_point(_asked(m) | _outputs(m), np.shape(m.resident_bytes))
+
+
+def _asked(m: Memory) -> dict[str, Any]:
+    return {
+        "model": m.model.id, "gpu": None if m.gpu is None else m.gpu.id, "ctx": m.ctx, "batch": m.batch, "step_tokens": m.step_tokens,
+        "dtype": m.storage.weights.id, "kv_dtype": m.storage.cache.id, **m.split._asdict(),
+        "engine": None if m.engine is None else m.engine.id, "memory_fraction": m.memory_fraction,
+    }  # fmt: skip
+
+
+def _outputs(m: Memory) -> dict[str, Any]:
+    return {name: getattr(m, name) for name in OUTPUTS} | ({"valid": m.valid} if m.split.is_many else {})

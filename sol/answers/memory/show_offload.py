@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from sol.answers.memory.offload import Offload
+from sol.answers.question.routing import routing_document
+from sol.answers.report.document import document, listed, one_row_a_point
+from sol.answers.report.report import Report
 from sol.tabular import Column, Table
 from sol.units import show_bytes, show_count, show_gib, show_rate, show_seconds, significant
 
-if TYPE_CHECKING:
-    from sol.answers.memory.offload import Offload
+OUTPUTS = (
+    "overlapped_s", "serial_s", "device_s", "link_s", "bound", "tokens_per_s", "host_bytes", "host_weight_bytes", "host_kv_bytes",
+    "device_bytes", "host_read_bytes", "device_read_bytes", "fits",
+)  # fmt: skip
+
+
+def report(o: Offload) -> Report:
+    """The tiers of a point, or the points of a sweep."""
+    return Report.of_table(offload_table(o))
 
 
 def offload_table(o: Offload) -> Table:
@@ -77,3 +88,30 @@ def _points(o: Offload) -> tuple[tuple[Column, ...], tuple[tuple[object, ...], .
     values = (o.question.step.batch, o.question.ctx, *(getattr(o, c.key) for c in columns[2:]))
     flat = (np.broadcast_to(np.asarray(v, dtype=object if v is None else None), shape).ravel().tolist() for v in values)
     return columns, tuple(zip(*flat, strict=True))
+
+
+def to_document(o: Offload) -> dict[str, Any]:
+    """A step over two tiers as plain JSON values."""
+    inputs = listed(_asked(o), o.is_point) | {"routing": routing_document(o.question.routing)}
+    return document(
+        "offload", inputs=inputs, outputs=listed(_outputs(o), o.is_point), assumptions=o.assumptions, sources=o.sources().to_dicts(),
+        warnings=o.warnings,
+    )  # fmt: skip
+
+
+def to_table(o: Offload) -> Table:
+    """One row a point: what was asked, and every figure."""
+    return one_row_a_point(_asked(o) | _outputs(o), np.shape(o.overlapped_s))
+
+
+def _asked(o: Offload) -> dict[str, Any]:
+    q = o.question
+    return {
+        "model": q.model.id, "gpu": q.gpu.id, "batch": q.step.batch, "ctx": q.ctx, "dtype": q.storage.weights.id,
+        "kv_dtype": q.storage.cache.id, "routing": q.routing if isinstance(q.routing, str) else None, "link": o.link.name,
+        "link_bytes_per_s": o.link.per_direction_bytes_per_s,
+    }  # fmt: skip
+
+
+def _outputs(o: Offload) -> dict[str, Any]:
+    return {name: getattr(o, name) for name in OUTPUTS} | {"capacity_bytes": o.question.gpu.memory_bytes}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import device_counts, latency_limits, priced
 from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
+from sol.answers.report.citations import Bibliography
+from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -32,7 +35,7 @@ AT_ONE = ("latency", "ttft")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Shown, Frozen):
     """Every candidate, one row each, and the best of them.
 
     `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
@@ -67,34 +70,25 @@ class Plan:
     asked: dict[str, Any]
     winner: Floor
     assumptions: tuple[str, ...]
+    shown_by: ClassVar[str] = "sol.answers.plan.show"
 
     def table(self) -> Table:
         """The best of each number of devices, and the front, as a table."""
-        from sol.answers.plan.show import plan_table
-
-        return plan_table(self)
+        made: Table = self.drawn("plan_table")
+        return made
 
     def why(self) -> str:
         """In words, why the winner wins and where the others lose."""
-        from sol.answers.plan.show import reasons
+        made: str = self.drawn("reasons")
+        return made
 
-        return reasons(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values."""
-        from sol.answers.plan.show import plan_document
-
-        return plan_document(self)
+    def sources(self) -> Bibliography:
+        """The bibliography: the winner's."""
+        return self.winner.sources()
 
     def __repr__(self) -> str:
         chosen = f"{self.splits[self.best]}, batch {self.batch[self.best]:g}"
         return f"<Plan {self.model.id} on {self.gpu.id}: {chosen}, of {len(self.splits)} candidates>"
-
-    def __str__(self) -> str:
-        return self.table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def plan(

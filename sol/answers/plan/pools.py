@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,10 @@ from sol.answers.plan.candidates import device_counts, latency_limits, priced
 from sol.answers.plan.pool_search import PROMPTS, Division, Search
 from sol.answers.question.ask import ask, load_model, number, resolve_gpu
 from sol.answers.question.splits import joining
+from sol.answers.report.citations import Bibliography
+from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
+from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -34,7 +37,7 @@ MOST_DEVICES = 256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Pools:
+class Pools(Shown, Frozen):
     """Prefill and decode pools for each number of devices, and which number serves most requests a device.
 
     `kv_bytes` of one prompt travel from pool to pool [B]; `best` indexes `divisions`; `without` are the numbers of devices no
@@ -54,6 +57,7 @@ class Pools:
     links: Topology
     asked: dict[str, Any]
     winner: Floor
+    shown_by: ClassVar[str] = "sol.answers.plan.show_pools"
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -77,32 +81,22 @@ class Pools:
 
     def table(self) -> Table:
         """One line a number of devices."""
-        from sol.answers.plan.show_pools import pools_table
-
-        return pools_table(self)
+        made: Table = self.drawn("pools_table")
+        return made
 
     def why(self) -> str:
         """In words, what the best pools are, and why they gain or lose."""
-        from sol.answers.plan.show_pools import reasons
+        made: str = self.drawn("reasons")
+        return made
 
-        return reasons(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values."""
-        from sol.answers.plan.show_pools import pools_document
-
-        return pools_document(self)
+    def sources(self) -> Bibliography:
+        """The bibliography: the winner's."""
+        return self.winner.sources()
 
     def __repr__(self) -> str:
         d = self.divisions[self.best]
         apart = f"{d.prefill.replicas} × ({d.prefill.split}) prefill, {d.decode.replicas} × ({d.decode.split}) decode"
         return f"<Pools {self.model.id} on {d.devices}×{self.gpu.id}: {apart}, {d.requests_per_s:.3g} requests/s>"
-
-    def __str__(self) -> str:
-        return self.table().to_text()
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def pools(

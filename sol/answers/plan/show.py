@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from sol.answers.report.document import document
+from sol.answers.floor.floor import floor_of
+from sol.answers.plan.plan import Plan
+from sol.answers.question.ask import ask
+from sol.answers.report.document import document, one_row_a_point
+from sol.answers.report.report import Report
 from sol.tabular import Column, Table, joined
 from sol.units import show_count, show_seconds, significant
-
-if TYPE_CHECKING:
-    from sol.answers.plan.plan import Plan
 
 MEANING = {
     "latency": "the shortest step",
@@ -23,6 +24,11 @@ MEANING = {
 
 
 MOST_ROWS = 20
+
+
+def report(p: Plan) -> Report:
+    """The best of each number of devices, why, and the front."""
+    return Report.of_table(plan_table(p))
 
 
 def best_by_devices(p: Plan) -> list[int]:
@@ -138,16 +144,13 @@ def _against(p: Plan, i: int, memory: float) -> str:
 
 def parts(p: Plan, i: int) -> tuple[float, float]:
     """Seconds of one candidate's step that are operators, and that are communication [s]."""
-    from sol.answers.floor.floor import floor_of
-    from sol.answers.question.ask import ask
-
     q = ask(p.model, p.gpu, batch=float(p.batch[i]), **p.splits[i]._asdict(), **p.asked)
     rows = floor_of(q).operators.to_dicts()
     wires = sum(r["serial_s"] for r in rows if r["bound"] == "network")
     return sum(r["serial_s"] for r in rows) - wires, wires
 
 
-def plan_document(p: Plan) -> dict[str, Any]:
+def to_document(p: Plan) -> dict[str, Any]:
     """The plan as JSON: the best of each number of devices, and the front."""
     inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
               "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
@@ -155,5 +158,16 @@ def plan_document(p: Plan) -> dict[str, Any]:
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),
     }  # fmt: skip
-    sources = p.winner.sources().to_dicts()
+    sources = p.sources().to_dicts()
     return document("plan", inputs=inputs, outputs=outputs, assumptions=p.assumptions, sources=sources, warnings=p.winner.warnings)
+
+
+def to_table(p: Plan) -> Table:
+    """One row a candidate, all of them: the split, its rates, whether it fits and keeps the limits."""
+    ways = {name: np.array([getattr(split, name) for split in p.splits]) for name in p.splits[0]._fields}
+    names = ("devices", "batch", "latency_s", "floor_s", "network_s", "ttft_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu",
+             "cost_per_million", "fits", "meets")  # fmt: skip
+    count = len(p.splits)
+    chosen = {"best": np.arange(count) == p.best, "front": np.isin(np.arange(count), p.front)}
+    asked = {"model": p.model.id, "gpu": p.gpu.id, "ctx": p.ctx}
+    return one_row_a_point(asked | ways | {name: getattr(p, name) for name in names} | chosen, (count,))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sol.answers.plan.pool_search import Division, Pool
+from sol.answers.plan.pools import Pools
 from sol.answers.plan.show import said_limits
 from sol.answers.question.routing import routing_document
 from sol.answers.report.document import document
+from sol.answers.report.report import Report
 from sol.tabular import Column, Table, joined
 from sol.units import show_bytes, show_count, show_seconds, significant
 
-if TYPE_CHECKING:
-    from sol.answers.plan.pool_search import Division, Pool
-    from sol.answers.plan.pools import Pools
+
+def report(p: Pools) -> Report:
+    """One line a number of devices; then why."""
+    return Report.of_table(pools_table(p))
 
 
 def pools_table(p: Pools) -> Table:
@@ -89,7 +93,7 @@ def _against(p: Pools, d: Division) -> str:
     )
 
 
-def pools_document(p: Pools) -> dict[str, Any]:
+def to_document(p: Pools) -> dict[str, Any]:
     """The pools as JSON: one entry a number of devices."""
     inputs = {
         "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, **p.limits,
@@ -99,8 +103,20 @@ def pools_document(p: Pools) -> dict[str, Any]:
         "divisions": [_division(p, d) for d in p.divisions], "best": p.best, "without": list(p.without), "kv_bytes": p.kv_bytes,
         "why": p.why(),
     }  # fmt: skip
-    sources = p.winner.sources().to_dicts()
+    sources = p.sources().to_dicts()
     return document("pools", inputs=inputs, outputs=outputs, assumptions=p.assumptions, sources=sources, warnings=p.winner.warnings)
+
+
+def to_table(p: Pools) -> Table:
+    """One row a number of devices: both pools, their rates and times, and the best undivided replicas."""
+    rows = []
+    for i, d in enumerate(p.divisions):
+        flat: dict[str, Any] = {"model": p.model.id, "gpu": p.gpu.id, "best": i == p.best}
+        for key, value in _division(p, d).items():
+            flat |= {f"{key}_{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
+        rows.append(flat)
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "undivided"]
+    return Table(columns=tuple(Column(key, key) for key in keys), rows=tuple(tuple(row.get(key) for key in keys) for row in rows))
 
 
 def _division(p: Pools, d: Division) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sol.answers.question.formats import resolve_formats
 from sol.answers.question.routing import resolve_routing, routed, skewed
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, with_links
 from sol.errors import InvalidInput
+from sol.frozen import Frozen
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import built_in_model, load_gpu, require_model
 from sol.specs.formats import NumberFormat
@@ -34,7 +35,7 @@ LARGEST = 1e15
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class Question(Frozen):
     """One question, resolved: records, the step's arrays, and how it was asked.
 
     `cache_stated`: the cache's format was asked for, or the checkpoint says it.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from sol.errors import InvalidInput, InvalidPlan
-from sol.physics.network.pricing import Sent, priced
+from sol.frozen import frozen
+from sol.physics.network.pricing import nothing_sent, priced
 from sol.physics.time.roofline import Rates
 from sol.specs.blocks import Ways
 from sol.specs.hardware import GPU
@@ -33,7 +34,7 @@ def _ways(name: str, value: Any) -> Ways:
     array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else np.asarray(None)
     if array.dtype.kind not in "iu" or not array.ndim or not array.size or not ((array > 0) & (array <= MOST)).all():
         raise InvalidInput(f"{name}={value!r} is not a whole number of devices, 1 or more, or an array of them")
-    return array.astype(np.int64)
+    return frozen(array.astype(np.int64))
 
 
 def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:
@@ -79,7 +80,7 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
     beyond = resolve_network(network)
     most = np.max(split.devices) if split.is_many else split.devices
     if most == 1:
-        return (replace(rates, network=lambda wire: Sent(0.0, 0.0, 0.0)) if split.is_many else rates), ()
+        return (replace(rates, network=nothing_sent) if split.is_many else rates), ()
     links = _links(gpu, beyond)
     if most > links.joins:
         raise InvalidPlan(_too_many(gpu, split, links))
@@ -99,7 +100,7 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
             f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other; of a "
             "prompt, the floor lets them work on pieces side by side"
         )
-    return replace(rates, network=lambda wire: priced(wire, links)), tuple(lines)
+    return replace(rates, network=partial(priced, links=links)), tuple(lines)
 
 
 def _too_many(gpu: GPU, split: Split, links: Topology) -> str:

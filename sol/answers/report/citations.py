@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sol.answers.question.ask import Question
 from sol.specs.hardware import GPU
@@ -12,7 +12,6 @@ from sol.tabular import Column, Table
 from sol.units import show_bytes, show_rate, significant
 
 if TYPE_CHECKING:
-    from sol.answers.floor.result import Floor
     from sol.specs.engines import Engine
     from sol.specs.links import LinkType
 
@@ -29,6 +28,12 @@ BRIEF = (
 
 class Bibliography(Table):
     """Facts with their sources; as text, each fact points to a numbered source listed below the table."""
+
+    kind: ClassVar[str] = "sources"
+
+    def sources(self) -> Bibliography:
+        """Itself."""
+        return self
 
     def brief(self) -> tuple[Table, list[tuple[int, str, str | None]]]:
         """The facts as people read them, and the numbered sources they point to."""
@@ -89,14 +94,6 @@ def citations(q: Question) -> Bibliography:
         rows.append(cite_row(f"format {fmt.id} bits_per_weight", Cite(value=fmt.bits_per_weight, source=fmt.source)))
     rows += [cite_row(f"{q.model.id} {k}", c) for k, c in q.model.cites.items()]
     return Bibliography(columns=COLUMNS, rows=tuple(rows))
-
-
-def basis(floors: Sequence[Floor], warnings: list[str]) -> dict[str, Any]:
-    """What a table of floors rests on, for JSON: the assumptions they share, each source once."""
-    shared = [a for a in floors[0].assumptions if all(a in f.assumptions for f in floors)]
-    sources = {row: None for f in floors for row in f.sources().rows}
-    keys = [c.key for c in COLUMNS]
-    return {"assumptions": shared, "sources": [dict(zip(keys, row, strict=True)) for row in sources], "warnings": warnings}
 
 
 def cite_row(fact: str, cite: Cite) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.ask import ask, load_model, resolve_gpu
-from sol.answers.report.citations import basis
+from sol.answers.table.basis import basis
 from sol.answers.table.estimate_column import estimate_column
 from sol.answers.table.weight_formats import format_table, refusal
 from sol.errors import InvalidInput, MissingSpec
@@ -96,7 +96,8 @@ def table(
     same = f"{show_bytes(first.moved_bytes)} moved per step" if len(loads) == 1 else ""
     held = f"{show_bytes(first.resident_bytes)} resident" if len(loads) == 1 else ""
     title = joined((the_model.id, phase, f"batch {show_count(batch)}", f"ctx {show_count(ctx)}", "/".join(formats), same, held))
-    meta = basis(floors, [f"{row[0]}: {row[-1]}" for row in rows if row[-1]])
+    inputs = {"model": the_model, "gpus": gpus, **asked, "estimate": estimate, "engine": engine}
+    meta = basis(floors, [f"{row[0]}: {row[-1]}" for row in rows if row[-1]], inputs)
     return Table(columns=columns, rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)
 
 

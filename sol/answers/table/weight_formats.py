@@ -10,7 +10,7 @@ from sol.answers.floor.result import Floor
 from sol.answers.memory.memory import memory
 from sol.answers.question.ask import ask
 from sol.answers.question.formats import SIXTEEN, resolve_format
-from sol.answers.report.citations import basis
+from sol.answers.table.basis import basis
 from sol.answers.table.break_even import Gain, gain
 from sol.errors import InvalidInput, MissingSpec
 from sol.specs.formats import NumberFormat
@@ -49,7 +49,8 @@ def format_table(model: Model, gpu: GPU, dtypes: Sequence[str | NumberFormat], a
     footer += [f"{name}: {note}" for name, note in answers.items() if isinstance(note, str)]
     footer += _endless(gains)
     footer += [f"note: {w}" for w in dict.fromkeys(w for f in floors.values() for w in f.warnings)]
-    meta = basis(list(floors.values()), [f"{row[0]}: {row[-1]}" for row in rows if row[-1]])
+    inputs = {"model": model, "gpus": gpu, **asked, "dtype": formats}
+    meta = basis(list(floors.values()), [f"{row[0]}: {row[-1]}" for row in rows if row[-1]], inputs)
     meta["assumptions"].append(f"speedup and gain_ends_batch are against {base}")
     return Table(columns=_columns(base), rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)
 

@@ -1,28 +1,22 @@
 """Which rates and times explain measured steps: least squares on the logarithms, and the form chosen by models left out.
 
-    seconds = max( Σ_op max(u·moved_s, v·peak_s) + wire_s + launch·kernels , host·layers ) + step + each·sequences
-
-u = 1/mbu and v = 1/mfu, in which the model is convex. Residuals are logarithms of estimated over
-measured: least squares on relative errors would be biased towards small estimates. Rows far off count
-less (soft L1). Deliberately no names: rows are arrays, models are numbers. Needs SciPy.
+Residuals are logarithms of estimated over measured: least squares on relative errors would be biased towards small estimates.
+Rows far off count less (soft L1). A figure may have a usual value, which then counts as a row of its own. The calibrations of
+the database and those that users fit are both fitted here. Needs SciPy.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sol.errors import InvalidInput
+from sol.physics.fit.loads import INV_MBU, INV_MFU, Loads, Theta, log_errors, seconds, slopes
 from sol.specs.step import Array
 
-Theta = Array
-"""(u, v, launch, host, step, each): 1/mbu and 1/mfu [1], seconds per kernel, per layer, per step, per sequence in it [s]."""
-INV_MBU, INV_MFU, LAUNCH, HOST, STEP, PER_SEQUENCE = range(6)
-FIGURES = 6
 LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
 """Nothing is faster than its peak, no time is negative."""
 SOFT = 0.1
@@ -31,48 +25,35 @@ ACCURACY = 0.01
 """No such model explains steps better than this, however exact the rows: smaller errors say nothing [log]."""
 
 
-@dataclass(frozen=True, eq=False)
-class Loads:
-    """Measured steps and what each asks of the device.
+class Usual(NamedTuple):
+    """The usual value of a figure, for rows that do not tell it, and its bounds.
 
-    Shapes: n rows, k operators at most (rows with fewer hold zeros). `measured_s` (n); `moved_s` and
-    `peak_s` (n, k) seconds of each operator's bytes at the peak bandwidth and of its FLOPs at the peak
-    rate [s]; `wire_s` (n) collectives, which no rate here changes [s]; `kernels`, `layers`, `sequences`
-    (n) [1]; `model` (n) which rows are of one model.
+    A figure that lies its `spread` [log] away from the usual `value` counts as a row that is off by `SOFT`.
     """
 
-    measured_s: Array
-    moved_s: Array
-    peak_s: Array
-    wire_s: Array
-    kernels: Array
-    layers: Array
-    sequences: Array
-    model: Any
-
-    def take(self, rows: Any) -> Loads:
-        """Some of the rows, by index or mask."""
-        return Loads(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+    value: float
+    spread: float
+    low: float
+    high: float
 
     @property
-    def models(self) -> Any:
-        """Each model once."""
-        return np.unique(self.model)
-
-    @property
-    def serial_s(self) -> Array:
-        """The serial floor of every row [s]."""
-        total: Array = np.maximum(self.moved_s, self.peak_s).sum(axis=1) + self.wire_s
-        return total
+    def inverse(self) -> Usual:
+        """The same of one over the figure."""
+        return Usual(1.0 / self.value, self.spread, 1.0 / self.high, 1.0 / self.low)
 
 
 class Form(NamedTuple):
-    """Which figures are fitted; `tied`: one factor on everything, mfu = mbu. `known` holds the others' values."""
+    """Which figures are fitted; `tied`: one factor on everything, mfu = mbu. `known` holds the others' values.
 
-    name: Literal["M1", "M2", "M3"]
+    `usual`: of every free figure its usual value, or of none. `means`: figures that are the geometric mean of other figures.
+    """
+
+    name: Literal["M1", "M2", "M3", "given"]
     free: tuple[int, ...]
     tied: bool
     known: tuple[float, ...] = tuple(LEAST.tolist())
+    usual: tuple[Usual, ...] = ()
+    means: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 class Score(NamedTuple):
@@ -84,76 +65,55 @@ class Score(NamedTuple):
     errors: Array
 
 
-def seconds(loads: Loads, theta: Theta) -> Array:
-    """What these rates and times make of every row [s]; shape (n)."""
-    busy, _ = _device(loads, theta)
-    total: Array = np.maximum(busy, theta[HOST] * loads.layers) + theta[STEP] + theta[PER_SEQUENCE] * loads.sequences
-    return total
-
-
-def _device(loads: Loads, theta: Theta) -> tuple[Array, Any]:
-    """Seconds of the device (n), and which operators bytes bind (n, k)."""
-    moved, peak = theta[INV_MBU] * loads.moved_s, theta[INV_MFU] * loads.peak_s
-    return np.maximum(moved, peak).sum(axis=1) + loads.wire_s + theta[LAUNCH] * loads.kernels, moved >= peak
-
-
-def host_bound(loads: Loads, theta: Theta) -> Any:
-    """Which rows wait for the host; shape (n)."""
-    return theta[HOST] * loads.layers > _device(loads, theta)[0]
-
-
-def compute_bound(loads: Loads, theta: Theta) -> Any:
-    """Which rows spend most of their operators' time on operators that FLOPs bind; shape (n)."""
-    moved, peak = theta[INV_MBU] * loads.moved_s, theta[INV_MFU] * loads.peak_s
-    return np.where(peak > moved, peak, 0.0).sum(axis=1) > 0.5 * np.maximum(moved, peak).sum(axis=1)
-
-
-def memory_bound(loads: Loads, theta: Theta) -> Any:
-    """Which rows spend most of their operators' time on operators that bytes bind, and wait for no host; shape (n)."""
-    return ~compute_bound(loads, theta) & ~host_bound(loads, theta)
-
-
-def _slopes(loads: Loads, theta: Theta, tied: bool) -> Array:
-    """Derivatives of `seconds` by each figure; shape (n, figures)."""
-    busy, by_bytes = _device(loads, theta)
-    waits = theta[HOST] * loads.layers > busy
-    out = np.zeros((len(busy), FIGURES))
-    out[:, INV_MBU] = np.where(by_bytes, loads.moved_s, loads.peak_s if tied else 0.0).sum(axis=1)
-    out[:, INV_MFU] = 0.0 if tied else np.where(by_bytes, 0.0, loads.peak_s).sum(axis=1)
-    out[:, LAUNCH] = loads.kernels
-    out[waits] = 0.0
-    out[waits, HOST] = loads.layers[waits]
-    out[:, STEP], out[:, PER_SEQUENCE] = 1.0, loads.sequences
-    return out
-
-
 def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
-    """The figures of a form that fit the rows best; from several starts, or from one that is known to be near."""
+    """The figures of a form that fit the rows best; from several starts, or from one that is known to be near.
+
+    Figures with usual values are fitted as logarithms, and from those values as well.
+    """
     least_squares = scipy("optimize").least_squares
-    free = list(form.free)
+    free, logs = list(form.free), bool(form.usual)
     if not free:
         return whole(form, np.zeros(0))
-    scale = _scale(loads)[free]
+    scale = np.ones(len(free)) if logs else _scale(loads)[free]
+    usual, spread, low, high = np.array(form.usual).T if logs else (scale, scale, LEAST[free], np.full(len(free), np.inf))
+
+    def figures(z: Array) -> Array:
+        return np.exp(z) if logs else z * scale
 
     def errors(z: Array) -> Array:
-        return np.log(seconds(loads, whole(form, z * scale)) / loads.measured_s)
+        found = log_errors(loads, whole(form, figures(z)))
+        return np.concatenate([found, SOFT * (z - np.log(usual)) / spread]) if logs else found
 
-    def slopes(z: Array) -> Array:
-        theta = whole(form, z * scale)
-        by_figure: Array = _slopes(loads, theta, form.tied)[:, free] * scale / seconds(loads, theta)[:, None]
-        return by_figure
+    def by_z(z: Array) -> Array:
+        x = figures(z)
+        theta = whole(form, x)
+        found: Array = _by_free(loads, form, theta) * (x if logs else scale) / seconds(loads, theta)[:, None]
+        return np.concatenate([found, np.diag(SOFT / spread)]) if logs else found
 
-    starts = [start[free] / scale] if start is not None else [s[free] for s in STARTS]
-    lowest = LEAST[free] / scale
+    if logs:
+        lowest, highest = np.log(low), np.log(high)
+        starts = [np.log(usual), *([np.log(start[free])] if start is not None else [])]
+    else:
+        lowest, highest = low / scale, high
+        starts = [np.maximum(s, lowest + 1e-6) for s in ([start[free] / scale] if start is not None else [s[free] for s in STARTS])]
     found = [
         least_squares(
-            errors, np.maximum(s, lowest + 1e-6), slopes, bounds=(lowest, np.inf), loss="soft_l1", f_scale=SOFT,
-            xtol=1e-10, ftol=1e-10, gtol=1e-12, max_nfev=200,
+            errors, s, by_z, bounds=(lowest, highest), loss="soft_l1", f_scale=SOFT, xtol=1e-10, ftol=1e-10, gtol=1e-12, max_nfev=200
         )
         for s in starts
-    ]  # fmt: skip
-    best = min(found, key=lambda f: float(f.cost))
-    return _on_its_bounds(loads, form, whole(form, best.x * scale))
+    ]
+    theta = whole(form, figures(min(found, key=lambda f: float(f.cost)).x))
+    return theta if logs else _on_its_bounds(loads, form, theta)
+
+
+def _by_free(loads: Loads, form: Form, theta: Theta) -> Array:
+    """Derivatives of `seconds` by each free figure; shape (n, free)."""
+    found = slopes(loads, theta, form.tied)
+    for mean, of in form.means:
+        for i in of:
+            found[:, i] += found[:, mean] * theta[mean] / (len(of) * theta[i])
+    chosen: Array = found[:, list(form.free)]
+    return chosen
 
 
 STARTS = (
@@ -176,6 +136,8 @@ def whole(form: Form, free: Array) -> Theta:
     theta[list(form.free)] = free
     if form.tied:
         theta[INV_MFU] = theta[INV_MBU]
+    for mean, of in form.means:
+        theta[mean] = np.exp(np.log(theta[list(of)]).mean())
     return theta
 
 
@@ -200,14 +162,22 @@ def misfit(loads: Loads, theta: Theta, weight: Array | float = 1.0) -> float:
 def scored(loads: Loads, form: Form) -> Score:
     """A form fitted to all rows, and to all but those of each model."""
     theta = fitted(loads, form)
+    return Score(form, theta, *left_out(loads, form, loads.model, theta))
+
+
+def left_out(loads: Loads, form: Form, of: Any, start: Theta | None = None) -> tuple[Array, Array]:
+    """The fits without the rows of each model, and what these make of its rows [log]; nothing, and NaN, where there is one alone.
+
+    `of` (n) says which rows are of one model, or of one of whatever else is left out.
+    """
     errors, without = np.full(len(loads.measured_s), np.nan), []
-    models = loads.models
-    for m in models if len(models) > 1 else ():
-        out = loads.model == m
-        rest = fitted(loads.take(~out), form, theta)
-        errors[out] = np.log(seconds(loads.take(out), rest) / loads.measured_s[out])
+    each = np.unique(of)
+    for one in each if len(each) > 1 else ():
+        out = of == one
+        rest = fitted(loads.take(~out), form, start)
+        errors[out] = log_errors(loads.take(out), rest)
         without.append(rest)
-    return Score(form, theta, np.array(without), errors)
+    return np.array(without), errors
 
 
 def by_model(loads: Loads, values: Array) -> Array:

@@ -8,26 +8,13 @@ known at all; nor is one that may be anything from the whole peak to what leaves
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sol.physics.fit.fit import (
-    ACCURACY,
-    FIGURES,
-    INV_MBU,
-    INV_MFU,
-    LEAST,
-    Form,
-    Loads,
-    Score,
-    Theta,
-    by_model,
-    fitted,
-    misfit,
-    scipy,
-    seconds,
-)
+from sol.physics.fit.fit import ACCURACY, LEAST, Form, Score, fitted, misfit, scipy
+from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, Loads, Theta, seconds
 from sol.specs.step import Array
 
 ROWS_OF_A_MODEL = 10
@@ -172,12 +159,25 @@ def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
 def within_95(loads: Loads, score: Score) -> float | None:
     """Log error that 19 of 20 rows of models left out stay within; None with fewer than three models.
 
-    t · √mean(e²), each model weighing the same, with one degree of freedom less than models.
+    With one degree of freedom less than models.
     """
-    models = len(loads.models)
-    if models < 3:
+    models = loads.models
+    if len(models) < 3:
         return None
-    return max(_t(models - 1) * float(np.sqrt(by_model(loads, score.errors**2).mean())), 1e-6)
+    return max(_models_95([score.errors[loads.model == m] for m in models], len(models) - 1), 1e-6)
+
+
+def within_95_of_rows(left_out: Sequence[Array]) -> float:
+    """How far 19 of 20 rows may lie [log], from the errors of each model, or device, left out: the models' own, or the rows' where wider.
+
+    No mean is taken off the errors, so there are as many degrees of freedom as models.
+    """
+    return max(_models_95(left_out, len(left_out)), float(np.quantile(np.abs(np.concatenate(list(left_out))), 0.95)))
+
+
+def _models_95(errors: Sequence[Array], freedom: float) -> float:
+    """t · √mean(e²), each model weighing the same."""
+    return _t(freedom) * float(np.sqrt(np.array([(e**2).mean() for e in errors]).mean()))
 
 
 def _t(freedom: float) -> float:

@@ -12,27 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sol.physics.fit.fit import (
+from sol.physics.fit.fit import LEAST, Form, Score, fitted, misfit, scored, supported
+from sol.physics.fit.fit_intervals import Interval, intervals, profile, unidentified, within_95
+from sol.physics.fit.loads import (
     HOST,
     INV_MBU,
     INV_MFU,
     LAUNCH,
-    LEAST,
     PER_SEQUENCE,
     STEP,
-    Form,
     Loads,
-    Score,
     compute_bound,
-    fitted,
     host_bound,
     memory_bound,
-    misfit,
-    scored,
     seconds,
-    supported,
 )
-from sol.physics.fit.fit_intervals import Interval, intervals, profile, unidentified, within_95
 from sol.specs.step import Array
 
 FEW, SIZES = 2, 3

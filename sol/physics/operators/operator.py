@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from sol.specs.blocks import Ways
 from sol.specs.links import Operation
@@ -54,6 +55,9 @@ class Operator:
     shape: Callable[[], str]
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None
+
+    def __getstate__(self) -> dict[str, Any]:  # `shape` is a closure, which no other process can have: its text goes there
+        return {**self.__dict__, "shape": partial(str, self.shape())}
 
 
 class Pass(NamedTuple):

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator
 from sol.physics.time.roofline import Rates, price
 from sol.specs.calibration import Calibration, Kind, Reached
@@ -46,7 +47,7 @@ class OperatorTime:
 
 
 @dataclass(frozen=True, eq=False)
-class TimeParts:
+class TimeParts(Frozen):
     """Where a step's time goes [s]: `latency_s` = serial + below + launch − overlapped + host + step.
 
     `serial_s` the serial floor of these kernels; `below_peak_s` rates not reached; `launch_s` kernels' own time;

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from sol.frozen import Frozen
 from sol.physics.network.pricing import Sent
 from sol.physics.operators.operator import Amount, Operator, Wire
 from sol.specs.split import Split
@@ -29,7 +30,7 @@ BLOCK_POINTS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
-class Rates:
+class Rates(Frozen):
     """Bandwidth [B/s], and for each role the compute format, its dense peak and its ceiling [FLOP/s]; no peak: memory only.
 
     A ceiling is never below its peak, so that the floor is never above the serial floor. `network` prices
@@ -44,7 +45,7 @@ class Rates:
 
 
 @dataclass(frozen=True, eq=False)
-class Times:
+class Times(Frozen):
     """Seconds and totals of one step; arrays of the sweep's shape or plain floats."""
 
     latency_s: Amount

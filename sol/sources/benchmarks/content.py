@@ -59,7 +59,8 @@ def opened(path: Path) -> Iterator[Content]:
         if file.read(4) == b"PAR1":
             from sol.sources.benchmarks.parquet_file import parquet_content  # an extra
 
-            yield Content(*parquet_content(path, where))
+            columns, rows = parquet_content(path, where)
+            yield Content(columns, (Piece(*row) for row in rows))
             return
         file.seek(0)
         yield _text_content(file, size, where)

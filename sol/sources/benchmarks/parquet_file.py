@@ -12,8 +12,8 @@ from sol.errors import BadFile
 BATCH = 4096
 
 
-def parquet_content(path: Path, where: str) -> tuple[tuple[str, ...], Iterator[Any]]:
-    """The columns, and the rows as `Piece`s. Raises `BadFile`: no pyarrow, or not a Parquet file."""
+def parquet_content(path: Path, where: str) -> tuple[tuple[str, ...], Iterator[tuple[str, dict[str, Any]]]]:
+    """The columns, and each row with where it stands. Raises `BadFile`: no pyarrow, or not a Parquet file."""
     try:
         arrow, parquet = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
@@ -26,16 +26,14 @@ def parquet_content(path: Path, where: str) -> tuple[tuple[str, ...], Iterator[A
     return columns, _rows(file, arrow, where)
 
 
-def _rows(file: Any, arrow: Any, where: str) -> Iterator[Any]:
-    from sol.sources.benchmarks.content import Piece
-
+def _rows(file: Any, arrow: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     number = 0
     with file:
         try:
             for batch in file.iter_batches(batch_size=BATCH):
                 for row in batch.to_pylist():
                     number += 1
-                    yield Piece(f"row {number}", row)
+                    yield f"row {number}", row
         except (arrow.ArrowException, OSError, ValueError) as error:
             raise _bad(where, error) from None
 

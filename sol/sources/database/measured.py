@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, cast
 
 from sol.errors import BadFile
+from sol.frozen import FrozenMap
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.record import Source, validated
 
@@ -85,7 +85,7 @@ def measured_rows() -> tuple[MeasuredRow, ...]:
 def measured_sources() -> Mapping[str, Source]:
     """Where the rows were published, by the name they give. Raises `BadFile`."""
     path = data_root() / "measured" / "sources.toml"
-    return MappingProxyType({k: validated(Source, table, f"{path.name}: [{k}]") for k, table in read_toml(path).items()})
+    return FrozenMap({k: validated(Source, table, f"{path.name}: [{k}]") for k, table in read_toml(path).items()})
 
 
 def measured_files() -> list[Path]:

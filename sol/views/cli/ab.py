@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import as_json, emit, emit_json
+from sol.views.cli.common import answer, as_json
 from sol.views.cli.measured import measured, measured_options
 
 
@@ -27,7 +27,4 @@ def ab(files: tuple[Path, ...], by: str, json_: bool, **given: Any) -> None:
 
     with measured(files, **given) as rows:
         result = compare(rows, by=by)
-    if json_:
-        emit_json(result.to_dict())
-    else:
-        emit(result.to_table())
+    answer(result, json_)

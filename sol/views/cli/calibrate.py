@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import as_json, emit, emit_json
+from sol.views.cli.common import answer, as_json
 from sol.views.cli.measured import measured, measured_options
 
 
@@ -35,8 +35,8 @@ def calibrate(
       sol calibrate one-model.csv --engine vllm --kernels
       sol calibrate bench.jsonl --model llama-3.1-8b --gpu 4090
     """
+    from sol.answers.calibrate.calibrate import Calibrations
     from sol.answers.calibrate.calibrate import calibrate as fit
-    from sol.answers.calibrate.show import calibration_document, calibration_rich, calibrations_rich
     from sol.specs.calibration import Calibration
 
     with measured(files, **given) as rows:
@@ -45,7 +45,4 @@ def calibrate(
         from sol.sources.database.calibrations import save_calibration
 
         save_calibration(found, save)
-    if json_:
-        emit_json(calibration_document(found))
-    else:
-        emit(calibration_rich(found) if isinstance(found, Calibration) else calibrations_rich(found))
+    answer(Calibrations((found,)) if isinstance(found, Calibration) else found, json_)

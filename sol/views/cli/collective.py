@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sol.units import parse_amount
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, grid
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid
 
 LADDER = "1KiB,16KiB,64KiB,256KiB,1MiB,16MiB,256MiB,1GiB"
 
@@ -49,7 +49,4 @@ def collective(op: str, gpu: str, ranks: Any, message_bytes: Any, network: str |
 
     asked = grid(ranks=ranks, message_bytes=message_bytes)
     result = ask_collective(op.replace("-", "_"), gpu, network=network, **asked)
-    if json_:
-        emit_json(result.to_dict())
-    else:
-        emit(result.table())
+    answer(result, json_)

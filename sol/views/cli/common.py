@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -152,9 +151,12 @@ def grid(**values: Any) -> dict[str, Any]:
     return shaped
 
 
-def emit_json(document: dict[str, Any]) -> None:
-    """One JSON document, nothing else."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+def answer(result: Any, json_: bool) -> None:
+    """A result as people read it, or as one JSON document and nothing else."""
+    if json_:
+        sys.stdout.write(result.to_json(indent=2) + "\n")
+    else:
+        emit(result)
 
 
 def emit(renderable: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, calibration_options, emit, emit_json, split_options, step_options
+from sol.views.cli.common import COUNT, answer, as_json, calibration_options, split_options, step_options
 
 
 @click.command()
@@ -39,12 +39,7 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
     from sol.units import parse_measured
 
     result = ask_compare(model, gpu, measured_s=parse_measured(measured, "measured", **_counted(asked)), **asked)
-    if json_:
-        emit_json(result.to_dict())
-        return
-    from sol.answers.compare.show import compare_rich
-
-    emit(compare_rich(result))
+    answer(result, json_)
 
 
 def _counted(asked: dict[str, Any]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, calibration_options, emit, emit_json, engine_step_options, grid, split_options
+from sol.views.cli.common import COUNT, answer, as_json, calibration_options, engine_step_options, grid, split_options
 
 
 @click.command()
@@ -31,9 +31,4 @@ def estimate(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     from sol.answers.estimate.estimate import estimate as ask_estimate
 
     result = ask_estimate(model, gpu, **grid(**asked))
-    if json_:
-        emit_json(result.to_dict())
-        return
-    from sol.answers.estimate.show import estimate_rich
-
-    emit(estimate_rich(result))
+    answer(result, json_)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, split_options, step_options
+from sol.views.cli.common import COUNT, answer, as_json, split_options, step_options
 
 
 @click.command()
@@ -26,16 +26,11 @@ def explain(model: str, gpu: str, sources: bool, json_: bool, **asked: Any) -> N
       sol explain qwen2.5-7b h100 --ctx 2048 --sources
     """
     from sol.answers.floor.floor import floor
-    from sol.answers.report.document import document
 
     result = floor(model, gpu, **asked)
-    if json_:
-        doc = result.to_dict()
-        emit_json(document(
-            "explain", inputs=doc["inputs"], outputs={"text": str(result.explain()), "operators": doc["outputs"]["operators"]},
-            assumptions=doc["assumptions"], sources=doc["sources"], warnings=doc["warnings"],
-        ))  # fmt: skip
-    elif sources:
-        emit(result.sources())
+    if sources and not json_:
+        answer(result.sources(), json_)
+    elif json_:
+        answer(result.explain(), json_)
     else:
         click.echo(str(result.explain()))

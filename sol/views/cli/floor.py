@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, grid, split_options, step_options
+from sol.views.cli.common import COUNT, answer, as_json, grid, split_options, step_options
 
 
 @click.command()
@@ -36,9 +36,4 @@ def floor(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     from sol.answers.floor.floor import floor as ask_floor
 
     result = ask_floor(model, gpu, **grid(**asked))
-    if json_:
-        emit_json(result.to_dict())
-        return
-    from sol.answers.floor.show import floor_rich
-
-    emit(floor_rich(result))
+    answer(result, json_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sol.views.cli.common import as_json, emit, emit_json, gpu_files
+from sol.views.cli.common import answer, as_json, gpu_files
 
 
 @click.command()
@@ -25,9 +25,4 @@ def gpus(where: tuple[str, ...], json_: bool) -> None:
     """
     from sol.answers.catalogue.catalogue import gpus as listing
 
-    if json_:
-        from sol.answers.report.document import table_document
-
-        emit_json(table_document("gpus", listing(where), {"where": list(where)}))
-    else:
-        emit(listing(where))
+    answer(listing(where), json_)

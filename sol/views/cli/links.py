@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sol.views.cli.common import as_json, emit, emit_json
+from sol.views.cli.common import answer, as_json
 
 
 @click.command()
@@ -18,9 +18,4 @@ def links(json_: bool) -> None:
     """
     from sol.answers.catalogue.catalogue import links as listing
 
-    if json_:
-        from sol.answers.report.document import table_document
-
-        emit_json(table_document("links", listing(), {}))
-    else:
-        emit(listing())
+    answer(listing(), json_)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, grid, plain_split_options
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_split_options
 
 
 @click.command()
@@ -51,7 +51,4 @@ def memory(model: str, gpu: str | None, json_: bool, **asked: Any) -> None:
     from sol.answers.memory.memory import memory as ask_memory
 
     result = ask_memory(model, gpu, **grid(**asked))
-    if json_:
-        emit_json(result.to_dict())
-    else:
-        emit(result.table())
+    answer(result, json_)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import AMOUNT, COUNT, as_json, emit, emit_json, gpu_files, grid, routing_option
+from sol.views.cli.common import AMOUNT, COUNT, answer, as_json, gpu_files, grid, routing_option
 
 
 @click.command()
@@ -33,7 +33,4 @@ def offload(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     from sol.answers.memory.offload import offload as ask_offload
 
     result = ask_offload(model, gpu, **grid(**asked))
-    if json_:
-        emit_json(result.to_dict())
-    else:
-        emit(result.table())
+    answer(result, json_)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sol.errors import InvalidInput
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, gpu_files, routing_option
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, routing_option
 
 
 @click.command()
@@ -46,10 +46,7 @@ def plan(model: str, gpu: str, ttft_s: str | None, tpot_s: str | None, pools: bo
         name: None if v is None else parse_seconds(v, name.removesuffix("_s")) for name, v in (("ttft_s", ttft_s), ("tpot_s", tpot_s))
     }  # fmt: skip
     result = (_pools if pools else _plan)(model, gpu, **asked)
-    if json_:
-        emit_json(result.to_dict())
-    else:
-        emit(result.table())
+    answer(result, json_)
 
 
 def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: str | None, **asked: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sol.views.cli.common import as_json, emit, emit_json, gpu_files
+from sol.views.cli.common import answer, as_json, gpu_files
 
 
 @click.command()
@@ -23,9 +23,4 @@ def show(name: str, json_: bool) -> None:
     """
     from sol.answers.catalogue.catalogue import show as record
 
-    if json_:
-        from sol.answers.report.document import table_document
-
-        emit_json(table_document("record", record(name), {"name": name}))
-    else:
-        emit(record(name))
+    answer(record(name), json_)

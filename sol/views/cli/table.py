@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, as_json, emit, emit_json, step_options
+from sol.views.cli.common import COUNT, answer, as_json, step_options
 
 
 @click.command()
@@ -30,9 +30,4 @@ def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
     from sol.answers.table.table import table as ask_table
 
     result = ask_table(model, gpus, **asked)
-    if json_:
-        from sol.answers.report.document import table_document
-
-        emit_json(table_document("table", result, {"model": model, "gpus": gpus, **asked}))
-        return
-    emit(result)
+    answer(result, json_)

@@ -10,9 +10,10 @@ import pytest
 
 from sol import Measurement
 from sol.answers.calibrate.fit_inputs import parts
-from sol.physics.fit.fit import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, Form, Loads, fitted, seconds
+from sol.physics.fit.fit import Form, fitted
 from sol.physics.fit.fit_intervals import profile, unidentified
 from sol.physics.fit.form_selection import best_fit
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, Loads, seconds
 
 MODELS = (
     "qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen2.5-7b", "qwen2.5-14b",

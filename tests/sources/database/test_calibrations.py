@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sol import BadFile, MissingSpec, estimate, load_gpu
+from sol.answers.calibrate.accuracy import score
 from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
 from sol.sources.database.measured import measured_rows
 from sol.sources.database.tomlfiles import data_root
@@ -51,7 +53,7 @@ def test_the_file_is_what_the_script_makes_of_the_rows(gpu: str, engine: str) ->
     kind = engine_classes()[engine]
     base = d.kernels().get(gpu) if kind in d.BASED else None
     rows = [r for r in measured_rows() if (r.gpu, r.engine, r.split) == (gpu, engine, "fit") and d.rated(r)]
-    made = d.fitted(rows, d.start(gpu, engine, kind, base), d.free_figures(rows, base, kind))
+    made = d.EngineRows(tuple(rows), d.start(gpu, engine, kind, base), d.free_figures(rows, base, kind)).fitted()
     kept = shipped()[f"{gpu}-{engine}"]
     assert kept.n == len(rows)
     for figure in d.BESIDES[kind]:
@@ -71,10 +73,13 @@ def test_what_was_simulated_is_found_again() -> None:
     base = d.kernels()["h200-sxm"]
     known = d.start("h200-sxm", "vllm", "graph", base).model_copy(update={"step_s": d.Calibration(gpu="x", engine="y", step_s=2e-3).step_s})
     known = known.model_copy(update={"sequence_s": d.Calibration(gpu="x", engine="y", sequence_s=8e-5).sequence_s})
-    rows = [r for r in measured_rows() if (r.gpu, r.engine, r.split) == ("h200-sxm", "vllm", "fit")]
-    made_up = [replace(r, measured_s=r.measured_s * float(np.exp(e))) for r, e in zip(rows, d.errors(rows, known), strict=True)]
-    assert np.abs(d.errors(made_up, known)).max() < 1e-9
-    found = d.fitted(made_up, d.start("h200-sxm", "vllm", "graph", base), d.free_figures(made_up, base, "graph"))
+    rows = tuple(r for r in measured_rows() if (r.gpu, r.engine, r.split) == ("h200-sxm", "vllm", "fit"))
+    first, free = d.start("h200-sxm", "vllm", "graph", base), d.free_figures(rows, base, "graph")
+    off = d.EngineRows(rows, first, free).errors(known)
+    made_up = tuple(replace(r, measured_s=r.measured_s * float(np.exp(e))) for r, e in zip(rows, off, strict=True))
+    simulated = d.EngineRows(made_up, first, free)
+    assert np.abs(simulated.errors(known)).max() < 1e-9
+    found = simulated.fitted()
     assert found.step_s.value == pytest.approx(2e-3, rel=0.02)
     assert found.sequence_s.value == pytest.approx(8e-5, rel=0.02)
 
@@ -86,7 +91,27 @@ def test_the_scripts_sum_is_the_estimate() -> None:
         c = shipped_calibration(row.gpu, "vllm")
         own = estimate(row.model, row.gpu, ctx=[row.ctx], batch=row.batch, dtype=row.dtype, kv_dtype=row.kv_dtype, tp=row.tp, pp=row.pp,
                        ep=row.ep, dp=row.dp, calibration=c)  # fmt: skip
-        assert np.exp(d.errors([row], c)[0]) * row.measured_s == pytest.approx(own.latency_s[0], rel=1e-9)
+        base = d.kernels().get(row.gpu)
+        asked = d.EngineRows((row,), c, d.free_figures([row], base, "graph"))
+        assert np.exp(asked.errors(c)[0]) * row.measured_s == pytest.approx(own.latency_s[0], rel=1e-9)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize(
+    ("gpu", "engine"), [("rtx-4090", "calm"), ("rtx-4080", "llama.cpp"), ("mi300x", "vllm"), ("a100-sxm-80gb", "eager")]
+)
+def test_rows_of_a_fit_are_estimates_whatever_is_free(gpu: str, engine: str) -> None:
+    """Times on top of known rates, and rates of kinds and formats; steps, prompts and whole requests."""
+    d = script
+    classes = engine_classes()
+    kind = classes.get(engine, engine)
+    base = d.kernels().get(gpu) if kind in d.BASED else None
+    rows = [r for r in measured_rows() if r.gpu == gpu and engine in (r.engine, classes.get(r.engine)) and d.rated(r)]
+    c = shipped()[f"{gpu}-{engine}"]
+    off = d.EngineRows(tuple(rows), d.start(gpu, engine, kind, base), d.free_figures(rows, base, kind)).errors(c)
+    for row, error in list(zip(rows, off, strict=True))[:: 1 + len(rows) // 12]:
+        near = 1e-3 if row.phase == "request" else 1e-9  # six steps stand for all those of a request
+        assert math.exp(error) == pytest.approx(1.0 + score(row, c).error, rel=near), row.id
 
 
 @pytest.mark.contract
