@@ -227,6 +227,24 @@ FAULTS: dict[str, Fault] = {
         rewritten("sol.specs.states:Mamba2.shard", ", groups=-(-self.groups // ways)", ""),
         SHARDING + "test_the_groups_of_a_state_divide_with_its_heads",
     ),
+    "a measured time held against the serial floor": Fault(
+        rewritten("sol.answers.compare.compare:Comparison.fraction", "self.floor_s", "float(self.floor.serial_s)"),
+        "answers/compare/test_compare.py::test_a_fraction_is_of_the_floor_and_not_of_the_serial_floor",
+    ),
+    "the caches of all copies read by each": Fault(
+        rewritten("sol.answers.memory.memory:memory", "kv_read_bytes(own, mine,", "kv_read_bytes(own, b,"),
+        MEMORY + "test_a_device_of_a_split_reads_the_caches_of_its_own_sequences",
+    ),
+    "one device more than what fits exactly": Fault(
+        rewritten(
+            "sol.answers.memory.memory:memory", "np.ceil(resident * split.devices / room)", "np.floor(resident * split.devices / room) + 1"
+        ),
+        MEMORY + "test_what_fills_a_device_to_the_last_byte_takes_one",
+    ),
+    "the rank of a step size rounded down": Fault(
+        rewritten("sol.sources.config.states:_mamba", "-(-hidden // 16)", "hidden // 16"),
+        "sources/config/test_config_json.py::test_the_rank_of_a_step_size_is_rounded_up",
+    ),
     "an unknown number taken as nothing": Fault(
         rewritten(
             "sol.answers.catalogue.device_filter:_test",

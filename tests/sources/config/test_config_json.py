@@ -278,3 +278,15 @@ def test_layers_of_their_own_widths(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadFile, match=re.escape(words)):
             load_model(written(tmp_path, {**config, "block_configs": broken}))
+
+
+@pytest.mark.truth
+def test_the_rank_of_a_step_size_is_rounded_up(tmp_path: Path) -> None:
+    """transformers' MambaConfig: "auto" is ⌈hidden_size / 16⌉; of 72 it is 5, by which x_proj and dt_proj have 144·(5 + 32) and 5·144."""
+    config = {
+        "model_type": "mamba", "hidden_size": 72, "num_hidden_layers": 1, "state_size": 16, "expand": 2, "conv_kernel": 4,
+        "time_step_rank": "auto", "vocab_size": 100, "intermediate_size": 144, "use_bias": False, "use_conv_bias": True,
+        "tie_word_embeddings": True,
+    }  # fmt: skip
+    mixer = 72 * 288 + 144 * 5 + 144 * (5 + 32) + 5 * 144 + 144 + 144 * 16 + 144 + 144 * 72  # in, conv, x, dt and its bias, A, D, out
+    assert load_model(written(tmp_path, config)).parameters == mixer + 72 + 72 + 100 * 72
