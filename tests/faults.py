@@ -7,6 +7,7 @@ what each failure died by. Without a name it runs every named test on the librar
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import os
@@ -32,7 +33,7 @@ def _owner(path: str) -> tuple[Any, str]:
     """The module or class that holds what `path` ("module:Class.name") names, and that name."""
     module, _, names = path.partition(":")
     *outer, name = names.split(".")
-    owner: Any = __import__(module, fromlist=["_"])
+    owner: Any = importlib.import_module(module)
     for part in outer:
         owner = getattr(owner, part)
     if name not in vars(owner):
