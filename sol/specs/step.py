@@ -48,7 +48,7 @@ class Step(Frozen):
     new_tokens: Array
     past_tokens: Array
     logits: Logits
-    copies: Count | float = 1
+    copies: Array | float = 1
     imbalance: float = 1.0
 
 

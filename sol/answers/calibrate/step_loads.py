@@ -13,10 +13,8 @@ import numpy as np
 
 from sol.answers.question.ask import Question
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, LAUNCH
-from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import Operator
-from sol.physics.time.estimate import kind_of, names, time_parts
-from sol.physics.time.roofline import price
+from sol.physics.time.estimate import kind_of, names, operator_times, time_parts
 from sol.specs.calibration import Calibration, RateFigure
 from sol.specs.step import Array, Storage
 
@@ -56,15 +54,14 @@ class RateFigures:
 
 def step_loads(q: Question, n: int, known: Calibration | None = None, rates: RateFigures | None = None) -> dict[str, Any]:
     """What n steps of a question ask, under the names of `Loads`. `known` rates: one operator, and no rate and no launch is left to fit."""
-    ops = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
+    priced = q.operators()
     none = np.zeros(n)
     common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.batch / q.split.dp, n)}
     if known is not None:
-        busy = time_parts(ops, q.rates, q.storage, known, q.model.layers, 0.0).latency_s
+        busy = time_parts(operator_times(priced, q.rates, q.storage, known), known, q.model.layers, 0.0).latency_s
         return common | {"moved_s": np.broadcast_to(busy, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}
-    times = [price(op, q.rates) for op in ops]
-    local = [(op, t) for op, t in zip(ops, times, strict=True) if op.wire is None]
-    sent = [np.broadcast_to(t.serial_s, n) for op, t in zip(ops, times, strict=True) if op.wire is not None]
+    local = [(op, t) for op, t in priced if op.wire is None]
+    sent = [np.broadcast_to(t.serial_s, n) for op, t in priced if op.wire is not None]
     moved = [np.broadcast_to(t.moved_s, n) for _, t in local]
     peak = [np.broadcast_to(t.peak_s, n) for _, t in local]
     kernels = float(sum(op.kernels for op, _ in local))  # a collective's latency holds its launch

@@ -16,7 +16,7 @@ import numpy as np
 from sol.answers.compare.benchmark_commands import Action, remeasured
 from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explained
 from sol.answers.compare.search import suspects
-from sol.answers.compare.suspects import Case, Suspect, percent
+from sol.answers.compare.suspects import Case, Suspect, percent, variant
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s
@@ -46,7 +46,8 @@ class Comparison(Shown, Frozen):
     allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
     known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
     commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
-    that was named is expected to take as long (nobody is suspected then).
+    that was named is expected to take as long (nobody is suspected then); `mfu_from_batch` the batch from which a memory-bound
+    decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
 
     floor: Floor
@@ -62,6 +63,7 @@ class Comparison(Shown, Frozen):
     notes: tuple[str, ...]
     ctx_known: bool
     usual: bool
+    mfu_from_batch: float | None
     shown_by: ClassVar[str] = "sol.answers.compare.show"
 
     @property
@@ -202,8 +204,18 @@ def compare_of(
     return Comparison(
         floor=f, measured_s=measured, optimistic_s=best, granted=concessions(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
         estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, known),
-        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual,
+        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual, mfu_from_batch=_mfu_from_batch(f),
     )  # fmt: skip
+
+
+def _mfu_from_batch(f: Floor) -> float | None:
+    q = f.question
+    if f.bound != "memory" or f.compute_s is None or q.phase == "prefill":
+        return None
+    grid = np.unique(np.ceil(q.step.batch.item() * 2.0 ** np.arange(0, 16.25, 0.25)))
+    wider = variant(q, batch=grid)
+    over = np.flatnonzero(wider.bound == "compute") if wider is not None else np.array([])
+    return float(grid[over[0]]) if over.size else None
 
 
 USUAL = 1.25

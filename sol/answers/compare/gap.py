@@ -19,7 +19,6 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.formats import SIXTEEN
 from sol.physics.network.sharding import split_operators
-from sol.physics.time.roofline import price
 from sol.specs.record import Cite, Source
 from sol.specs.step import Fusion, Storage
 from sol.units import show_seconds
@@ -125,8 +124,7 @@ def _one_after_the_other(f: Floor) -> tuple[float, float, float]:
     """The serial floor with perfect fusion, the larger of memory and compute, and the collectives of the serial floor [s]."""
     q = f.question
     ideal = f if q.fusion == "ideal" else floor_of(replace(q, fusion="ideal"))
-    rows = split_operators(q.model, q.step, q.storage, q.routing, "ideal", q.split)
-    wires = math.fsum(_one(price(op, q.rates).serial_s) for op in rows if op.wire is not None)
+    wires = math.fsum(_one(times.serial_s) for op, times in ideal.question.operators() if op.wire is not None)
     return ideal.serial_s, max(ideal.memory_s, ideal.compute_s or 0.0), wires
 
 

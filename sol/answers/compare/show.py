@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from sol.answers.compare.compare import BANDS, Comparison
 from sol.answers.compare.gap import called
-from sol.answers.compare.suspects import WEAK, percent, variant
+from sol.answers.compare.suspects import WEAK, percent
 from sol.answers.floor.document import asked, floor_inputs
 from sol.answers.report.document import document, one_row_a_point
 from sol.answers.report.report import Item, Report
@@ -89,10 +87,9 @@ def matter(c: Comparison) -> str:
     start = f"memory-bound at batch {show_count(batch)}: mbu is the fraction that matters"
     if f.compute_s is None or c.question.phase == "prefill":
         return start
-    grid = np.unique(np.ceil(batch * 2.0 ** np.arange(0, 16.25, 0.25)))
-    wider = variant(c.question, batch=grid)
-    over = np.flatnonzero(wider.bound == "compute") if wider is not None else np.array([])
-    return f"{start}, mfu from batch {significant(grid[over[0]], 2)} or so" if over.size else f"{start}, at any batch with this context"
+    if c.mfu_from_batch is None:
+        return f"{start}, at any batch with this context"
+    return f"{start}, mfu from batch {significant(c.mfu_from_batch, 2)} or so"
 
 
 def gap_table(c: Comparison) -> Table:

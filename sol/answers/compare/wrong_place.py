@@ -93,9 +93,9 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
                     0.7,
                 )
             )
-    for name in gpu_ids():
+    for name in gpu_ids("cpu") if f.devices == 1 else ():
         cpu = load_gpu(name)
-        share = case.share(variant(case.question, gpu=cpu)) if cpu.kind == "cpu" and f.devices == 1 else 0.0
+        share = case.share(variant(case.question, gpu=cpu))
         if ordinary(share):
             found.append(
                 Suspect(

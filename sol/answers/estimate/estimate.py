@@ -6,6 +6,7 @@ Never below the floor, and never without what it rests on. An interval where the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +23,8 @@ from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
-from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_time, time_parts
-from sol.physics.time.roofline import sweep
+from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
+from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
@@ -54,6 +55,7 @@ class Estimate(Shown, Frozen):
     low_s: Any
     high_s: Any
     spent: TimeParts
+    _operators: tuple[OperatorTime, ...] = ()
     shown_by: ClassVar[str] = "sol.answers.estimate.show"
 
     @property
@@ -98,11 +100,11 @@ class Estimate(Shown, Frozen):
         return {name: shaped(getattr(self.spent, name), self.floor) for name in names}
 
     def operators_spent(self, storage: Storage | None = None) -> list[OperatorTime]:
-        """Every operator's part [s], computed again when asked for; with `storage` as if its weights were called by those formats."""
+        """Every operator's part [s]; with `storage` as if its weights were called by those formats."""
         q = self.question
-        split = safe_splits(q.split, q.valid)
-        rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split)
-        return [operator_time(op, q.rates, storage or q.storage, self.calibration) for op in rows]
+        if storage is None and self._operators:
+            return list(self._operators)
+        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration)
 
     @property
     def operators(self) -> Table:
@@ -185,16 +187,23 @@ def estimate_of(q: Question, calibration: Calibration) -> Estimate:
     split = safe_splits(q.split, q.valid)
 
     def at(step: Step, split: Split) -> TimeParts:
-        rows = split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
-        return time_parts(rows, q.rates, q.storage, calibration, q.model.layers, step.batch / split.dp)
+        if step is q.step:  # the whole of it, not a block: the floor's rows are kept
+            priced = q.operators()
+        else:
+            priced = price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates)
+        return parts_of(operator_times(priced, q.rates, q.storage, calibration), step, split)
 
-    where = at(q.step, split) if q.scalar else sweep(q.step, split, at)
+    def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
+        return time_parts(operators, calibration, q.model.layers, step.batch / split.dp)
+
+    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration)) if q.scalar else ()
+    where = parts_of(kept, q.step, split) if q.scalar else sweep(q.step, split, at)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)
     low = shaped(np.maximum(latency * down, bound.latency_s), bound) if known else None
     high = shaped(latency * up, bound) if known else None
-    return Estimate(bound, calibration, latency, low, high, where)
+    return Estimate(bound, calibration, latency, low, high, where, kept)
 
 
 def shaped(value: Any, f: Floor) -> Any:
@@ -242,9 +251,7 @@ def _stand_ins(e: Estimate) -> list[str]:
     """What a calibration does not know of the formats asked, and what is taken in its place."""
     q, c = e.question, e.calibration
     said: list[str] = []
-    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, safe_splits(q.split, q.valid))
-    for op in rows:
-        part = operator_time(op, q.rates, q.storage, c)
+    for (op, _), part in zip(q.operators(), e.operators_spent(), strict=True):
         kind = part.kind
         fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
         if part.network or kind == "other":

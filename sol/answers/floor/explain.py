@@ -7,9 +7,8 @@ from typing import Any
 from sol.answers.floor.result import Floor
 from sol.answers.report.explanation import Explanation
 from sol.errors import InvalidInput
-from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import Operator
-from sol.physics.time.roofline import price
+from sol.physics.time.roofline import OperatorTimes
 from sol.specs.step import Role
 from sol.units import show_bytes, show_count, show_flops, show_rate, show_seconds
 
@@ -21,8 +20,7 @@ def explain(f: Floor) -> Explanation:
     q = f.question
     b, n, past = (a.item() for a in (q.step.batch, q.step.new_tokens, q.step.past_tokens))
     rates = q.rates
-    rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
-    used = {op.role for op in rows}
+    used = {op.role for op, _ in q.operators()}
     lines = [
         f.heading(),
         "",
@@ -37,8 +35,8 @@ def explain(f: Floor) -> Explanation:
         *(f"{w}" for w in f.warnings),
         "",
     ]
-    for op in rows:
-        lines += _row(op, f)
+    for op, times in q.operators():
+        lines += _row(op, times, f)
     memory, floor = show_seconds(f.memory_s, 4), show_seconds(f.latency_s, 4)
     lines += [
         "totals",
@@ -70,11 +68,10 @@ def _ceilings(f: Floor, used: set[Role]) -> str:
     return "".join(f"; ceiling of {role} {show_rate(v, 'FLOP/s')}" for role, v in above.items())
 
 
-def _row(op: Operator, f: Floor) -> list[str]:
+def _row(op: Operator, times: OperatorTimes, f: Floor) -> list[str]:
     """One operator: its shape, bytes, FLOPs and time."""
     q = f.question
     weight, kv, spilled, flops = (_number(v) for v in (op.weight_bytes, op.kv_bytes, op.activation_bytes, op.flops))
-    times = price(op, q.rates)
     if op.wire is not None:
         message = show_bytes(_number(op.wire.message_bytes))
         return [

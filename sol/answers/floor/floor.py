@@ -21,8 +21,7 @@ from sol.answers.question.ask import Question, ask
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.errors import DoesNotFit, InvalidPlan
 from sol.physics.network.sharding import device_resident_bytes, last_token, pieces, split_operators
-from sol.physics.operators.operator import Operator
-from sol.physics.time.roofline import Times, pipelined, sweep, total
+from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -89,11 +88,10 @@ def floor_of(q: Question) -> Floor:
     """The floor of a resolved question, fitting or not."""
     split = safe_splits(q.split, q.valid)
 
-    def rows(step: Step, split: Split) -> list[Operator]:
-        return split_operators(q.model, step, q.storage, q.routing, q.fusion, split)
-
     def at(step: Step, split: Split) -> Times:
-        return total(rows(step, split), q.rates)
+        if step is q.step:  # the whole of it, not a block nor a part: its rows are kept
+            return total(q.operators())
+        return total(price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates))
 
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
         in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
@@ -110,13 +108,10 @@ def floor_of(q: Question) -> Floor:
         alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
         routed = (alone | (q.routing == "min")) & even
     if q.scalar:
-        one = rows(q.step, split)
-        times = staged(total(one, q.rates), lambda step: at(step, split))
-        table = partial(operator_table, one, times, q.rates)  # most callers never look
+        times = staged(at(q.step, split), lambda step: at(step, split))
         show = _item
     else:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
-        table = partial(_sweep_table, q, split, times)  # as above, computed again on demand
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
     is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
@@ -126,12 +121,12 @@ def floor_of(q: Question) -> Floor:
         wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
         resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
-        _rows=table, _at=partial(_at, q, times),
+        communication_s=show(times.communication_s), _rows=partial(_table, q, times), _at=partial(_at, q, times),
     )  # fmt: skip
 
 
-def _sweep_table(q: Question, split: Split, times: Times) -> Table:
-    return operator_table(split_operators(q.model, q.step, q.storage, q.routing, q.fusion, split), times, q.rates)
+def _table(q: Question, times: Times) -> Table:
+    return operator_table(q.operators(), times)
 
 
 def _at(q: Question, times: Times, index: Any) -> Floor:

@@ -35,7 +35,8 @@ class Floor(Shown, Frozen):
     Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
     `memory_s`, `compute_s` Σ bytes/bandwidth and Σ flops/ceiling [s] (`compute_s` is None where no
     source gives the device a 16-bit rate), `network_s` Σ wire bytes/link bandwidth [s]; `moved_weight_bytes`,
-    `moved_kv_bytes`, `wire_bytes` sent [B]; `flops` [FLOP]; `resident_bytes` what must fit [B];
+    `moved_kv_bytes`, `wire_bytes` sent [B];
+    `communication_s` the collectives of the serial floor, latency included [s]; `flops` [FLOP]; `resident_bytes` what must fit [B];
     `fits` (None where the capacity is unknown); `is_bound` whether
     every assumption is at its optimistic end (uniform expert routing is not, nor a cold cache that could
     hold all the step reads); `devices` how many (an array where splits are); `valid` whether the split can be, without which
@@ -59,6 +60,7 @@ class Floor(Shown, Frozen):
     _rows: Callable[[], Table]
     _at: Callable[[Any], Floor]
     devices: Any = 1
+    communication_s: Any = 0.0
     shown_by: ClassVar[str] = "sol.answers.floor.show"
 
     # What it is made of

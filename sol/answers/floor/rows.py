@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sol.physics.operators.operator import Operator
-from sol.physics.time.roofline import Rates, Times, price
+from sol.physics.time.roofline import Priced, Times
 from sol.tabular import Column, Table
 from sol.units import show_bytes, show_flops, show_seconds
 
 
-def operator_table(rows: Sequence[Operator], times: Times, rates: Rates) -> Table:
+def operator_table(priced: Priced, times: Times) -> Table:
     """One line an operator: serial time and its share, compulsory bytes, FLOPs, what binds it."""
     lines = []
-    for op in rows:
-        t = price(op, rates)
+    for op, t in priced:
         bound = "network" if op.wire is not None else np.where(np.asarray(t.moved_s) >= np.asarray(t.peak_s), "memory", "compute")
         lines.append(
             (op.name, op.layers, _plain(t.serial_s), _plain(np.asarray(t.serial_s) / np.asarray(times.serial_s)),
@@ -26,7 +23,7 @@ def operator_table(rows: Sequence[Operator], times: Times, rates: Rates) -> Tabl
         )  # fmt: skip
     total = (
         "total", None, _plain(times.serial_s), None, _plain(times.moved_weight_bytes), _plain(times.moved_kv_bytes),
-        _plain(sum(np.asarray(op.activation_bytes) for op in rows)), _plain(times.flops), sum(op.kernels for op in rows), None,
+        _plain(sum(np.asarray(op.activation_bytes) for op, _ in priced)), _plain(times.flops), sum(op.kernels for op, _ in priced), None,
         _plain(times.wire_bytes),
     )  # fmt: skip
     return Table(columns=OPERATOR_COLUMNS, rows=tuple(lines), total=total)

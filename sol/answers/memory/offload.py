@@ -21,7 +21,6 @@ from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.memory.cache_traffic import kv_read_bytes
 from sol.physics.network.sharding import device_resident_bytes
-from sol.physics.operators.forward_pass import step_operators
 from sol.physics.time.roofline import total
 from sol.physics.time.tiers import host_reads, tiers, weight_parts
 from sol.sources.database.database import link_ids, load_link
@@ -139,7 +138,7 @@ def offload(
         raise InvalidInput(
             f"shapes do not broadcast: ctx {q.ctx.shape}, batch {q.step.batch.shape}, host_bytes {on_host.shape}; use [:, None]"
         ) from None
-    times = total(step_operators(q.model, q.step, q.storage, q.routing, "ideal"), q.rates)
+    times = total(q.operators())
     parts = [*weight_parts(q.model, q.step, q.storage, q.routing), (kv, kv_read_bytes(q.model, q.step.batch, q.ctx, q.storage))]
     rate = over.per_direction_bytes_per_s
     device, host = tiers(times, resident, on_host, host_reads(parts, on_host), q.rates.memory_bytes_per_s, rate)

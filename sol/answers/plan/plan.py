@@ -70,6 +70,7 @@ class Plan(Shown, Frozen):
     asked: dict[str, Any]
     winner: Floor
     assumptions: tuple[str, ...]
+    communication_s: Array
     shown_by: ClassVar[str] = "sol.answers.plan.show"
 
     def table(self) -> Table:
@@ -172,7 +173,7 @@ def _chosen(
         floor_s=flat(steps.latency_s), network_s=flat(steps.network_s), ttft_s=ttft, tokens_per_s_per_user=user, tokens_per_s_per_gpu=each,
         cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=int(devices[fits].min()),
         ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), limits=limits, meets=meets, asked=asked,
-        winner=winner, assumptions=winner.assumptions,
+        winner=winner, assumptions=winner.assumptions, communication_s=flat(steps.communication_s),
     )  # fmt: skip
 
 

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sol.answers.floor.floor import floor_of
 from sol.answers.plan.plan import Plan
-from sol.answers.question.ask import ask
 from sol.answers.report.document import document, one_row_a_point
 from sol.answers.report.report import Report
 from sol.tabular import Column, Table, joined
@@ -144,10 +142,8 @@ def _against(p: Plan, i: int, memory: float) -> str:
 
 def parts(p: Plan, i: int) -> tuple[float, float]:
     """Seconds of one candidate's step that are operators, and that are communication [s]."""
-    q = ask(p.model, p.gpu, batch=float(p.batch[i]), **p.splits[i]._asdict(), **p.asked)
-    rows = floor_of(q).operators.to_dicts()
-    wires = sum(r["serial_s"] for r in rows if r["bound"] == "network")
-    return sum(r["serial_s"] for r in rows) - wires, wires
+    wires = float(p.communication_s[i])
+    return float(p.latency_s[i]) - wires, wires
 
 
 def to_document(p: Plan) -> dict[str, Any]:

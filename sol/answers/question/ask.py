@@ -21,7 +21,8 @@ from sol.answers.question.routing import resolve_routing, routed, skewed
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, with_links
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
-from sol.physics.time.roofline import Rates
+from sol.physics.network.sharding import split_operators
+from sol.physics.time.roofline import Priced, Rates, price_rows
 from sol.sources.database.database import built_in_model, load_gpu, require_model
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -30,6 +31,8 @@ from sol.specs.split import Split
 from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
 from sol.units import show_count
 
+KEPT_POINTS = 4096
+"""Rows of a sweep of up to so many points are kept with its question: a few MB."""
 LARGEST = 1e15
 """No batch or context comes near; up to here every whole number is exact and no product overflows."""
 
@@ -57,6 +60,20 @@ class Question(Frozen):
     split: Split = ONE
     valid: Any = True
     cache_stated: bool = False
+
+    def operators(self) -> Priced:
+        """The operator rows of the step with their seconds, built and priced once; those of a large sweep whenever asked for."""
+        kept: Priced | None = self.__dict__.get("_operators")
+        if kept is None:
+            split = safe_splits(self.split, self.valid)
+            rows = split_operators(self.model, self.step, self.storage, self.routing, self.fusion, split)
+            kept = price_rows(rows, self.rates)
+            if self.scalar or max(np.size(op.flops) for op, _ in kept) <= KEPT_POINTS:
+                self.__dict__["_operators"] = kept
+        return kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_operators"}
 
 
 def ask(

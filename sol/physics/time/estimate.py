@@ -18,7 +18,7 @@ import numpy as np
 
 from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator
-from sol.physics.time.roofline import Rates, price
+from sol.physics.time.roofline import OperatorTimes, Priced, Rates
 from sol.specs.calibration import Calibration, Kind, Reached
 from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
@@ -63,9 +63,9 @@ class TimeParts(Frozen):
     step_s: Amount
 
 
-def operator_time(op: Operator, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
-    """The expected seconds of one operator."""
-    times, kind = price(op, rates), kind_of(op)
+def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
+    """The expected seconds of one operator, from its `times` at the peaks."""
+    kind = kind_of(op)
     if op.wire is not None:
         return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
@@ -82,9 +82,12 @@ def _reached(calibration: Calibration, kind: Kind, fmt: NumberFormat) -> Reached
     return calibration.at(kind, *names(fmt))
 
 
-def time_parts(
-    rows: Sequence[Operator], rates: Rates, storage: Storage, calibration: Calibration, layers: int, sequences: Amount
-) -> TimeParts:  # fmt: skip
+def operator_times(priced: Priced, rates: Rates, storage: Storage, calibration: Calibration) -> list[OperatorTime]:
+    """The expected seconds of every operator."""
+    return [operator_time(op, times, rates, storage, calibration) for op, times in priced]
+
+
+def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, layers: int, sequences: Amount) -> TimeParts:
     """The step's expected time and where it goes; `layers` are issued one after the other, `sequences` scheduled together."""
     kernels: Amount = 0.0
     memory: Amount = 0.0
@@ -93,8 +96,7 @@ def time_parts(
     serial: Amount = 0.0
     below: Amount = 0.0
     launches: Amount = 0.0
-    for row in rows:
-        op = operator_time(row, rates, storage, calibration)
+    for op in operators:
         kernels = kernels + (op.launch_s + op.reached_s)
         memory, compute = memory + op.memory_s, compute + op.compute_s
         serial, below, launches = serial + op.serial_s, below + op.below_peak_s, launches + op.launch_s

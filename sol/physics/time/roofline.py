@@ -57,6 +57,8 @@ class Times(Frozen):
     moved_kv_bytes: Amount
     wire_bytes: Amount
     flops: Amount
+    communication_s: Amount
+    """The collectives of the serial floor, latency included."""
 
 
 Totals = TypeVar("Totals", bound="DataclassInstance")
@@ -96,7 +98,16 @@ def price(op: Operator, rates: Rates) -> OperatorTimes:
     return OperatorTimes(memory_s, compute_s, moved_s, peak_s, np.maximum(moved_s, peak_s))
 
 
-def total(rows: Sequence[Operator], rates: Rates) -> Times:
+Priced = Sequence[tuple[Operator, OperatorTimes]]
+"""Operator rows with their seconds, in the order they run."""
+
+
+def price_rows(rows: Sequence[Operator], rates: Rates) -> Priced:
+    """Every row with its seconds."""
+    return [(op, price(op, rates)) for op in rows]
+
+
+def total(priced: Priced) -> Times:
     """The step's times and totals: the rows summed from first to last."""
     memory_s: Amount = 0.0
     compute_s: Amount = 0.0
@@ -106,13 +117,14 @@ def total(rows: Sequence[Operator], rates: Rates) -> Times:
     weight_bytes: Amount = 0.0
     kv_bytes: Amount = 0.0
     flops: Amount = 0.0
-    for op in rows:
-        times = price(op, rates)
+    communication_s: Amount = 0.0
+    for op, times in priced:
         memory_s = memory_s + times.memory_s
         compute_s = compute_s + times.compute_s
         serial_s = serial_s + times.serial_s
         if op.wire is not None:
             network_s, wire_bytes = network_s + times.network_s, wire_bytes + times.wire_bytes
+            communication_s = communication_s + times.serial_s
             continue
         weight_bytes = weight_bytes + op.weight_bytes
         kv_bytes = kv_bytes + op.kv_bytes
@@ -120,7 +132,7 @@ def total(rows: Sequence[Operator], rates: Rates) -> Times:
     latency_s = np.maximum(memory_s, compute_s)
     if not isinstance(network_s, float):
         latency_s = np.maximum(latency_s, network_s)
-    return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops)
+    return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops, communication_s)
 
 
 def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:

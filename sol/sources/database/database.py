@@ -49,9 +49,13 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
     return records, names
 
 
-def gpu_ids() -> list[str]:
-    """Every device id, shipped ones first, then the user's."""
-    return [*_index("gpus")[0], *dict.fromkeys(user_id for user_id, *_ in _user_devices(None).values())]
+def gpu_ids(kind: str | None = None) -> list[str]:
+    """Every device id, shipped ones first, then the user's; of one `kind` only, without reading the other records."""
+    users = {user_id: table for user_id, _, table, _ in _user_devices(None).values()}
+    if kind is None:
+        return [*_index("gpus")[0], *users]
+    shipped = [i for i, (file, _) in _index("gpus")[0].items() if file.says(i, "kind", kind)]
+    return [*shipped, *(i for i, table in users.items() if table.get("kind") == kind)]
 
 
 def model_ids() -> list[str]:

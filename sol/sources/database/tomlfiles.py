@@ -59,6 +59,10 @@ class TomlRecords:
         data = tomllib.loads(text)
         return data[record_id], data.get("sources", {})
 
+    def says(self, record_id: str, key: str, text: str) -> bool:
+        """Whether the record's own table holds the line `key = "text"`; nothing is parsed for it."""
+        return re.search(rf'^{key}\s*=\s*"{re.escape(text)}"', self._cut()[0][record_id][0], re.M) is not None
+
     def _cut(self) -> tuple[dict[str, list[str]], dict[str, str]]:
         if self._pieces is None:
             records: dict[str, list[str]] = {}
