@@ -91,7 +91,7 @@ class GPU(HandMade):
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
-            raise InvalidInput(f"gpu {fields.get('id')!r} has numbers without a source; say source='where you read them'")
+            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "say source='where you read them'")
         if not fields.get("cites") and fields.get("memory_bytes") is not None:
             fields.setdefault("capacity_basis", "stated")
         super().__init__(**fields)

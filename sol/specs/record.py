@@ -138,6 +138,6 @@ def validated(kind: type[T], data: Any, where: str) -> T:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise BadFile(f"{where}: {one_line(error)}") from None
+        raise BadFile(f"{where}:", one_line(error)) from None
     except SolError as error:
-        raise BadFile(f"{where}: {error}") from None
+        raise BadFile(f"{where}:", str(error)) from None
