@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sol.errors import InvalidInput
 from sol.specs.formula import arithmetic
-from sol.specs.record import Cite, Cites, Evidence, HandMade, Quantity, Record, Source
+from sol.specs.record import Cite, Cites, Evidence, HandMade, Positive, Quantity, Record, Source
 
 ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
 Rate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
@@ -40,8 +40,8 @@ class Link(HandMade):
     """A link of one device, in one direction, and how many devices it joins at that speed."""
 
     name: str
-    per_direction_bytes_per_s: PositiveFloat
-    domain: int | None = None
+    per_direction_bytes_per_s: Positive
+    domain: Annotated[int, Field(strict=True)] | None = None
 
 
 class GPU(HandMade):
@@ -167,7 +167,7 @@ class DeviceRecord(Record):
     vendor: str
     kind: Kind
     architecture: str = ""
-    year: int | None = Field(default=None, ge=1990, le=2100)
+    year: int | None = Field(default=None, ge=1990, le=2100, strict=True)
     line: DeviceId | None = None
     aliases: tuple[DeviceId, ...] = ()
     unified_memory: bool = False

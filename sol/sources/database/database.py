@@ -77,9 +77,9 @@ def load_gpu(name: str, *, folder: str | Path | None = None) -> GPU:
     """
     base, _, mode = fold(name).partition("@")
     gpu_id = _index("gpus")[1].get(base)
+    devices = _user_devices(folder)  # before the built-in: a device of yours under its name is refused, not ignored
     if gpu_id is not None:
         return _shipped_gpu(gpu_id, mode)
-    devices = _user_devices(folder)
     if base in devices:
         user_id, path, table, sources = devices[base]
         return _device(user_id, table, sources, mode, str(path))
@@ -182,7 +182,8 @@ def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[
             record, _ = device_record(gpu_id, table, sources, str(path))
             for name in dict.fromkeys(map(fold, (gpu_id, *record.aliases))):
                 if name in shipped or name in devices:
-                    raise BadFile(f"{path}:", f"[{gpu_id}] the name '{name}' is taken", "choose another id or alias")
+                    owner = f"the built-in {shipped[name]}" if name in shipped else f"[{devices[name][0]}] of {devices[name][1]}"
+                    raise BadFile(f"{path}:", f"[{gpu_id}] the name '{name}' is taken by {owner}", "choose another id or alias")
                 devices[name] = (gpu_id, path, table, sources)
     return devices
 
