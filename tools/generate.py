@@ -19,12 +19,8 @@ from sol.sources.config.keys import KEYS
 from sol.sources.config.kinds import KINDS, SAME_AS, Kind, kind_of
 from sol.sources.database.database import gpu_ids
 from sol.sources.database.tomlfiles import data_root
-from sol.specs.engines import EngineRecord
-from sol.specs.hardware import DeviceRecord
-from sol.specs.links import LinkTypeRecord
-from sol.specs.record import Source
-from sol.specs.tables import FormatRecord, ModelRecord
 from sol.tabular import Table
+from tools.schemas import schemas
 
 ROOT = Path(__file__).parent.parent
 GRADES = {
@@ -57,16 +53,8 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "links.md": page("Links", "One direction, one device. A source: `sol show LINK`.", links()),
         ROOT / "tests" / "fixtures" / "tripwires.json": json.dumps(tripwires(), indent=1) + "\n",
     }
-    for name, record in {
-        "device": DeviceRecord,
-        "engine": EngineRecord,
-        "format": FormatRecord,
-        "link": LinkTypeRecord,
-        "model": ModelRecord,
-        "source": Source,
-    }.items():
-        text = json.dumps(record.model_json_schema(), indent=1) + "\n"
-        files[data_root() / "schema" / f"{name}.schema.json"] = text
+    for name, schema in schemas().items():
+        files[data_root() / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=1) + "\n"
     return files
 
 
