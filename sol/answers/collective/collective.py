@@ -18,6 +18,7 @@ from sol.answers.question.ask import numbers, resolve_gpu
 from sol.answers.question.links import networks, resolve_network, topology
 from sol.errors import InvalidInput
 from sol.physics.network import collectives
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
 from sol.specs.step import Array
@@ -51,7 +52,7 @@ class Collective:
     algorithm: Any
     wire_bytes: Any
     wire_bytes_by_link: dict[str, Any]
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
 
     @property
     def is_point(self) -> bool:
@@ -160,7 +161,7 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
         estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
         wire_bytes=out(reduce(np.add, sent)),
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
-        assumptions=tuple(_assumptions(the_op, the_gpu, links, the_network, count)),
+        assumptions=assumed("links", _assumptions(the_op, the_gpu, links, the_network, count)),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from sol.answers.report.citations import Bibliography, cite_row
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
+from sol.specs.assumption import Assumption
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -115,7 +116,7 @@ class Comparison:
         return float(per_second(self.question, self.measured_s))
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
         return self.floor.assumptions if self.estimate is None else self.estimate.assumptions
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sol.answers.question.ask import Question
 from sol.answers.report.citations import Bibliography, citations
 from sol.errors import InvalidInput
+from sol.specs.assumption import Assumption
 from sol.tabular import Table, Text, joined
 from sol.units import show_count, show_seconds
 
@@ -117,7 +118,7 @@ class Floor:
         return self._rows()
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
         return self.question.assumptions
 

@@ -19,6 +19,7 @@ from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import device_counts, latency_limits, priced
 from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
 from sol.errors import DoesNotFit, InvalidInput
+from sol.specs.assumption import Assumption
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -66,7 +67,7 @@ class Plan:
     meets: Any
     asked: dict[str, Any]
     winner: Floor
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
 
     def table(self) -> Table:
         """The best of each number of devices, and the front, as a table."""

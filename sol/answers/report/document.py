@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.answers.question.routing import routing_document
+from sol.specs.assumption import Assumption
 from sol.tabular import Table
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ def document(
     kind: str, *, inputs: dict[str, Any], outputs: Any, assumptions: Any = (), sources: Any = (), warnings: Any = ()
 ) -> dict[str, Any]:
     """The envelope every `--json` answer has."""
+    kinds = [a.kind if isinstance(a, Assumption) else None for a in assumptions]  # None: a note of the answer's own
     return {
         "schema_version": SCHEMA_VERSION, "kind": kind, "inputs": inputs, "outputs": outputs,
-        "assumptions": list(assumptions), "sources": list(sources), "warnings": list(warnings),
+        "assumptions": [str(a) for a in assumptions], "assumption_kinds": kinds,
+        "sources": list(sources), "warnings": list(warnings),
     }  # fmt: skip
 
 
