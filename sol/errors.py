@@ -57,7 +57,11 @@ class UnknownName(SolError):
 
 
 class MissingSpec(SolError):
-    """The record has no value for what was asked: absent in hardware, or without a source."""
+    """The record has no value for what was asked: absent in hardware, or without a source. `reason` says which, where it is known."""
+
+    def __init__(self, asked: str, truth: str = "", action: str = "", *, reason: str = "") -> None:
+        super().__init__(asked, truth, action)
+        self.reason = reason
 
 
 class InvalidInput(SolError):

@@ -197,9 +197,11 @@ def document(
     kind: str, *, inputs: dict[str, Any], outputs: Any, assumptions: Any = (), sources: Any = (), warnings: Any = ()
 ) -> dict[str, Any]:
     """The envelope every answer has as a document of plain JSON values."""
+    kinds = [getattr(line, "kind", None) for line in assumptions]  # None: a note of the answer's own
     return {
         "schema_version": SCHEMA_VERSION, "kind": kind, "inputs": inputs, "outputs": outputs,
-        "assumptions": list(assumptions), "sources": list(sources), "warnings": list(warnings),
+        "assumptions": [str(line) for line in assumptions], "assumption_kinds": kinds,
+        "sources": list(sources), "warnings": list(warnings),
     }  # fmt: skip
 
 

@@ -174,6 +174,7 @@ def _round(value: float) -> float:
 
 
 HEADER = """\
+#:schema ../schema/calibration.schema.json
 # What engines reach of devices: written by `python -m tools.derive_engines`, not by hand, from the rows of measured/ that are marked fit
 # and from the rates of kernels in kernels.toml. Times in seconds; within_95 in natural logarithms.
 

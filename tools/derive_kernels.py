@@ -34,6 +34,7 @@ TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
 
 HEADER = """\
+#:schema ../schema/kernel.schema.json
 # Rates that kernels reach, of the peaks in `gpus/`: written by `python -m tools.derive_kernels UNPACKED_WHEEL`, not by hand.
 # Per device, operator class and number format (of weights; of the cache for attention and mla). One operator, with all its kernels:
 #   overlapped  t = launch_s + max((stream + moved) / mbu, flops / mfu)
@@ -55,6 +56,7 @@ caches wherever a bandwidth is meant, matrix multiplications bound by their host
 the best bandwidth of a class and format (vLLM, fp8 experts on Hopper), MXFP4 experts in 16 bits on devices with fp4 units.'''
 """
 CALIBRATIONS_HEADER = """\
+#:schema ../schema/calibration.schema.json
 # What kernels alone reach, as calibrations: written by `python -m tools.derive_kernels UNPACKED_WHEEL`, not by hand.
 # The values of `kernels/rates.toml`, where their spread stands; a latency of experts is shared by the four kernels they count.
 

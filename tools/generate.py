@@ -12,8 +12,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from sol import formats, gpus, links, load_gpu, models
 from sol.sources.checkpoints.gguf_keys import ARCHS, STATES
 from sol.sources.checkpoints.gguf_keys import KEYS as GGUF_KEYS
@@ -21,12 +19,8 @@ from sol.sources.config.keys import KEYS
 from sol.sources.config.kinds import KINDS, SAME_AS, Kind, kind_of
 from sol.sources.database.database import gpu_ids
 from sol.sources.database.tomlfiles import data_root
-from sol.specs.engines import EngineRecord
-from sol.specs.hardware import DeviceRecord
-from sol.specs.links import LinkTypeRecord
-from sol.specs.record import Source
-from sol.specs.tables import FormatRecord, ModelRecord
 from sol.tabular import Table
+from tools.schemas import schemas
 
 ROOT = Path(__file__).parent.parent
 GRADES = {
@@ -59,17 +53,8 @@ def generated() -> dict[Path, str]:
         ROOT / "docs" / "links.md": page("Links", "One direction, one device. A source: `sol show LINK`.", links()),
         ROOT / "tests" / "fixtures" / "tripwires.json": json.dumps(tripwires(), indent=1) + "\n",
     }
-    records: dict[str, type[BaseModel]] = {
-        "device": DeviceRecord,
-        "engine": EngineRecord,
-        "format": FormatRecord,
-        "link": LinkTypeRecord,
-        "model": ModelRecord,
-        "source": Source,
-    }
-    for name, record in records.items():
-        text = json.dumps(record.model_json_schema(), indent=1) + "\n"
-        files[data_root() / "schema" / f"{name}.schema.json"] = text
+    for name, schema in schemas().items():
+        files[data_root() / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=1) + "\n"
     return files
 
 

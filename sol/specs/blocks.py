@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field
 
+from sol.specs.assumption import Assumption
 from sol.specs.formats import TensorClass
 from sol.specs.record import HandMade
 
@@ -99,7 +100,7 @@ class Block(HandMade):
         return 0
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What pricing the block takes for granted, a line each."""
         return ()
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.blocks import Block, CacheSpan, Matrix, Size, SizeOrZero
 from sol.specs.record import HandMade
 
@@ -183,9 +184,9 @@ class LatentAttention(Block):
         return (CacheSpan(None, self.kv_width, self.indexer.cache_bytes if self.indexer is not None and self.indexed else 0.0),)
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """The format of the index keys."""
-        return () if self.indexer is None else ("index keys in 8 bits with a scale, whatever the cache's format",)
+        return () if self.indexer is None else assumed("index_keys", ["index keys in 8 bits with a scale, whatever the cache's format"])
 
     def activation_width(self, hidden: int) -> int:
         """Queries, and the latent."""

@@ -21,6 +21,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.network import collectives
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
 from sol.specs.step import Array
@@ -51,7 +52,7 @@ class Collective(Shown, Frozen):
     algorithm: Any
     wire_bytes: Any
     wire_bytes_by_link: dict[str, Any]
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     shown_by: ClassVar[str] = "sol.answers.collective.show"
 
     @property
@@ -145,7 +146,7 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
         estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
         wire_bytes=out(reduce(np.add, sent)),
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
-        assumptions=tuple(_assumptions(the_op, the_gpu, links, the_network, count)),
+        assumptions=assumed("links", _assumptions(the_op, the_gpu, links, the_network, count)),
     )  # fmt: skip
 
 

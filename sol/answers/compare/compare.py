@@ -28,6 +28,7 @@ from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
+from sol.specs.assumption import Assumption
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -121,7 +122,7 @@ class Comparison(Shown, Frozen):
         return float(per_second(self.question, self.measured_s))
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
         return self.floor.assumptions if self.estimate is None else self.estimate.assumptions
 

@@ -26,6 +26,7 @@ from sol.physics.network.sharding import split_operators
 from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -113,9 +114,9 @@ class Estimate(Shown, Frozen):
         return made
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
-        return (*self.floor.assumptions, *calibration_lines(self.calibration))
+        return (*self.floor.assumptions, *assumed("calibration", calibration_lines(self.calibration)))
 
     @property
     def warnings(self) -> tuple[str, ...]:

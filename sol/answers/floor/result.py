@@ -21,6 +21,7 @@ from sol.answers.report.explanation import Explanation
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
+from sol.specs.assumption import Assumption
 from sol.tabular import Table, joined
 from sol.units import show_count, show_seconds
 
@@ -123,7 +124,7 @@ class Floor(Shown, Frozen):
         return self._rows()
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
         return self.question.assumptions
 

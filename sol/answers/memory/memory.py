@@ -27,6 +27,7 @@ from sol.physics.memory.cache_traffic import kv_read_bytes
 from sol.physics.memory.reservation import reservation
 from sol.physics.network.sharding import device_model, device_weight_bytes, share
 from sol.physics.operators.adapters import adapter_elements
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.engines import Engine
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
@@ -78,7 +79,7 @@ class Memory(Shown, Frozen):
     max_batch: Any
     max_ctx: Any
     min_devices: Any
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     engine: Engine | None = None
     memory_fraction: float | None = None
     reserved_bytes: Any = None
@@ -211,9 +212,9 @@ def memory(
         max_ctx=None if longest is None else out(longest),
         min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
         valid=valid if scalar else np.broadcast_to(valid, shape),
-        assumptions=(*(a for a in assumptions if not a.startswith(("cold cache", "no skipped work"))),
-                     f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs",
-                     *reserving(the_engine, fraction)), **held,
+        assumptions=(*(a for a in assumptions if a.kind not in ("cold_cache", "no_skipped_work")),
+                     Assumption("activations", f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs"),
+                     *assumed("engine", reserving(the_engine, fraction))), **held,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from sol.physics.network.sharding import device_resident_bytes
 from sol.physics.time.roofline import total
 from sol.physics.time.tiers import host_reads, tiers, weight_parts
 from sol.sources.database.database import link_ids, load_link
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU, Link
 from sol.specs.model import Model
@@ -60,7 +61,7 @@ class Offload(Shown, Frozen):
     device_read_bytes: Any
     tokens_per_s: Any
     fits: Any
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     shown_by: ClassVar[str] = "sol.answers.memory.show_offload"
 
     @property
@@ -167,7 +168,7 @@ def offload(
         device_s=out(device.seconds), link_s=out(host.seconds), bound=out(bound), host_bytes=out(on_host),
         host_weight_bytes=out(host_weights), host_kv_bytes=out(on_host - host_weights), device_bytes=out(device.holds),
         host_read_bytes=out(host.reads), device_read_bytes=out(device.reads), tokens_per_s=out(q.step.batch / overlapped),
-        fits=None if fits is None else out(fits), assumptions=(*q.assumptions, *_assumed(q, host_bytes is None)),
+        fits=None if fits is None else out(fits), assumptions=(*q.assumptions, *assumed("host", _assumed(q, host_bytes is None))),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
 from sol.frozen import Frozen
+from sol.specs.assumption import Assumption
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -69,7 +70,7 @@ class Plan(Shown, Frozen):
     meets: Any
     asked: dict[str, Any]
     winner: Floor
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     communication_s: Array
     shown_by: ClassVar[str] = "sol.answers.plan.show"
 

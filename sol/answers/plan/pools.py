@@ -25,6 +25,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.time import pools as physics
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.links import Topology
@@ -60,15 +61,15 @@ class Pools(Shown, Frozen):
     shown_by: ClassVar[str] = "sol.answers.plan.show_pools"
 
     @property
-    def assumptions(self) -> tuple[str, ...]:
+    def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
-        return (
-            *self.winner.assumptions,
+        lines = (
             "decode at the mean context, prompt + (output − 2)/2: sequences are at every stage of their output",
             f"a prompt's cache spread evenly over the devices that hold it on either side, over {self._rates()} of each; caches travel "
             "while others compute",
             "undivided: prompts are not mixed into decode steps, and stop them; nothing waits in line",
         )
+        return (*self.winner.assumptions, *assumed("pools", lines))
 
     def link_of(self, devices: int) -> str:
         """The link a cache travels over between two pools of so many devices in all."""

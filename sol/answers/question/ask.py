@@ -24,6 +24,7 @@ from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.time.roofline import Priced, Rates, price_rows
 from sol.sources.database.database import built_in_model, load_gpu, require_model
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -55,7 +56,7 @@ class Question(Frozen):
     routing: Routing
     fusion: Fusion
     scalar: bool
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     warnings: tuple[str, ...]
     split: Split = ONE
     valid: Any = True
@@ -121,10 +122,13 @@ def ask(
             far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
             said = (
                 *said,
-                f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
+                Assumption(
+                    "wire",
+                    f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
+                ),
             )
         if np.any(run.ep > 1):
-            said = (*said, *skewed(the_model, run, the_routing, skew))
+            said = (*said, *assumed("imbalance", skewed(the_model, run, the_routing, skew)))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
@@ -261,14 +265,16 @@ def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[str, ...]:
-    lines = []
+def _step_assumptions(model: Model, routing: Routing, fusion: Fusion) -> tuple[Assumption, ...]:
+    lines: list[Assumption] = []
     if model.is_moe:
-        lines.append(routed(routing))
+        lines.append(Assumption("routing", routed(routing)))
     widths = sorted({state.bits for b in model.blocks for state in b.states if state.bits is not None and state.elements})
     if widths:
-        lines.append(f"recurrent states in {' and '.join(map(str, widths))} bits, read once a step; the serial floor writes them back")
+        bits = " and ".join(map(str, widths))
+        lines.append(Assumption("state", f"recurrent states in {bits} bits, read once a step; the serial floor writes them back"))
     lines += dict.fromkeys(line for b in model.blocks for line in b.assumptions)
     if fusion != "ideal":
-        lines.append(f"fusion {fusion}: activations through memory count in the serial floor, never in the floor")
+        counted = f"fusion {fusion}: activations through memory count in the serial floor, never in the floor"
+        lines.append(Assumption("fusion", counted))
     return tuple(lines)

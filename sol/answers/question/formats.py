@@ -11,13 +11,15 @@ from functools import lru_cache
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import is_format, load_format
+from sol.specs.assumption import Assumption, AssumptionKind, assumed
 from sol.specs.formats import FAMILY, NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.step import Role, Storage
 
 Format = str | NumberFormat
-Decision = tuple[Storage, Rates, tuple[str, ...], tuple[str, ...]]
+AS_ASKED = "as asked"
+Decision = tuple[Storage, Rates, tuple[Assumption, ...], tuple[str, ...]]
 
 
 def resolve_formats(model: Model, gpu: GPU, dtype: Format | None, kv_dtype: Format | None) -> Decision:
@@ -49,21 +51,24 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     storage = Storage(weights, base, cache, model.layers, experts, rates.formats["weights"])
     own = asked is None or (model.weight_format is not None and weights.id == model.weight_format.id)
     why_own = "as its tensors are stored" if weights.class_bits else "as its config says"
-    why = why_base if weights is base else why_own if own else "as asked"
-    assumptions = [f"weights {weights.id} ({why})", *why_compute]
+    why = why_base if weights is base else why_own if own else AS_ASKED
+    kind: AssumptionKind = "asked_weights" if why == AS_ASKED else "weights"
+    assumptions = [Assumption(kind, f"weights {weights.id} ({why})"), *assumed("compute", why_compute)]
     if weights.class_bits:
-        assumptions.append(f"{weights.bits_per_weight:.4g} bits per weight on average, scales included")
+        assumptions.append(Assumption("bits", f"{weights.bits_per_weight:.4g} bits per weight on average, scales included"))
     elif left := _left(model, weights):
-        assumptions.append(f"{', '.join(left)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included")
+        rest = f"{', '.join(left)} stay {base.id}; {weights.bits_per_weight:g} bits per other weight, scales included"
+        assumptions.append(Assumption("bits", rest))
     if own and model.storage_note:
-        assumptions.append(model.storage_note)
-    assumptions.append(f"kv cache {cache.id} ({why_cache})")
-    assumptions.append("cold cache: every byte comes from memory once a step")
-    assumptions.append("no skipped work: no speculation, shared prefixes, lossless compression or sparsity")
+        assumptions.append(Assumption("weights", model.storage_note))
+    assumptions.append(Assumption("cache", f"kv cache {cache.id} ({why_cache})"))
+    assumptions.append(Assumption("cold_cache", "cold cache: every byte comes from memory once a step"))
+    skipped = "no skipped work: no speculation, shared prefixes, lossless compression or sparsity"
+    assumptions.append(Assumption("no_skipped_work", skipped))
     if gpu.memory_bytes is not None and gpu.capacity_basis != "driver":
-        assumptions.append(f"capacity as {gpu.capacity_basis}, not as a driver reports it")
+        assumptions.append(Assumption("capacity", f"capacity as {gpu.capacity_basis}, not as a driver reports it"))
     if gpu.unified_memory:
-        assumptions.append("unified memory: the device has all of it, bandwidth and capacity")
+        assumptions.append(Assumption("unified_memory", "unified memory: the device has all of it, bandwidth and capacity"))
     warnings = () if rates.peak is not None else (f"memory only: no source gives {gpu.id} a {rates.formats['weights']} rate",)
     return storage, rates, tuple(assumptions), warnings
 
@@ -82,7 +87,7 @@ def _left(model: Model, weights: NumberFormat) -> list[str]:
 def _cache(model: Model, base: NumberFormat, asked: NumberFormat | None) -> tuple[NumberFormat, str]:
     """The cache's format, and why: as asked, as the checkpoint says, or the 16-bit one."""
     if asked is not None:
-        return asked, "as asked"
+        return asked, AS_ASKED
     if model.cache_format is None:
         return base, "16-bit unless asked"
     if not is_format(model.cache_format) or not load_format(model.cache_format).cache:
@@ -104,7 +109,7 @@ def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[Nu
     if asked is not None and asked.id in SIXTEEN:
         if asked.compute in gpu.lacks:
             raise _missing(gpu, asked.compute, asked.id)
-        return asked, "as asked"
+        return asked, AS_ASKED
     if asked is None and model.quantization:
         raise MissingSpec(
             model.id, f"is quantised by {model.quantization}", "say its weight format, for instance dtype='w4a16' or dtype='fp8'"
@@ -163,4 +168,4 @@ def _missing(gpu: GPU, compute: str, asked: str) -> MissingSpec:
     has = ", ".join(gpu.flops_per_s) or "no sourced rate at all"
     reason = f"{gpu.id} has no {compute} units" if compute in gpu.lacks else f"no source gives {gpu.id} a {compute} rate"
     stored = "; w8a16 stores 8 bits and computes in 16" if compute in ("fp8", "int8") else ""
-    return MissingSpec(f"dtype {asked}", f"needs {compute} compute, and {reason}", f"it has: {has}{stored}")
+    return MissingSpec(f"dtype {asked}", f"needs {compute} compute, and {reason}", f"it has: {has}{stored}", reason=reason)

@@ -12,6 +12,7 @@ from sol.errors import InvalidInput, InvalidPlan
 from sol.frozen import frozen
 from sol.physics.network.pricing import nothing_sent, priced
 from sol.physics.time.roofline import Rates
+from sol.specs.assumption import Assumption
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Topology
 from sol.specs.model import Model
@@ -73,7 +74,7 @@ def where_valid(value: Any, valid: Any) -> Any:
     return array & valid if array.dtype == bool else np.where(valid, array, np.nan)
 
 
-def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates) -> tuple[Rates, tuple[str, ...]]:
+def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates) -> tuple[Rates, tuple[Assumption, ...]]:
     """The rates with the price of what the devices send each other, and what that assumes.
 
     Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
@@ -89,18 +90,21 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
         f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g}" if link.domain else "")
         for link in links.levels
     )
-    lines = [f"links {joined}; the floor takes their whole rate in one direction, serial adds the fastest algorithm's latency"]
+    whole = f"links {joined}; the floor takes their whole rate in one direction, serial adds the fastest algorithm's latency"
+    lines = [Assumption("links", whole)]
     silent = [link.id for link in links.levels if not link.alpha_s]
     if silent:
-        lines.append(f"no source gives {' or '.join(silent)} a latency: where a collective crosses it, serial has its floor instead")
+        without = f"no source gives {' or '.join(silent)} a latency: where a collective crosses it, serial has its floor instead"
+        lines.append(Assumption("links", without))
     if np.any(split.tp > 1) or np.any(split.dp > 1):
-        lines.append("work divided evenly over the devices; the fullest counts")
+        lines.append(Assumption("split", "work divided evenly over the devices; the fullest counts"))
     if np.any(split.pp > 1):
         stages = np.max(split.pp) if np.size(split.pp) == 1 else "pp"
-        lines.append(
+        passing = (
             f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other; of a "
             "prompt, the floor lets them work on pieces side by side"
         )
+        lines.append(Assumption("pipeline", passing))
     return replace(rates, network=partial(priced, links=links)), tuple(lines)
 
 

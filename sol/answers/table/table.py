@@ -151,6 +151,6 @@ def _row(f: Floor) -> tuple[Any, ...]:
         notes.append(f"does not fit one: {show_bytes(gpu.memory_bytes or 0.0)}")
     if gpu.memory_bytes is None:
         notes.append("capacity not given")
-    if f.question.storage.base.id != (f.question.model.dtype or "bf16") and "as asked" not in f.assumptions[0]:
+    if f.question.storage.base.id != (f.question.model.dtype or "bf16") and f.assumptions[0].kind != "asked_weights":
         notes.append(f"{f.question.storage.base.id}: {'no' if 'bf16' in gpu.lacks else 'unsourced'} {f.question.model.dtype or 'bf16'}")
     return (gpu.id, f.latency_s, f.tokens_per_s, f.bound, gpu.memory_bytes_per_s, needs, "; ".join(notes))

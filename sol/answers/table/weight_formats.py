@@ -13,6 +13,7 @@ from sol.answers.question.formats import SIXTEEN, resolve_format
 from sol.answers.table.basis import basis
 from sol.answers.table.break_even import Gain, gain
 from sol.errors import InvalidInput, MissingSpec
+from sol.specs.assumption import Assumption
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -51,13 +52,13 @@ def format_table(model: Model, gpu: GPU, dtypes: Sequence[str | NumberFormat], a
     footer += [f"note: {w}" for w in dict.fromkeys(w for f in floors.values() for w in f.warnings)]
     inputs = {"model": model, "gpus": gpu, **asked, "dtype": formats}
     meta = basis(list(floors.values()), [f"{row[0]}: {row[-1]}" for row in rows if row[-1]], inputs)
-    meta["assumptions"].append(f"speedup and gain_ends_batch are against {base}")
+    meta["assumptions"].append(Assumption("baseline", f"speedup and gain_ends_batch are against {base}"))
     return Table(columns=_columns(base), rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)
 
 
 def refusal(error: MissingSpec) -> str:
-    """Why a device cannot, as a note: the middle of the error."""
-    return str(error).partition(", and ")[2].partition(";")[0] or str(error)
+    """Why a device cannot, as a note: the reason alone where the error has one."""
+    return error.reason or str(error)
 
 
 def _in_format(model: Model, gpu: GPU, fmt: NumberFormat, asked: dict[str, Any]) -> Floor | str:

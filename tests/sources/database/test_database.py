@@ -267,7 +267,7 @@ def test_modes_fold_like_names(tmp_path: Path) -> None:
 def test_what_is_no_name_is_refused(name: object) -> None:
     for load in (load_gpu, load_format):
         with pytest.raises(SolError):
-            load(name)
+            load(name)  # type: ignore[arg-type]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

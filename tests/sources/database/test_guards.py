@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import tomllib
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,20 +29,73 @@ def test_what_follows_from_the_data_is_fresh(path: Path) -> None:
     assert same, f"{path.relative_to(ROOT)} is stale; run python -m tools.generate and look at what changed"
 
 
-@pytest.mark.contract
-def test_records_satisfy_the_published_schema() -> None:
+TOML_FILES = sorted(data_root().glob("*/*.toml"))
+SCHEMA_OF = {
+    "gpus": "device", "engines": "engine", "formats": "format", "links": "link", "models": "model", "calibrations": "calibration",
+    "kernels": "kernel", "reported": "reported", "measured": "source", "engine-classes": "engine-class",
+}  # fmt: skip
+
+
+@lru_cache
+def validator(name: str) -> Any:
+    """The validator of a schema, built once."""
     jsonschema = pytest.importorskip("jsonschema")  # comes with the notebook tools
-    for folder, name in (("gpus", "device"), ("engines", "engine"), ("formats", "format"), ("models", "model")):
-        schema = json.loads((data_root() / "schema" / f"{name}.schema.json").read_text(encoding="utf-8"))
-        jsonschema.validators.validator_for(schema).check_schema(schema)
-        validator = jsonschema.validators.validator_for(schema)(schema)
-        for path in (data_root() / folder).glob("*.toml"):
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-            data.pop("sources")
-            for record_id, record in data.items():
-                validator.validate(record)
-                with pytest.raises(jsonschema.ValidationError):
-                    validator.validate({**record, "colour": record_id})
+    schema = json.loads((data_root() / "schema" / name).read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema)
+
+
+def dates_as_text(value: Any) -> Any:
+    """TOML's dates as text, as editors hand them to a schema."""
+    if isinstance(value, dict):
+        return {key: dates_as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [dates_as_text(inner) for inner in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("path", TOML_FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_file_satisfies_the_schema_its_first_line_names(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    name = f"{SCHEMA_OF['engine-classes' if path.stem == 'engine-classes' else path.parent.name]}.schema.json"
+    assert text.splitlines()[0] == f"#:schema ../schema/{name}"
+    assert (path.parent / "../schema" / name).is_file()
+    data = dates_as_text(tomllib.loads(text))
+    first = next(validator(name).iter_errors(data), None)
+    assert first is None, f"{list(first.absolute_path)}: {first.message}"
+    records = [key for key in data if key != "sources"]
+    assert records
+    for record_id in records:
+        beside = {"sources": data["sources"]} if "sources" in data else {}
+        assert validator(name).is_valid({**beside, record_id: data[record_id]})
+        assert not validator(name).is_valid({**beside, record_id: {**data[record_id], "colour": record_id}})
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    ("folder", "field", "wrong"),
+    [
+        ("gpus", "memory_bytes_per_s", {"value": "3.35e12", "source": "x", "evidence": "A", "printed": "3.35TB/s"}),
+        ("gpus", "memory_bytes_per_s", 3.35e12),
+        ("links", "per_direction_bytes_per_s", {"value": 0, "source": "x", "evidence": "A", "printed": "0"}),
+        ("formats", "bits", "8"),
+        ("calibrations", "mbu", "0.8"),
+        ("calibrations", "id", "x"),
+        ("kernels", "gemm", {"bf16": {"framework": "vllm"}}),
+        ("reported", "source", 1),
+        ("sources", "x", {"title": "x", "kind": "rumour", "url": "https://example.com"}),
+    ],
+)
+def test_the_schema_of_a_file_refuses_a_wrong_field(folder: str, field: str, wrong: Any) -> None:
+    """The record is right as it stands in the file, and wrong with this one field."""
+    path = next(p for p in TOML_FILES if p.parent.name == ("gpus" if folder == "sources" else folder) and p.stem != "engine-classes")
+    data = dates_as_text(tomllib.loads(path.read_text(encoding="utf-8")))
+    record_id = "sources" if folder == "sources" else next(key for key in data if key != "sources")
+    check = validator(f"{SCHEMA_OF[path.parent.name]}.schema.json")
+    assert check.is_valid(data)
+    data[record_id] = {**data[record_id], field: wrong}
+    assert not check.is_valid(data)
 
 
 @pytest.mark.contract
