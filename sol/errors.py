@@ -5,32 +5,55 @@
     ├── MissingSpec      the device or record has no (sourced) value for what was asked
     ├── InvalidInput     a quantity or option that has no meaning
     ├── InvalidPlan      a split the model, or the devices and their links, cannot have
-    ├── DoesNotFit       more memory is needed than there is
-    ├── BadMeasurement   measured times that cannot be, or that cannot tell what is asked of them
-    ├── BadFile          a file is missing, broken, or says something we do not understand
+    ├── DoesNotFit       more memory is needed than the devices have
+    ├── BadMeasurement   measured times that cannot be, or that cannot answer what is asked of them
+    ├── BadFile          a file is missing, broken, or holds something sol does not understand
     └── HubError         the Hugging Face Hub does not give what was asked for
 
-Every message is one line, lower case: what was asked · what is true · what to do.
+Every message is one line, lower case: what was asked · what is true · what to do. The three parts are fields too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 MESSAGE_CHARACTERS = 500
 
 
-class SolError(Exception):
-    """Base of every error a user can cause; its text is one line, however odd the input it quotes."""
+def _one_line(text: str) -> str:
+    words = " ".join(text.split())
+    line = words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
 
-    def __init__(self, message: str) -> None:
-        words = " ".join(message.split())
-        line = words if words.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
-        super().__init__(line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…")
+
+class SolError(Exception):
+    """Base of every error a user can cause; its text is one line, however odd the input it quotes.
+
+    `asked`, `truth` and `action` are what was asked, what is true and what to do; each may be empty. The text is
+    `asked truth; action`, or `asked: truth; action` where `asked` is given with a colon.
+
+    >>> error = InvalidInput("tp=6", truth="does not divide heads=32", action="use 1, 2, 4, 8, 16, 32")
+    >>> str(error), error.truth
+    ('tp=6 does not divide heads=32; use 1, 2, 4, 8, 16, 32', 'does not divide heads=32')
+    """
+
+    def __init__(self, asked: str, truth: str = "", action: str = "") -> None:
+        head = f"{asked} {truth}" if truth else asked
+        super().__init__(_one_line(f"{head}; {action}" if action else head))
+        self.asked, self.truth, self.action = (_one_line(part) for part in (asked.removesuffix(":"), truth, action))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as plain data: its kind, its three parts, its text, and the fields of its kind."""
+        return {"kind": type(self).__name__, **vars(self), "message": str(self)}
 
 
 class UnknownName(SolError):
     """A name that resolves to nothing; near names are suggested, never taken."""
+
+    def __init__(self, asked: str, truth: str = "", action: str = "", *, name: str = "", suggestions: Iterable[str] = ()) -> None:
+        super().__init__(asked, truth, action)
+        self.name, self.suggestions = name, tuple(suggestions)
 
 
 class MissingSpec(SolError):
@@ -46,7 +69,18 @@ class InvalidPlan(SolError):
 
 
 class DoesNotFit(SolError):
-    """One point needs more memory than the devices have (a sweep carries a mask instead)."""
+    """One point needs more memory than the devices have (a sweep carries a mask instead).
+
+    `needed_bytes` is what the fullest device needs, `capacity_bytes` what it has, `parts` what the need is made of [B];
+    None and empty where the question is not one of bytes (a latency limit nothing meets).
+    """
+
+    def __init__(
+        self, asked: str, truth: str = "", action: str = "", *,
+        needed_bytes: float | None = None, capacity_bytes: float | None = None, parts: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(asked, truth, action)
+        self.needed_bytes, self.capacity_bytes, self.parts = needed_bytes, capacity_bytes, dict(parts or {})
 
 
 class BadMeasurement(SolError):
@@ -61,12 +95,26 @@ class HubError(SolError):
     """The Hugging Face Hub refuses, lacks or cannot be asked for a file."""
 
 
+def unknown_name(asked: str, name: str, known: Iterable[str], *, listing: str, otherwise: str = "") -> UnknownName:
+    """The error of a name that is none of `known`: with the nearest right names, where all are listed, and what else can be done."""
+    near = nearest(name, known)
+    action = f"{_advice(near, listing)}, {otherwise}" if otherwise else _advice(near, listing)
+    return UnknownName(asked, action=action, name=name, suggestions=near)
+
+
 def suggest(name: str, known: Iterable[str], *, listing: str) -> str:
-    """The tail of an unknown-name message: the nearest right names, and where all are listed."""
+    """The advice after an unknown name: the nearest right names, and where all are listed."""
+    return _advice(nearest(name, known), listing)
+
+
+def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Up to three known names that are spelled nearly like this one."""
     import difflib  # lazily: only a mistake needs it
 
-    near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
+    return tuple(difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5))
+
+
+def _advice(near: tuple[str, ...], listing: str) -> str:
     if not near:
         return f"{listing} lists them all"
-    quoted = [f"'{n}'" for n in near]
-    return f"did you mean {' or '.join(quoted)}? ({listing} lists them all)"
+    return f"did you mean {' or '.join(repr(n) for n in near)}? ({listing} lists them all)"

@@ -21,10 +21,10 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^
 def _split(text: str, field: str, example: str) -> tuple[float, str]:
     match = _NUMBER.match(text)
     if match is None:
-        raise InvalidInput(f"{field} '{text}' is not a number; write it like {example}")
+        raise InvalidInput(f"{field} '{text}'", "is not a number", f"write it like {example}")
     value = float(match.group(1).replace("_", ""))
     if not math.isfinite(value):
-        raise InvalidInput(f"{field} '{text}' is too large to be a number; write it like {example}")
+        raise InvalidInput(f"{field} '{text}'", "is too large to be a number", f"write it like {example}")
     return value, match.group(2)
 
 
@@ -37,7 +37,7 @@ def parse_count(text: str, field: str) -> float:
     value, unit = _split(text, field, "2048 or 128k")
     scale = {"": 1.0, "k": KIB, "m": MIB}.get(unit.lower())
     if scale is None:
-        raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; write it like 2048 or 128k")
+        raise InvalidInput(f"{field} '{text}'", f"has an unknown unit '{unit}'", "write it like 2048 or 128k")
     return value * scale
 
 
@@ -50,7 +50,7 @@ def parse_seconds(text: str, field: str) -> float:
     value, unit = _split(text, field, "16.97ms or 0.5s")
     scale = _SECONDS.get(unit.lower() or "s")
     if scale is None:
-        raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; write it like 16.97ms or 0.5s")
+        raise InvalidInput(f"{field} '{text}'", f"has an unknown unit '{unit}'", "write it like 16.97ms or 0.5s")
     return value * scale
 
 
@@ -66,10 +66,10 @@ def parse_measured(text: str, field: str, *, tokens: float, sequences: float) ->
     told = {"tok/s": tokens, "t/s": tokens, "tokens/s": tokens, "tok/s/user": tokens / sequences}.get(unit.lower())
     if told is None:
         if "tok" in unit.lower():
-            raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; rates are tok/s of all sequences, or tok/s/user")
+            raise InvalidInput(f"{field} '{text}'", f"has an unknown unit '{unit}'", "rates are tok/s of all sequences, or tok/s/user")
         return parse_seconds(text, field)
     if not value > 0.0:
-        raise InvalidInput(f"{field} '{text}' is no rate a step can have; it must be above 0")
+        raise InvalidInput(f"{field} '{text}'", "is no rate a step can have", "it must be above 0")
     return told / value
 
 
@@ -100,7 +100,7 @@ def parse_amount(text: str, field: str) -> float:
     value, unit = _split(text, field, "80GiB, 2TB/s, 100TFLOPS or 300W")
     scale = _prefix(unit) if unit else 1.0
     if scale is None:
-        raise InvalidInput(f"{field} '{text}' has an unknown unit '{unit}'; write it like 80GiB, 2TB/s, 100TFLOPS or 300W")
+        raise InvalidInput(f"{field} '{text}'", f"has an unknown unit '{unit}'", "write it like 80GiB, 2TB/s, 100TFLOPS or 300W")
     return value * scale
 
 

@@ -7,6 +7,7 @@ what each failure died by. Without a name it runs every named test on the librar
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import os
@@ -32,7 +33,7 @@ def _owner(path: str) -> tuple[Any, str]:
     """The module or class that holds what `path` ("module:Class.name") names, and that name."""
     module, _, names = path.partition(":")
     *outer, name = names.split(".")
-    owner: Any = __import__(module, fromlist=["_"])
+    owner: Any = importlib.import_module(module)
     for part in outer:
         owner = getattr(owner, part)
     if name not in vars(owner):
@@ -112,7 +113,7 @@ def _both(*patches: Callable[[], None]) -> Callable[[], None]:
 
 FLOOR, MEMORY = "answers/floor/test_floor_truth.py::", "answers/memory/test_memory.py::"
 COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/network/test_sharding.py::"
-MECHANISMS = "physics/operators/test_mechanisms.py::"
+FORWARD = "physics/operators/test_forward_pass.py::"
 
 FAULTS: dict[str, Fault] = {
     "bandwidth in GB/s read as GiB/s": Fault(
@@ -178,6 +179,80 @@ FAULTS: dict[str, Fault] = {
     "attention over an fp8 cache bounded by the 16-bit rate": Fault(
         replaced("sol.physics.time.roofline:Rates.__init__", _slower_attention),
         FLOOR + "test_fp8_runs_the_covered_matrices_twice_as_fast_and_leaves_attention_and_head",
+    ),
+    "queries alone counted as the activations of attention": Fault(
+        rewritten("sol.specs.mixers:Attention.activation_width", "self.q_width + self.kv_width", "self.q_width"),
+        "physics/memory/test_capacity.py::test_attention_may_be_the_widest_block",
+    ),
+    "a decode step of many sequences cut into chunks": Fault(
+        rewritten("sol.physics.memory.capacity:activation_bytes", "np.maximum(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
+        "physics/memory/test_capacity.py::test_a_decode_step_is_never_cut_into_chunks",
+    ),
+    "values as wide as keys": Fault(
+        rewritten("sol.physics.operators.mixers:attention_rows", "(att.q_width + att.out_width)", "(att.q_width + att.q_width)"),
+        FORWARD + "test_values_narrower_than_keys_cost_less",
+    ),
+    "the index keys of new tokens not written": Fault(
+        rewritten("sol.physics.operators.mixers:_index", "(step.past_tokens + step.new_tokens)", "step.past_tokens"),
+        FORWARD + "test_index_keys_of_new_tokens_are_written",
+    ),
+    "a row of positions for every token": Fault(
+        rewritten("sol.physics.operators.forward_pass:_embedding", "gathered + step.new_tokens *", "gathered + tokens *"),
+        FORWARD + "test_sequences_at_one_position_share_its_row",
+    ),
+    "the biases of the head forgotten": Fault(
+        rewritten("sol.physics.operators.forward_pass:_lm_head", "if model.head_bias else 0.0", "if False else 0.0"),
+        FORWARD + "test_a_head_reads_its_biases",
+    ),
+    "a tied table in the format of an input table": Fault(
+        rewritten(
+            "sol.physics.operators.forward_pass:_embedding", '"lm_head" if model.tied_embeddings else "embedding"', '"embedding"'
+        ),
+        FORWARD + "test_a_tied_table_is_stored_as_the_head_is",
+    ),
+    "a convolution's memory in the format of the cache": Fault(
+        rewritten(
+            "sol.physics.operators.mixers:state_bytes_per_sequence", "storage.base.bytes_per_weight", "storage.cache.bytes_per_weight"
+        ),
+        FORWARD + "test_the_memory_of_a_convolution_is_no_cache_and_keeps_16_bits",
+    ),
+    "a ceiling below its peak taken as the bound": Fault(
+        rewritten("sol.specs.hardware:GPU.ceiling", "ceiling if peak is None else max(peak, ceiling or 0.0)", "ceiling or peak"),
+        "specs/test_hardware.py::test_a_ceiling_is_never_below_its_peak",
+    ),
+    "experts that do not divide over their devices": Fault(
+        rewritten("sol.specs.split:_rules", "(ways % ep == 0) & (experts % ep == 0),", "(ways % ep == 0),"),
+        SHARDING + "test_experts_divide_evenly_or_not_at_all",
+    ),
+    "the groups of a state copied to every device": Fault(
+        rewritten("sol.specs.states:Mamba2.shard", ", groups=-(-self.groups // ways)", ""),
+        SHARDING + "test_the_groups_of_a_state_divide_with_its_heads",
+    ),
+    "a measured time held against the serial floor": Fault(
+        rewritten("sol.answers.compare.compare:Comparison.fraction", "self.floor_s", "float(self.floor.serial_s)"),
+        "answers/compare/test_compare.py::test_a_fraction_is_of_the_floor_and_not_of_the_serial_floor",
+    ),
+    "the caches of all copies read by each": Fault(
+        rewritten("sol.answers.memory.memory:memory", "kv_read_bytes(own, mine,", "kv_read_bytes(own, b,"),
+        MEMORY + "test_a_device_of_a_split_reads_the_caches_of_its_own_sequences",
+    ),
+    "one device more than what fits exactly": Fault(
+        rewritten(
+            "sol.answers.memory.memory:memory", "np.ceil(resident * split.devices / room)", "np.floor(resident * split.devices / room) + 1"
+        ),
+        MEMORY + "test_what_fills_a_device_to_the_last_byte_takes_one",
+    ),
+    "the rank of a step size rounded down": Fault(
+        rewritten("sol.sources.config.states:_mamba", "-(-hidden // 16)", "hidden // 16"),
+        "sources/config/test_config_json.py::test_the_rank_of_a_step_size_is_rounded_up",
+    ),
+    "an unknown number taken as nothing": Fault(
+        rewritten(
+            "sol.answers.catalogue.device_filter:_test",
+            "(have := read(g)) is not None and _COMPARE[compare](have, wanted)",
+            "_COMPARE[compare](read(g) or 0.0, wanted)",
+        ),
+        "answers/catalogue/test_device_filter.py::test_what_no_source_gives_meets_no_comparison",
     ),
 }  # fmt: skip
 

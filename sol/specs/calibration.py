@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from sol.frozen import FrozenMap
-from sol.specs.record import HandMade, Record, Source
+from sol.specs.record import TEXT_FOR_NUMBER, HandMade, NotNegative, Positive, Record, Source
 from sol.specs.step import Fusion
 from sol.tabular import Column, Table
 from sol.units import show_seconds
@@ -31,15 +31,17 @@ KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
 class Figure(Record):
     """One number of a calibration, its 95 % interval where it has one, and its source where that is not the record's own."""
 
-    value: Annotated[float, Field(ge=0)]
-    low: Annotated[float, Field(ge=0)] | None = None
-    high: Annotated[float, Field(ge=0)] | None = None
+    value: NotNegative
+    low: NotNegative | None = None
+    high: NotNegative | None = None
     source: str | None = None
     note: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _plain_number(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            raise ValueError(TEXT_FOR_NUMBER)
         return {"value": data} if isinstance(data, int | float) and not isinstance(data, bool) else data
 
     @model_validator(mode="after")
@@ -98,10 +100,10 @@ class Residual(Record):
 
     where: str
     model: str = ""
-    measured_s: Annotated[float, Field(gt=0)]
-    estimated_s: Annotated[float, Field(gt=0)]
-    left_out_s: Annotated[float, Field(gt=0)] | None = None
-    floor_s: Annotated[float, Field(gt=0)] | None = None
+    measured_s: Positive
+    estimated_s: Positive
+    left_out_s: Positive | None = None
+    floor_s: Positive | None = None
 
 
 class Calibration(HandMade):
@@ -136,8 +138,8 @@ class Calibration(HandMade):
     sequence_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
-    within_95: Annotated[float, Field(gt=0, lt=10)] | None = None
-    n: Annotated[int, Field(ge=0)] = 0
+    within_95: Annotated[float, Field(gt=0, lt=10, strict=True)] | None = None
+    n: Annotated[int, Field(ge=0, strict=True)] = 0
     models: tuple[str, ...] = ()
     residuals: tuple[Residual, ...] = ()
     sources: Mapping[str, Source] = Field(default_factory=FrozenMap)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from sol.frozen import FrozenMap
-from sol.specs.record import Cites, Quantity, Record
+from sol.specs.record import Cites, Positive, Quantity, Record
 
 Budget = Literal["total", "static", "free", "asked"]
 """What the fraction is a fraction of: all the device's memory, activations inside (`total`) or outside
@@ -28,8 +28,8 @@ class Engine(Record):
     name: str
     version: str
     budget: Budget
-    block_tokens: PositiveFloat
-    memory_fraction: PositiveFloat | None = None
+    block_tokens: Positive
+    memory_fraction: Positive | None = None
     aliases: tuple[str, ...] = ()
     note: str = ""
     cites: Cites = Field(default_factory=FrozenMap)

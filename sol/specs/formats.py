@@ -31,7 +31,7 @@ FAMILY: Mapping[str, str] = {
 """The family that covers a tensor class where the class itself is not named."""
 
 
-Bits = Annotated[float, Field(gt=0, le=2**20)]
+Bits = Annotated[float, Field(gt=0, le=2**20, strict=True)]
 """Bits of a weight, with scales where they are counted in; no format comes near the limit."""
 
 
@@ -94,9 +94,9 @@ class NumberFormat(HandMade):
     name: str
     aliases: tuple[str, ...] = ()
     bits: Bits
-    group: int | None = Field(default=None, gt=0, le=2**40)
-    scale_bits: float = Field(default=0.0, ge=0, le=2**20)
-    zero_bits: float = Field(default=0.0, ge=0, le=2**20)
+    group: int | None = Field(default=None, gt=0, le=2**40, strict=True)
+    scale_bits: float = Field(default=0.0, ge=0, le=2**20, strict=True)
+    zero_bits: float = Field(default=0.0, ge=0, le=2**20, strict=True)
     covers: tuple[Covered, ...] = ("linear", "experts")
     compute: str
     otherwise: str | None = None

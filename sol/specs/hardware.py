@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sol.errors import InvalidInput
 from sol.frozen import FrozenMap
 from sol.specs.formula import arithmetic
-from sol.specs.record import Cite, Cites, Evidence, HandMade, Quantity, Record, Source
+from sol.specs.record import Cite, Cites, Evidence, HandMade, Positive, Quantity, Record, Source
 
 ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
 Rate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
@@ -40,8 +40,8 @@ class Link(HandMade):
     """A link of one device, in one direction, and how many devices it joins at that speed."""
 
     name: str
-    per_direction_bytes_per_s: PositiveFloat
-    domain: int | None = None
+    per_direction_bytes_per_s: Positive
+    domain: Annotated[int, Field(strict=True)] | None = None
 
 
 class GPU(HandMade):
@@ -91,7 +91,7 @@ class GPU(HandMade):
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
-            raise InvalidInput(f"gpu {fields.get('id')!r} has numbers without a source; say source='where you read them'")
+            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "say source='where you read them'")
         if not fields.get("cites") and fields.get("memory_bytes") is not None:
             fields.setdefault("capacity_basis", "stated")
         super().__init__(**fields)
@@ -167,7 +167,7 @@ class DeviceRecord(Record):
     vendor: str
     kind: Kind
     architecture: str = ""
-    year: int | None = Field(default=None, ge=1990, le=2100)
+    year: int | None = Field(default=None, ge=1990, le=2100, strict=True)
     line: DeviceId | None = None
     aliases: tuple[DeviceId, ...] = ()
     unified_memory: bool = False

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from sol.frozen import FrozenMap
 from sol.specs.formula import arithmetic
-from sol.specs.record import Cites, Quantity, Record
+from sol.specs.record import Cites, Positive, Quantity, Record
 
 LinkKind = Literal["scale-up", "bridge", "host", "network"]
 """`bridge` joins a few cards that reach the others of their box over the host's link."""
@@ -45,17 +45,17 @@ class LinkType(Record):
     id: str
     name: str
     kind: LinkKind
-    per_direction_bytes_per_s: PositiveFloat
+    per_direction_bytes_per_s: Positive
     aliases: tuple[str, ...] = ()
-    links_per_device: PositiveFloat | None = None
-    pair_bytes_per_s: PositiveFloat | None = None
-    domain: PositiveFloat | None = None
+    links_per_device: Positive | None = None
+    pair_bytes_per_s: Positive | None = None
+    domain: Positive | None = None
     switched: bool | None = None
     reduces_in_network: bool | None = None
-    reduction_min_ranks: PositiveFloat | None = None
-    reached_bytes_per_s: Mapping[str, PositiveFloat] = Field(default_factory=FrozenMap)
-    low_latency_bytes_per_s: PositiveFloat | None = None
-    alpha_s: Mapping[str, PositiveFloat] = Field(default_factory=FrozenMap)
+    reduction_min_ranks: Positive | None = None
+    reached_bytes_per_s: Mapping[str, Positive] = Field(default_factory=FrozenMap)
+    low_latency_bytes_per_s: Positive | None = None
+    alpha_s: Mapping[str, Positive] = Field(default_factory=FrozenMap)
     note: str = ""
     cites: Cites = Field(default_factory=FrozenMap)
 

@@ -25,6 +25,12 @@ C secondary · D arithmetic, with its formula."""
 
 SourceKind = Literal["standard", "datasheet", "whitepaper", "documentation", "paper", "measured", "registry", "derived", "estimate", "user"]
 
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, strict=True)]
+"""Numbers as a record holds them: whole numbers count, text and truth values do not."""
+TEXT_FOR_NUMBER = "a number is needed, and text was given: write it without quotes"
+
 
 class Record(BaseModel):
     """A value, frozen to its last dictionary; two records are the same only if they are the same object."""
@@ -87,12 +93,12 @@ class Quantity(Record):
     a derived number has a `formula` over the record's other fields instead.
     """
 
-    value: float = Field(gt=0)
+    value: Positive
     source: str
     evidence: Evidence
     printed: str | None = None
     unit: str = ""
-    factor: float = 1.0
+    factor: Number = 1.0
     formula: str | None = None
     basis: Literal["driver", "marketed"] | None = None
     note: str | None = None
@@ -138,6 +144,8 @@ def one_line(error: ValidationError) -> str:
     where = ".".join(str(p) for p in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     got = first.get("input")
+    if first["type"] in ("float_type", "int_type") and isinstance(got, str):
+        message = TEXT_FOR_NUMBER
     shown = "" if isinstance(got, dict | list) or first["type"] == "missing" else f" (got {got!r})"
     said = f"{message[:1].lower()}{message[1:]}{shown}"
     return f"{where}: {said}" if where else said
@@ -148,6 +156,6 @@ def validated(kind: type[T], data: Any, where: str) -> T:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise BadFile(f"{where}: {one_line(error)}") from None
+        raise BadFile(f"{where}:", one_line(error)) from None
     except SolError as error:
-        raise BadFile(f"{where}: {error}") from None
+        raise BadFile(f"{where}:", str(error)) from None

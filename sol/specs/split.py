@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sol.errors import InvalidPlan
 from sol.specs.model import Model
 from sol.specs.parts import Count
 
@@ -67,8 +68,8 @@ def experts_of(model: Model) -> int:
     return model.routed[0].experts if model.routed else 0
 
 
-def illegal(model: Model, split: Split) -> str | None:
-    """Why a split is none a model can have, with the legal values; None where it is legal."""
+def illegal(model: Model, split: Split) -> InvalidPlan | None:
+    """Why a model cannot have this split, with the legal values; None where it is legal."""
     return next((why() for holds, why in _rules(model, split) if not holds), None)
 
 
@@ -77,24 +78,30 @@ def legal(model: Model, splits: Split) -> Any:
     return reduce(np.logical_and, (holds for holds, _ in _rules(model, splits)))
 
 
-def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], str]]]:
+def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], InvalidPlan]]]:
     """Whether each rule holds, and what to say of one split where it does not."""
     tp, pp, ep, dp = split
     divisor, experts = tp_divisor(model), experts_of(model)
     yield (
         divisor % tp == 0,
-        lambda: f"tp={tp} does not divide heads={divisor} of {model.id}; use {_those(divisor, lambda n: divisor % n == 0)}",
+        lambda: InvalidPlan(
+            f"tp={tp}", f"does not divide heads={divisor} of {model.id}", f"use {_those(divisor, lambda n: divisor % n == 0)}"
+        ),
     )
-    yield pp <= model.layers, lambda: f"pp={pp} is more stages than the {model.layers} layers of {model.id}; use 1 to {model.layers}"
+    yield (
+        pp <= model.layers,
+        lambda: InvalidPlan(f"pp={pp}", f"is more stages than the {model.layers} layers of {model.id}", f"use 1 to {model.layers}"),
+    )
     if not experts:
-        yield ep == 1, lambda: f"ep={ep} splits experts, and {model.id} has none; use ep=1"
+        yield ep == 1, lambda: InvalidPlan(f"ep={ep}", f"splits experts, and {model.id} has none", "use ep=1")
         return
     ways = tp * dp
     yield (
         (ways % ep == 0) & (experts % ep == 0),
-        lambda: (
-            f"ep={ep} must divide tp·dp={ways} and the {experts} experts of {model.id}; "
-            f"use {_those(ways, lambda n: ways % n == 0 and experts % n == 0)}"
+        lambda: InvalidPlan(
+            f"ep={ep}",
+            f"must divide tp·dp={ways} and the {experts} experts of {model.id}",
+            f"use {_those(ways, lambda n: ways % n == 0 and experts % n == 0)}",
         ),
     )
 

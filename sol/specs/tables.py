@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
 from sol.specs.formats import Covered, LayerKind
-from sol.specs.record import Record
+from sol.specs.record import NotNegative, Positive, Record
 
 
 class FormatRecord(Record):
@@ -18,10 +18,10 @@ class FormatRecord(Record):
 
     name: str
     aliases: tuple[str, ...] = ()
-    bits: PositiveFloat
-    group: int | None = Field(default=None, gt=0)
-    scale_bits: NonNegativeFloat = 0.0
-    zero_bits: NonNegativeFloat = 0.0
+    bits: Positive
+    group: int | None = Field(default=None, gt=0, strict=True)
+    scale_bits: NotNegative = 0.0
+    zero_bits: NotNegative = 0.0
     covers: tuple[Covered, ...]
     compute: str
     otherwise: str | None = None

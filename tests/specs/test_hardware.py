@@ -21,6 +21,13 @@ def test_a_gpu_by_hand_cites_its_source() -> None:
     assert mine.capacity_basis == "stated"
 
 
+@pytest.mark.law
+def test_a_ceiling_is_never_below_its_peak() -> None:
+    """A bound takes the faster of two sourced rates, and a format with one has that."""
+    for ceiling, bound in ((40e12, 50e12), (60e12, 60e12)):
+        assert GPU(id="my-npu", name="My NPU", source="x", ceiling_flops_per_s={"bf16": ceiling}, **NUMBERS).ceiling("bf16") == bound
+
+
 def test_a_number_without_a_source_cannot_be_made() -> None:
     with pytest.raises(InvalidInput, match="source"):
         GPU(id="my-npu", name="My NPU", **NUMBERS)

@@ -108,7 +108,7 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
     Ignores drift between sessions, and rows whose label is not known.
     """
     if by not in COLUMNS:
-        raise InvalidInput(f"by={by!r} is no column with labels; one of {', '.join(COLUMNS)}")
+        raise InvalidInput(f"by={by!r}", "is no column with labels", f"one of {', '.join(COLUMNS)}")
     rows = checked(measurements)
     labels = list(dict.fromkeys(v for m in rows if (v := getattr(m, by)) is not None))
     if by == GRAPHS:
@@ -123,7 +123,7 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
     both = [arms for arms in steps.values() if len(arms) == 2]
     if not both:
         first, second = (said(by, label) for label in labels)
-        raise BadMeasurement(f"no step has both {first} and {second}: other columns differ too; measure the same steps in both")
+        raise BadMeasurement(f"no step has both {first} and {second}:", "other columns differ too", "measure the same steps in both")
     apart = [k for k in APART if k != by and len({getattr(arms[labels[0]][0], k) for arms in both}) > 1]
     compared = tuple(_compared(arms[labels[0]], arms[labels[1]], by, apart) for arms in both)
     origins = dict.fromkeys(m.source for arms in both for arm in arms.values() for m in arm if m.source)

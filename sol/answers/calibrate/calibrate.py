@@ -98,9 +98,9 @@ def calibrate(
     """
     rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
     if kernels and (mbu is not None or mfu is not None):
-        raise InvalidInput("kernels takes the rates of the database; leave mbu and mfu out")
+        raise InvalidInput("kernels", "takes the rates of the database", "leave mbu and mfu out")
     if fusion not in (None, "kernel", "eager", "ideal"):
-        raise InvalidInput(f"fusion={fusion!r} is not one of ideal, kernel, eager")
+        raise InvalidInput(f"fusion={fusion!r}", "is not one of ideal, kernel, eager")
     path = measurements.path if isinstance(measurements, Measurements) else ""
     found, refused = [], []
     apart = parts(measurements, fusion, kernels)
@@ -114,13 +114,13 @@ def calibrate(
             refused.append((str(part.key), str(error)))
     if not found:
         first, why = refused[0]
-        raise BadMeasurement(f"none of {len(refused)} groups of rows can be fitted; {first}: {why}")
+        raise BadMeasurement(f"none of {len(refused)} groups of rows can be fitted", action=f"{first}: {why}")
     return found[0] if len(apart) == 1 else Calibrations(tuple(found), tuple(refused))
 
 
 def _fraction(field: str, value: float | None) -> float | None:
     if value is not None and number(field, value, above=0.0) > 1.0:
-        raise InvalidInput(f"{field}={value!r} is no fraction of a peak; it is above 0 and at most 1")
+        raise InvalidInput(f"{field}={value!r}", "is no fraction of a peak", "it is above 0 and at most 1")
     return value
 
 
@@ -162,13 +162,16 @@ def _enough(group: Group) -> None:
     n, loads = len(group.rows), group.loads
     if n == 1:
         raise BadMeasurement(
-            f"one row ({where(group.rows[0])}) cannot tell a rate from a fixed time; measure models of other sizes or other batches as well"
+            f"one row ({where(group.rows[0])})",
+            "cannot tell a rate from a fixed time",
+            "measure models of other sizes or other batches as well",
         )
     asked = np.column_stack([loads.serial_s, loads.kernels, loads.layers, loads.sequences])
     if (asked == asked[0]).all():
         raise BadMeasurement(
-            f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time cannot be told apart; "
-            "measure models of other sizes or other batches as well"
+            f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time",
+            "cannot be told apart",
+            "measure models of other sizes or other batches as well",
         )
 
 

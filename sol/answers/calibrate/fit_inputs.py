@@ -111,16 +111,18 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
     try:
         rows = list(measurements)
     except TypeError:
-        raise InvalidInput(f"{measurements!r} are no measurements; give what read_measurements returns, or a list of Measurement") from None
+        raise InvalidInput(
+            f"{measurements!r}", "are no measurements", "give what read_measurements returns, or a list of Measurement"
+        ) from None
     wrong = next((r for r in rows if not isinstance(r, Measurement)), None)
     if wrong is not None:
-        raise InvalidInput(f"{wrong!r} is no Measurement; give what read_measurements returns, or a list of Measurement")
+        raise InvalidInput(f"{wrong!r}", "is no Measurement", "give what read_measurements returns, or a list of Measurement")
     if not rows:
         left = ""
         if isinstance(measurements, Measurements):
             n = len(measurements.aggregates)
             left = f" of steps ({n:,} of averages)" if n else ""
-        raise BadMeasurement(f"no rows{left}; what is needed are times of single steps or of prompts")
+        raise BadMeasurement(f"no rows{left}", action="what is needed are times of single steps or of prompts")
     return rows
 
 
@@ -153,11 +155,11 @@ def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> 
     named = "; ".join(f"{where(rows[i])}: {show_seconds(rows[i].measured_s)} against {show_seconds(s)}" for i, s in found[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     count = f"{len(found)} of {len(rows)} rows are" if len(found) > 1 else "a row is"
-    return BadMeasurement(f"{count} faster than light: {named}{more}; {SUSPECTS}; correct or leave out")
+    return BadMeasurement(f"{count} faster than light:", f"{named}{more}", f"{SUSPECTS}; correct or leave out")
 
 
 def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calibration | None) -> dict[str, Any]:
     if q.rates.peak is None:
-        raise BadMeasurement(f"{q.gpu.id} has no sourced rate for {q.rates.formats['weights']}; nothing can be fitted to its rows")
+        raise BadMeasurement(q.gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "nothing can be fitted to its rows")
     n = len(rows)
     return step_loads(q, n, kernels) | {"measured_s": np.array([r.measured_s for r in rows]), "model": np.full(n, model)}

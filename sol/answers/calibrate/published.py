@@ -59,8 +59,8 @@ class EngineRows:
         """Which figures are free, and which are means of others: of an operator in a format that no row's weights have."""
         met = self.rates.means if self.rates and self.loads.model.size else {}  # the loads meet every operator
         means = tuple((i, of) for of, i in met.items())
-        figures = FIGURES + (len(self.rates.names) if self.rates else 0)
-        known = self._of_every_form(self.base) + (1.0,) * (figures - FIGURES + len(means))
+        rates = len(self.rates.names) if self.rates else 0
+        known = self._of_every_form(self.base) + (1.0,) * (rates + len(means))
         usual = tuple(u.inverse if _inverse(name) else u for name, u in self.usual.items())
         return Form("given", tuple(self._place(name) for name in self.usual), False, known, usual, means)
 

@@ -145,7 +145,7 @@ def show(name: str) -> Table:
     file or a folder of them (bytes [B] and elements of each part). Raises `UnknownName` and `BadFile`.
     """
     if not isinstance(name, str):
-        raise InvalidInput(f"{name!r} is not a name; sol gpus, models, formats and links list them")
+        raise InvalidInput(f"{name!r}", "is not a name", "sol gpus, models, formats and links list them")
     return replace(_record(name), meta={"kind": "record", "inputs": {"name": name}})
 
 
@@ -164,7 +164,8 @@ def _record(name: str) -> Table:
     try:
         return _gpu_record(load_gpu(name))
     except UnknownName as error:
-        raise UnknownName(f"{error}; nor is there a model, a format, a link or an engine of that name") from None
+        action = f"{error.action}; nor is there a model, a format, a link or an engine of that name"
+        raise UnknownName(error.asked, error.truth, action, name=error.name, suggestions=error.suggestions) from None
 
 
 def _checkpoint_record(name: str) -> Table:

@@ -40,11 +40,13 @@ def _test(condition: str) -> Callable[[GPU], bool]:
     field = match.group(1).lower() if match else ""
     if match is None or field not in (*WORDS, *NUMBERS, *FORMATS):
         known = ", ".join((*WORDS, *NUMBERS, *FORMATS))
-        raise InvalidInput(f"where '{condition}' is not understood; write FIELD, FIELD=VALUE or FIELD>VALUE with FIELD one of {known}")
+        raise InvalidInput(
+            f"where '{condition}'", "is not understood", f"write FIELD, FIELD=VALUE or FIELD>VALUE with FIELD one of {known}"
+        )
     compare, value = match.group(2), match.group(3)
     if field in WORDS:
         if compare not in ("=", "!="):
-            raise InvalidInput(f"where '{condition}': {field} is a word; compare it with = or !=")
+            raise InvalidInput(f"where '{condition}':", f"{field} is a word", "compare it with = or !=")
         return lambda g: _COMPARE[compare](getattr(g, field).lower(), value.lower())
     read: Callable[[GPU], float | None] = NUMBERS[field] if field in NUMBERS else (lambda g: g.peak(field))
     if compare is None:

@@ -114,7 +114,7 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
     0.02
     """
     if op not in get_args(Operation):
-        raise InvalidInput(f"op={op!r} is not one of {', '.join(get_args(Operation))}")
+        raise InvalidInput(f"op={op!r}", f"is not one of {', '.join(get_args(Operation))}")
     the_op: Operation = op  # type: ignore[assignment]  # one of them, as just seen
     the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
     links = topology(the_gpu, the_network)
@@ -122,12 +122,13 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
     try:
         shape = np.broadcast_shapes(size.shape, count.shape)
     except ValueError:
-        raise InvalidInput(f"shapes do not broadcast: message_bytes {size.shape}, ranks {count.shape}; use [:, None]") from None
+        raise InvalidInput("shapes do not broadcast:", f"message_bytes {size.shape}, ranks {count.shape}", "use [:, None]") from None
     if count.max() > links.joins:
         last = links.levels[-1]
         raise InvalidInput(
-            f"ranks={show_count(count.max())} are more than the {links.joins:.0f} that {last.id} joins around {the_gpu.id}; "
-            f"name the network between boxes, one of {networks()}"
+            f"ranks={show_count(count.max())}",
+            f"are more than the {links.joins:.0f} that {last.id} joins around {the_gpu.id}",
+            f"name the network between boxes, one of {networks()}",
         )
     scalar = np.ndim(message_bytes) == 0 and np.ndim(ranks) == 0
     floor = collectives.floor_s(the_op, size, count, links)
@@ -160,7 +161,7 @@ def _whole(ranks: Any) -> Array:
     count = numbers("ranks", ranks, above=0.0)
     odd = count != np.round(count)
     if odd.any():
-        raise InvalidInput(f"ranks={count[odd][0]:g} has no meaning; it must be a whole number of one or more")
+        raise InvalidInput(f"ranks={count[odd][0]:g}", "has no meaning", "it must be a whole number of one or more")
     return count
 
 

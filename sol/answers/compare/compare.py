@@ -171,7 +171,7 @@ def compare(
     <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
     """
     if ctx is None and phase == "prefill":
-        raise InvalidInput("ctx=None in prefill: the prompt is the work; say how many tokens it has")
+        raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "say how many tokens it has")
     q = ask(
         model, gpu, ctx=0 if ctx is None else ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens,
         logits=logits, dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance,
@@ -185,10 +185,10 @@ def compare_of(
 ) -> Comparison:  # fmt: skip
     """The comparison of a resolved question with one measured time [s]."""
     if not q.scalar or np.ndim(measured_s):
-        raise InvalidInput("a comparison is of one measured time with one step; call it once a row")
+        raise InvalidInput("a comparison", "is of one measured time with one step", "call it once a row")
     measured = number("measured_s", measured_s, above=0.0)
     if measured < 1e-12:
-        raise InvalidInput(f"measured_s={measured:g} is no time a step can take; it is in seconds")
+        raise InvalidInput(f"measured_s={measured:g}", "is no time a step can take", "it is in seconds")
     f = floor_of(q)
     best = min(optimistic_s(q), f.latency_s)  # equal where nothing is granted: rounding may not decide
     e, kind, missing = _expected(q, engine, calibration)

@@ -170,13 +170,16 @@ def estimate(
         kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=used.fusion,
     )  # fmt: skip
     if q.rates.peak is None:
-        raise MissingSpec(f"{the_gpu.id} has no sourced rate for {q.rates.formats['weights']}; an estimate needs one (the floor does not)")
+        raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     result = estimate_of(q, used)
     if q.scalar and result.floor.fits is False:
         needs, there = result.floor.resident_bytes, the_gpu.memory_bytes or 0.0
         raise DoesNotFit(
-            f"does not fit: {needs / 1e9:.1f} GB needed on each of {q.split.devices}×{the_gpu.id}, {there / 1e9:.1f} GB there is; "
-            "more devices, a narrower dtype or less ctx or batch"
+            "does not fit:",
+            f"{needs / 1e9:.1f} GB needed on each of {q.split.devices}×{the_gpu.id}, but each has {there / 1e9:.1f} GB",
+            "use more devices, a narrower dtype, a shorter context or a smaller batch",
+            needed_bytes=float(needs),
+            capacity_bytes=there,
         )
     return result
 
@@ -219,23 +222,25 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     Raises `InvalidInput`, `BadFile`, or `MissingSpec` where nothing is known.
     """
     if engine is not None and calibration is not None:
-        raise InvalidInput("engine and calibration are both given; a calibration says which engine it is of, so give one of them")
+        raise InvalidInput("engine and calibration", "are both given", "a calibration says which engine it is of, so give one of them")
     if isinstance(calibration, Calibration):
         return calibration
     if isinstance(calibration, str | Path):
         return _saved(Path(calibration), gpu)
     if calibration is not None:
-        raise InvalidInput(f"calibration {calibration!r} is neither a Calibration nor the path of a saved one")
+        raise InvalidInput(f"calibration {calibration!r}", "is neither a Calibration nor the path of a saved one")
     if engine is not None:
         if not isinstance(engine, str):
-            raise InvalidInput(f"engine {engine!r} is not a name; say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'")
+            raise InvalidInput(
+                f"engine {engine!r}", "is not a name", "say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'"
+            )
         return shipped_calibration(gpu.id, engine)
     here = by_device().get(gpu.id, {})
     chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
     if chosen is None:
         there = ", ".join(sorted(by_device()))
         known = f"there are some for {there}" if there else "none is known of any device"
-        raise MissingSpec(f"no calibration of any engine on {gpu.id}; {known}; give one of your own (sol calibrate)")
+        raise MissingSpec(f"no calibration of any engine on {gpu.id}", action=f"{known}; give one of your own (sol calibrate)")
     return here[chosen]
 
 
@@ -243,7 +248,7 @@ def _saved(path: Path, gpu: GPU) -> Calibration:
     found = read_calibrations(path)
     mine = [c for c in found.values() if c.gpu == gpu.id] or list(found.values())
     if len(mine) != 1:
-        raise InvalidInput(f"{path} holds {len(mine)} calibrations of {gpu.id}; keep one, or load them and pass the one you mean")
+        raise InvalidInput(str(path), f"holds {len(mine)} calibrations of {gpu.id}", "keep one, or load them and pass the one you mean")
     return mine[0]
 
 

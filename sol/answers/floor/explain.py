@@ -16,7 +16,7 @@ from sol.units import show_bytes, show_count, show_flops, show_rate, show_second
 def explain(f: Floor) -> Explanation:
     """The formula with the numbers in it, row by row. Raises `InvalidInput` for a sweep: index one point of it."""
     if not f.is_point:
-        raise InvalidInput("explain() shows the work of one point; index the sweep first, for instance f[0].explain()")
+        raise InvalidInput("explain()", "shows the work of one point", "index the sweep first, for instance f[0].explain()")
     q = f.question
     b, n, past = (a.item() for a in (q.step.batch, q.step.new_tokens, q.step.past_tokens))
     rates = q.rates

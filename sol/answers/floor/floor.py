@@ -153,7 +153,7 @@ def _point(q: Question, times: Times, index: Any) -> Question:
         return np.array([np.broadcast_to(array, shape)[index].item()])
 
     if not np.broadcast_to(q.valid, shape)[index]:
-        raise InvalidPlan(f"the split at {index} is none this model and these links can have; see `valid`")
+        raise InvalidPlan(f"the split at {index}", "is none this model and these links can have", "see `valid`")
 
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))
@@ -161,16 +161,16 @@ def _point(q: Question, times: Times, index: Any) -> Question:
 
 
 def _does_not_fit(q: Question) -> DoesNotFit:
-    parts = [float(np.max(p)) for p in device_resident_bytes(q.model, q.step, q.storage, q.split)]
-    need, capacity = sum(parts), q.gpu.memory_bytes or 0.0
+    weights, kv, activations = (float(np.max(p)) for p in device_resident_bytes(q.model, q.step, q.storage, q.split))
+    need, capacity = sum((weights, kv, activations)), q.gpu.memory_bytes or 0.0
+    parts = f"(weights {weights / 1e9:.1f}, kv {kv / 1e9:.1f}, activations {activations / 1e9:.1f})"
     if q.split.devices > 1:
-        return DoesNotFit(
-            f"does not fit: {need / 1e9:.1f} GB needed on each of {q.split.devices}×{q.gpu.id} (weights {parts[0] / 1e9:.1f}, "
-            f"kv {parts[1] / 1e9:.1f}, activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB there is; "
-            "more devices, a narrower dtype or less ctx or batch (sol plan finds the splits that fit)"
-        )
+        truth = f"{need / 1e9:.1f} GB needed on each of {q.split.devices}×{q.gpu.id} {parts}, but each has {capacity / 1e9:.1f} GB"
+        devices, hint = "more devices", "sol plan finds the splits that fit"
+    else:
+        truth = f"{need / 1e9:.1f} GB needed {parts}, {capacity / 1e9:.1f} GB on 1×{q.gpu.id}"
+        devices, hint = f"{math.ceil(need / capacity)} devices", "sol table shows its floor all the same"
     return DoesNotFit(
-        f"does not fit: {need / 1e9:.1f} GB needed (weights {parts[0] / 1e9:.1f}, kv {parts[1] / 1e9:.1f}, "
-        f"activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB on 1×{q.gpu.id}; it takes {math.ceil(need / capacity)} of them, "
-        f"a narrower dtype or less ctx or batch (sol table shows its floor all the same)"
-    )
+        "does not fit:", truth, f"use {devices}, a narrower dtype, a shorter context or a smaller batch ({hint})",
+        needed_bytes=need, capacity_bytes=capacity, parts={"weights": weights, "kv": kv, "activations": activations},
+    )  # fmt: skip

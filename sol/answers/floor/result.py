@@ -135,13 +135,13 @@ class Floor(Shown, Frozen):
     def __getitem__(self, index: Any) -> Floor:
         """One point of a sweep as a result of its own: `floor(grid)[i, j]` equals `floor(point)`."""
         if self.is_point:
-            raise InvalidInput("this floor is one point already; index a sweep")
+            raise InvalidInput("this floor", "is one point already", "index a sweep")
         try:
             chosen = np.empty(np.shape(self.latency_s), dtype=bool)[index]
         except (IndexError, TypeError):
             chosen = None
         if chosen is None or np.ndim(chosen):
-            raise InvalidInput(f"index {index!r} does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
+            raise InvalidInput(f"index {index!r}", f"does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
         return self._at(index)
 
     def compare(self, *, measured_s: float, engine: str | None = None, calibration: Calibration | str | Path | None = None) -> Any:

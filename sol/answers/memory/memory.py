@@ -172,7 +172,7 @@ def memory(
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
     if np.any(split.pp > 1) and the_engine is not None:
-        raise InvalidInput(f"pp={pp}: what an engine reserves is told for whole layers; leave engine, or pp, out")
+        raise InvalidInput(f"pp={pp}:", "what an engine reserves is told for whole layers", "leave engine, or pp, out")
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
     step_tokens = np.maximum(pass_of, limit)
@@ -221,7 +221,7 @@ def _adapters(model: ModelPart, rank: int | None, adapters: int) -> int:
     """Elements of all adapters."""
     for name, value in (("lora_rank", rank), ("lora_adapters", adapters)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**20):
-            raise InvalidInput(f"{name}={value!r} is not a whole number above 0")
+            raise InvalidInput(f"{name}={value!r}", "is not a whole number above 0")
     return 0 if rank is None else adapters * adapter_elements(model, rank)
 
 
@@ -233,7 +233,7 @@ def kv_bytes_per_token(model: str | Path | Model, kv_dtype: str | NumberFormat |
     """
     cache = resolve_format("bf16" if kv_dtype is None else kv_dtype)
     if not cache.cache:
-        raise InvalidInput(f"kv_dtype={cache.id} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
+        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", "a cache is stored as bf16, fp16, fp8 or int8")
     return kv_bytes(load_model(model), np.array([1.0]), cache).item()
 
 

@@ -136,7 +136,7 @@ def offload(
         shape = np.broadcast_shapes(q.step.batch.shape, q.ctx.shape, on_host.shape)
     except ValueError:
         raise InvalidInput(
-            f"shapes do not broadcast: ctx {q.ctx.shape}, batch {q.step.batch.shape}, host_bytes {on_host.shape}; use [:, None]"
+            "shapes do not broadcast:", f"ctx {q.ctx.shape}, batch {q.step.batch.shape}, host_bytes {on_host.shape}", "use [:, None]"
         ) from None
     times = total(q.operators())
     parts = [*weight_parts(q.model, q.step, q.storage, q.routing), (kv, kv_read_bytes(q.model, q.step.batch, q.ctx, q.storage))]
@@ -149,8 +149,13 @@ def offload(
     scalar = q.scalar and np.ndim(host_bytes) == 0
     if scalar and excess is not None and fits is not None and not fits.all():
         raise DoesNotFit(
-            f"does not fit: {resident.item() / 1e9:.1f} GB needed, {(capacity or 0.0) / 1e9:.1f} GB on 1×{q.gpu.id} and "
-            f"{on_host.item() / 1e9:.1f} GB on its host; put {excess.item() / 1e9:.1f} GB there, or leave host_bytes out"
+            "does not fit:",
+            f"{resident.item() / 1e9:.1f} GB needed, {(capacity or 0.0) / 1e9:.1f} GB on 1×{q.gpu.id} "
+            f"and {on_host.item() / 1e9:.1f} GB on its host",
+            f"put {excess.item() / 1e9:.1f} GB there, or leave host_bytes out",
+            needed_bytes=resident.item() - on_host.item(),
+            capacity_bytes=capacity,
+            parts={"weights": float(weights), "kv": kv.item(), "activations": activations.item()},
         )
 
     def out(value: Any) -> Any:
@@ -170,12 +175,14 @@ def _on_host(q: Question, asked: Any, excess: Any, weights: Any, kv: Any) -> Any
     """Bytes on the host: what was asked, or what does not fit; never more than weights and cache."""
     if asked is None:
         if excess is None:
-            raise MissingSpec(f"no source gives {q.gpu.id} a capacity, so what does not fit is unknown; say host_bytes")
+            raise MissingSpec("no source", f"gives {q.gpu.id} a capacity, so what does not fit is unknown", "say host_bytes")
         return np.minimum(excess, weights + kv)
     given = numbers("host_bytes", asked, at_least=0.0)
     most = float(np.max(weights + kv))
     if (given > most).any():
-        raise InvalidInput(f"host_bytes={given.max():g} is more than weights and cache are ({most:g}); activations stay on the device")
+        raise InvalidInput(
+            f"host_bytes={given.max():g}", f"is more than weights and cache are ({most:g})", "activations stay on the device"
+        )
     return given
 
 
@@ -183,19 +190,19 @@ def _link(gpu: GPU, link: str | Link | None) -> tuple[Link, Cite | None]:
     """The link to the host, and the source of its rate. Raises `InvalidInput` where there is no second tier."""
     if gpu.unified_memory or gpu.kind == "cpu":
         what = "is the host itself" if gpu.kind == "cpu" else "shares its memory with the host"
-        raise InvalidInput(f"{gpu.id} {what}: there is no second tier to put anything in; sol floor says how fast it is")
+        raise InvalidInput(f"{gpu.id} {what}:", "there is no second tier to put anything in", "sol floor says how fast it is")
     if isinstance(link, Link):
         return link, None
     if link is None:
         if gpu.pcie is None:
-            raise MissingSpec(f"no source gives {gpu.id} a link to its host; name its kind, for instance link='pcie4-x16' (sol links)")
+            raise MissingSpec("no source", f"gives {gpu.id} a link to its host", "name its kind, for instance link='pcie4-x16' (sol links)")
         return gpu.pcie, gpu.cites.get("pcie.per_direction_bytes_per_s")
     if not isinstance(link, str):
-        raise InvalidInput(f"link {link!r} is neither a name nor a Link; sol links lists the names")
+        raise InvalidInput(f"link {link!r}", "is neither a name nor a Link", "sol links lists the names")
     kind = load_link(link)
     if kind.kind != "host":
         known = ", ".join(i for i in link_ids() if load_link(i).kind == "host")
-        raise InvalidInput(f"link '{kind.id}' does not lead to a host; known ones that do: {known}")
+        raise InvalidInput(f"link '{kind.id}'", "does not lead to a host", f"known ones that do: {known}")
     rate = kind.per_direction_bytes_per_s
     return Link(name=kind.id, per_direction_bytes_per_s=rate), kind.cites["per_direction_bytes_per_s"]
 

@@ -24,29 +24,32 @@ def resolve_engine(engine: str | Engine | None, memory_fraction: float | None, g
     """
     if engine is None:
         if memory_fraction is not None:
-            raise InvalidInput(f"memory_fraction={memory_fraction!r} is what an engine takes of a device; say engine='vllm' or another too")
+            raise InvalidInput(
+                f"memory_fraction={memory_fraction!r}", "is what an engine takes of a device", "say engine='vllm' or another too"
+            )
         return None, None
     if not isinstance(engine, str | Engine):
-        raise InvalidInput(f"engine {engine!r} is neither a name nor an Engine; say engine='vllm' for instance")
+        raise InvalidInput(f"engine {engine!r}", "is neither a name nor an Engine", "say engine='vllm' for instance")
     found = engine if isinstance(engine, Engine) else load_engine(engine)
     if gpu is None:
-        raise InvalidInput(f"engine='{found.id}' reserves a share of a device; name the gpu too")
+        raise InvalidInput(f"engine='{found.id}' reserves a share of a device", action="name the gpu too")
     if gpu.memory_bytes is None:
-        raise MissingSpec(f"no source gives {gpu.id} a capacity, so what {found.id} reserves of it is unknown; leave engine out")
+        raise MissingSpec("no source", f"gives {gpu.id} a capacity, so what {found.id} reserves of it is unknown", "leave engine out")
     if found.budget == "asked":
         if memory_fraction is not None:
-            raise InvalidInput(f"{found.id} takes no fraction: it allocates the cache of its context; leave memory_fraction out")
+            raise InvalidInput(f"{found.id} takes no fraction:", "it allocates the cache of its context", "leave memory_fraction out")
         return found, None
     if memory_fraction is None:
         if found.memory_fraction is None:
             raise MissingSpec(
-                f"{found.id} has no fixed memory fraction: it derives one at launch, and its log says it; "
-                f"say memory_fraction=0.88 for instance"
+                f"{found.id} has no fixed memory fraction:",
+                "it derives one at launch, and its log says it",
+                "say memory_fraction=0.88 for instance",
             )
         return found, found.memory_fraction
     asked = numbers("memory_fraction", memory_fraction, above=0.0)
     if asked.size > 1 or asked.flat[0] > 1.0:
-        raise InvalidInput(f"memory_fraction={memory_fraction!r} has no meaning; it must be one number above 0, at most 1")
+        raise InvalidInput(f"memory_fraction={memory_fraction!r}", "has no meaning", "it must be one number above 0, at most 1")
     return found, asked.item()
 
 

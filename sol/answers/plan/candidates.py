@@ -39,7 +39,7 @@ def device_counts(devices: Any) -> list[int]:
             raise ValueError
     except (ValueError, TypeError):
         raise InvalidInput(
-            f"devices={devices!r} is not a number, a list or a range of devices such as '1-16', up to {MOST_DEVICES}"
+            f"devices={devices!r}", f"is not a number, a list or a range of devices such as '1-16', up to {MOST_DEVICES}"
         ) from None
     return sorted(set(found))
 
@@ -79,7 +79,7 @@ def priced(
     counts = list(counts)
     splits = [split for n in counts for split in legal_splits(model, n)]
     if not splits:
-        raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices is legal for {model.id}; {_nearest(model)}")
+        raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices", f"is legal for {model.id}", _nearest(model))
     ways = Split(*np.array(splits, dtype=np.int64).T[:, :, None])
     sequences = micro * (ways.pp * ways.dp) if batch is None else batch
     return splits, floor_of(ask(model, gpu, batch=sequences, **ways._asdict(), **asked))

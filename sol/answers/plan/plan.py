@@ -117,10 +117,10 @@ def plan(
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
     if objective not in get_args(Objective):
-        raise InvalidInput(f"objective={objective!r} is not one of {', '.join(get_args(Objective))}")
+        raise InvalidInput(f"objective={objective!r}", f"is not one of {', '.join(get_args(Objective))}")
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
     if objective == "cost" and price is None:
-        raise InvalidInput("objective='cost' needs price_per_hour, the price of one device")
+        raise InvalidInput("objective='cost'", "needs price_per_hour, the price of one device")
     limits = latency_limits(ttft_s, tpot_s)
     alone = np.array([1.0]) if objective in AT_ONE else None
     batches = alone if batch is None else numbers("batch", batch, above=0.0).ravel()
@@ -155,8 +155,11 @@ def _chosen(
     if not fits.any():
         needs = float(flat(steps.resident_bytes).min())
         raise DoesNotFit(
-            f"no split of up to {devices.max():.0f}×{gpu.id} holds {model.id}: at the least {needs / 1e9:.1f} GB are needed on each, "
-            f"{(gpu.memory_bytes or 0) / 1e9:.1f} GB there is; more devices, a narrower dtype or less ctx"
+            f"no split of up to {devices.max():.0f}×{gpu.id} holds {model.id}:",
+            f"at least {needs / 1e9:.1f} GB are needed on each, but each has {(gpu.memory_bytes or 0) / 1e9:.1f} GB",
+            "use more devices, a narrower dtype or a shorter context",
+            needed_bytes=float(needs),
+            capacity_bytes=gpu.memory_bytes,
         )
     meets = _within({"tpot_s": latency, "ttft_s": ttft}, limits, fits)
     score = {
@@ -186,8 +189,9 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
             left, meets = meets, meets & (value <= limit)
             if not meets.any():
                 raise DoesNotFit(
-                    f"nothing that fits meets {name}={limit:g}: the fastest takes {value[left].min():.4g} s; more devices, a shorter ctx, "
-                    f"a narrower dtype or a longer {name}"
+                    f"nothing that fits meets {name}={limit:g}:",
+                    f"the fastest takes {value[left].min():.4g} s",
+                    f"use more devices, a shorter context, a narrower dtype or a longer {name}",
                 )
     return meets
 

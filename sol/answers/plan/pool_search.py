@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sol.answers.floor.result import Floor
+from sol.errors import DoesNotFit
 from sol.physics.operators.operator import Wire
 from sol.physics.time import pools as physics
 from sol.specs.split import Split
@@ -200,19 +201,22 @@ class Search:
         )
         return Undivided(pool, float(prompts[i, p, 0]), float(prefill_s[i, p, 0]), float(tpot[i, p, b]))
 
-    def refusal(self, total: int) -> str:
+    def refusal(self, total: int) -> DoesNotFit:
         """Why no two pools of up to `total` devices will do."""
         gpu, model = self.decodes.question.gpu.id, self.decodes.question.model.id
         fits = [can.any(axis=1) & (self.sizes < total) for can in self.can]
         if not all(f.any() and self.sizes[f].min() * 2 <= total for f in fits):
             sizes = self.sizes[self.can[1].any(axis=1)]
             least = f"one replica takes {sizes.min()}" if sizes.size else "not one replica fits"
-            return f"no two pools of {model} fit {total}×{gpu}: {least}; more devices, a narrower dtype or a shorter request"
+            return DoesNotFit(
+                f"no two pools of {model} fit {total}×{gpu}:", least, "use more devices, a narrower dtype or a shorter request"
+            )
         fastest = [float(np.min(f.serial_s[can])) for f, can in zip((self.prefills, self.decodes), self.can, strict=True)]
         asked = [f"{name}={v:g}" for name, v in (("ttft_s", self.first_limit), ("tpot_s", self.token_limit)) if np.isfinite(v)]
-        return (
-            f"no two pools of up to {total}×{gpu} keep {' and '.join(asked)}: the fastest prefill takes {fastest[0]:.4g} s, "
-            f"the fastest step {fastest[1]:.4g} s; more devices, or longer limits"
+        return DoesNotFit(
+            f"no two pools of up to {total}×{gpu} keep {' and '.join(asked)}:",
+            f"the fastest prefill takes {fastest[0]:.4g} s, the fastest step {fastest[1]:.4g} s",
+            "use more devices, or longer limits",
         )
 
 

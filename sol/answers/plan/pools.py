@@ -22,7 +22,7 @@ from sol.answers.question.ask import ask, load_model, number, resolve_gpu
 from sol.answers.question.splits import joining
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
-from sol.errors import DoesNotFit, InvalidInput
+from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.formats import NumberFormat
@@ -123,9 +123,11 @@ def pools(
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
     limits, asked = latency_limits(ttft_s, tpot_s), {"dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
     if counts[-1] == 1:
-        raise InvalidInput("devices=1 cannot be divided into two pools; give 2 or more")
+        raise InvalidInput("devices=1", "cannot be divided into two pools", "give 2 or more")
     if counts[-1] > MOST_DEVICES:
-        raise InvalidInput(f"devices={counts[-1]}: pools are searched in up to {MOST_DEVICES} devices; divide a part, and multiply it")
+        raise InvalidInput(
+            f"devices={counts[-1]}:", f"pools are searched in up to {MOST_DEVICES} devices", "divide a part, and multiply it"
+        )
     links = joining(the_gpu, network, max(counts[0], 2))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
@@ -136,7 +138,7 @@ def pools(
     found = {n: search.best(n, physics.apart(n, links)) for n in reached}
     divisions = tuple(d for d in found.values() if d is not None)
     if not divisions:
-        raise DoesNotFit(search.refusal(reached[-1]))
+        raise search.refusal(reached[-1])
     best = int(np.argmax([d.requests_per_s / d.devices for d in divisions]))
     chosen = divisions[best].decode
     winner = floor_of(ask(the_model, the_gpu, batch=chosen.batch, ctx=decodes.question.ctx, **chosen.split._asdict(), **asked))

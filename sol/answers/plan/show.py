@@ -68,7 +68,7 @@ def plan_table(p: Plan) -> Table:
     if len(found) > MOST_ROWS:
         footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:
-        why = "does not fit, or is too slow" if p.meets is not p.fits else "does not fit"
+        why = "does not fit, or is too slow" if said_limits(p.limits) else "does not fit"
         footer.append(f"{', '.join(f'{n:g}' for n in unfit)} device{'s' * (unfit != [1.0])}: {why}")
     footer += [f"front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
     title = joined(

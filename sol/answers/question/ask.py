@@ -110,7 +110,9 @@ def ask(
         _reject("new_tokens", n, 1.0, "phase='prefill' computes ctx − cached_tokens new tokens; leave new_tokens out")
         if not (cached < c).all():
             over = cached >= c
-            raise InvalidInput(f"cached_tokens={_first(cached, over)} is not below ctx={_first(c, over)}; at least one token must be new")
+            raise InvalidInput(
+                f"cached_tokens={_first(cached, over)}", f"is not below ctx={_first(c, over)}", "at least one token must be new"
+            )
         step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
     rates, said = with_links(the_gpu, run, network, rates)
@@ -136,7 +138,7 @@ def resolve_gpu(gpu: str | GPU) -> GPU:
         return gpu
     if isinstance(gpu, str):
         return load_gpu(gpu)
-    raise InvalidInput(f"gpu {gpu!r} is neither a name nor a GPU; sol gpus lists the names")
+    raise InvalidInput(f"gpu {gpu!r}", "is neither a name nor a GPU", "sol gpus lists the names")
 
 
 def load_model(model: str | Path | Model) -> Model:
@@ -160,7 +162,7 @@ def load_model(model: str | Path | Model) -> Model:
         return require_model(model)
     if isinstance(model, Path):
         return _from_path(model)
-    raise InvalidInput(f"model {model!r} is neither a name, a path nor a Model; sol models lists the names")
+    raise InvalidInput(f"model {model!r}", "is neither a name, a path nor a Model", "sol models lists the names")
 
 
 def _from_path(path: Path) -> Model:
@@ -193,7 +195,7 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
             return np.array([float(value)])
         raise _out_of_range(field, value, above, at_least)
     if isinstance(value, str | bytes | bytearray | bool | None | dict | set):
-        raise InvalidInput(f"{field}={value!r} is not a number")
+        raise InvalidInput(f"{field}={value!r}", "is not a number")
     try:
         given = np.asarray(value)
         if given.dtype.kind == "O" and not all(isinstance(v, Number) and not isinstance(v, bool | complex) for v in given.flat):
@@ -202,9 +204,9 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
             raise TypeError
         array = np.array(given, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidInput(f"{field}={value!r} is not a number or an array of numbers") from None
+        raise InvalidInput(f"{field}={value!r}", "is not a number or an array of numbers") from None
     if array.size == 0:
-        raise InvalidInput(f"{field} is empty; give at least one value")
+        raise InvalidInput(field, "is empty", "give at least one value")
     bad = ~(np.abs(array) <= LARGEST)  # so that NaN is bad too
     bad |= (array <= above) if above is not None else (array < (at_least or 0.0))
     if bad.any():
@@ -216,14 +218,14 @@ def number(field: str, value: Any, *, above: float | None = None, at_least: floa
     """`value` as one finite number in range. Raises `InvalidInput`."""
     array = numbers(field, value, above=above, at_least=at_least)
     if array.size != 1:
-        raise InvalidInput(f"{field} has {array.size} values; give one")
+        raise InvalidInput(field, f"has {array.size} values", "give one")
     return array.item()
 
 
 def _out_of_range(field: str, value: Any, above: float | None, at_least: float | None) -> InvalidInput:
     wanted = f"above {above:g}" if above is not None else f"{at_least:g} or more" if at_least else "zero or more"
     shown = repr(value) if isinstance(value, float) or abs(value) <= LARGEST else f"a number beyond {LARGEST:g}"
-    return InvalidInput(f"{field}={shown} has no meaning; it must be a finite number {wanted}")
+    return InvalidInput(f"{field}={shown}", "has no meaning", f"it must be a finite number {wanted}")
 
 
 def _first(array: Array, bad: Any) -> Any:
@@ -233,7 +235,7 @@ def _first(array: Array, bad: Any) -> Any:
 
 def _reject(field: str, array: Array, default: float, why: str) -> None:
     if (array != default).any():
-        raise InvalidInput(f"{field}={_first(array, array != default)}: {why}")
+        raise InvalidInput(f"{field}={_first(array, array != default)}:", why)
 
 
 def common_shape(**arrays: Any) -> tuple[int, ...]:
@@ -242,12 +244,12 @@ def common_shape(**arrays: Any) -> tuple[int, ...]:
         return np.broadcast_shapes(*map(np.shape, arrays.values()))
     except ValueError:
         shapes = ", ".join(f"{k} {a.shape}" for k, a in arrays.items() if np.size(a) > 1)
-        raise InvalidInput(f"shapes do not broadcast: {shapes}; use np.meshgrid or [:, None]") from None
+        raise InvalidInput("shapes do not broadcast:", shapes, "use np.meshgrid or [:, None]") from None
 
 
 def _one_of(field: str, value: Any, allowed: Iterable[str]) -> Any:
     if not isinstance(value, str) or value not in allowed:
-        raise InvalidInput(f"{field}={value!r} is not one of {', '.join(allowed)}")
+        raise InvalidInput(f"{field}={value!r}", f"is not one of {', '.join(allowed)}")
     return value
 
 

@@ -41,9 +41,9 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     weights = base if asked is None else asked
     cache, why_cache = _cache(model, base, asked_cache)
     if not cache.cache:
-        raise InvalidInput(f"kv_dtype={cache.id} is a weight format; a cache is stored as bf16, fp16, fp8 or int8")
+        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", "a cache is stored as bf16, fp16, fp8 or int8")
     if not any(weights.covering(tensor) for tensor in FAMILY):
-        raise InvalidInput(f"dtype={weights.id} stores only {', '.join(weights.covers)}; choose a weight format (sol formats)")
+        raise InvalidInput(f"dtype={weights.id}", f"stores only {', '.join(weights.covers)}", "choose a weight format (sol formats)")
     rates, why_compute = _rates(gpu, weights, base, cache)
     experts = max((b.experts for b in model.routed), default=0)
     storage = Storage(weights, base, cache, model.layers, experts, rates.formats["weights"])
@@ -86,7 +86,7 @@ def _cache(model: Model, base: NumberFormat, asked: NumberFormat | None) -> tupl
     if model.cache_format is None:
         return base, "16-bit unless asked"
     if not is_format(model.cache_format) or not load_format(model.cache_format).cache:
-        raise MissingSpec(f"{model.id} says its kv cache is {model.cache_format}, which is no cache format here; say kv_dtype=")
+        raise MissingSpec(model.id, f"says its kv cache is {model.cache_format}, which is no cache format here", "say kv_dtype=")
     return load_format(model.cache_format), "as its config says"
 
 
@@ -96,7 +96,7 @@ def resolve_format(dtype: Format) -> NumberFormat:
         return dtype
     if isinstance(dtype, str):
         return load_format(dtype)
-    raise InvalidInput(f"dtype {dtype!r} is neither a name nor a NumberFormat; sol formats lists the names")
+    raise InvalidInput(f"dtype {dtype!r}", "is neither a name nor a NumberFormat", "sol formats lists the names")
 
 
 def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[NumberFormat, str]:
@@ -107,12 +107,12 @@ def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[Nu
         return asked, "as asked"
     if asked is None and model.quantization:
         raise MissingSpec(
-            f"{model.id} is quantised by {model.quantization}; say its weight format, for instance dtype='w4a16' or dtype='fp8'"
+            model.id, f"is quantised by {model.quantization}", "say its weight format, for instance dtype='w4a16' or dtype='fp8'"
         )
     said = model.dtype if model.dtype is not None else "bf16"
     if said not in SIXTEEN:
         if asked is None:
-            raise MissingSpec(f"{model.id} is stored as {said}, which has no format here; say dtype='bf16' or another (sol formats)")
+            raise MissingSpec(model.id, f"is stored as {said}, which has no format here", "say dtype='bf16' or another (sol formats)")
         said = "bf16"
     why = "as its config says" if model.dtype == said else "no dtype in its config"
     other = "fp16" if said == "bf16" else "bf16"
@@ -163,4 +163,4 @@ def _missing(gpu: GPU, compute: str, asked: str) -> MissingSpec:
     has = ", ".join(gpu.flops_per_s) or "no sourced rate at all"
     reason = f"{gpu.id} has no {compute} units" if compute in gpu.lacks else f"no source gives {gpu.id} a {compute} rate"
     stored = "; w8a16 stores 8 bits and computes in 16" if compute in ("fp8", "int8") else ""
-    return MissingSpec(f"dtype {asked} needs {compute} compute, and {reason}; it has: {has}{stored}")
+    return MissingSpec(f"dtype {asked}", f"needs {compute} compute, and {reason}", f"it has: {has}{stored}")

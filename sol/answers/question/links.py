@@ -5,7 +5,7 @@ The device decides, not the user; a network is read only beyond what the device'
 
 from __future__ import annotations
 
-from sol.errors import InvalidInput, MissingSpec, UnknownName, suggest
+from sol.errors import InvalidInput, MissingSpec, unknown_name
 from sol.sources.database.database import is_link, link_ids, load_link
 from sol.specs.hardware import GPU, Link
 from sol.specs.links import LinkType, Topology
@@ -24,7 +24,7 @@ def topology(gpu: GPU, network: LinkType | None = None) -> Topology:
     if network is not None and (not levels or levels[-1].domain is not None):
         levels.append(network)
     if not levels:
-        raise MissingSpec(f"no link of {gpu.id} has a source; name the network between single devices, one of {networks()}")
+        raise MissingSpec(f"no link of {gpu.id}", "has a source", f"name the network between single devices, one of {networks()}")
     return Topology(tuple(levels))
 
 
@@ -33,10 +33,12 @@ def resolve_network(name: str | LinkType | None) -> LinkType | None:
     if name is None or isinstance(name, LinkType):
         return name
     if isinstance(name, str) and not is_link(name):
-        raise UnknownName(f"no network '{name}'; {suggest(name, networks().split(', '), listing='sol links')}")
+        raise unknown_name(f"no network '{name}'", name, networks().split(", "), listing="sol links")
     link = load_link(name)
     if link.kind != "network":
-        raise InvalidInput(f"network={name} is a {link.kind} link, which the device brings itself; between boxes there are {networks()}")
+        raise InvalidInput(
+            f"network={name}", f"is a {link.kind} link, which the device brings itself", f"between boxes there are {networks()}"
+        )
     return link
 
 

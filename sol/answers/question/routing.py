@@ -30,16 +30,19 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
     given = _numbers(routing)
     moe = next(iter(model.routed), None)
     if moe is None:
-        raise InvalidInput(f"routing of {model.id}: it has no experts to choose; leave routing out")
+        raise InvalidInput(f"routing of {model.id}:", "it has no experts to choose", "leave routing out")
     if len({(b.experts, b.experts_per_token) for b in model.routed}) > 1:
         raise InvalidInput(
-            f"routing of {model.id}: its layers differ in their experts, and one measurement says nothing of all; give a rule"
+            f"routing of {model.id}:", "its layers differ in their experts, and one measurement says nothing of all", "give a rule"
         )
     if given.ndim == 0:
         if not moe.experts_per_token <= given <= moe.experts:
+            below = f"is below the {moe.experts_per_token} experts each token chooses"
+            above = f"is above the {moe.experts} experts of a layer"
             raise InvalidInput(
-                f"routing={routing:g} distinct experts a layer cannot be: {model.id} has {moe.experts} and each token chooses "
-                f"{moe.experts_per_token}; give a number between"
+                f"routing={routing:g}",
+                below if given < moe.experts_per_token else above if given > moe.experts else "has no meaning",
+                f"give a number of distinct experts from {moe.experts_per_token} to {moe.experts}",
             )
         return float(given)
     return _shares(model, moe, given, skew)
@@ -52,24 +55,27 @@ def _numbers(routing: Any) -> Any:
         return np.array(routing, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         names = ", ".join(get_args(RoutingName))
-        raise InvalidInput(f"routing={routing!r} is not one of {names}, a number of distinct experts or a share for each expert") from None
+        raise InvalidInput(
+            f"routing={routing!r}", f"is not one of {names}, a number of distinct experts or a share for each expert"
+        ) from None
 
 
 def _shares(model: Model, moe: MoE, given: Any, skew: float) -> Shares:
     if given.shape != (moe.experts,):
         raise InvalidInput(
-            f"routing has {given.size} shares, {model.id} has {moe.experts} experts; give one share for each, in their order"
+            "routing", f"has {given.size} shares, {model.id} has {moe.experts} experts", "give one share for each, in their order"
         )
     bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0.0)))
     if bad.size:
-        raise InvalidInput(f"routing: the share of expert {bad[0]} is {given[bad[0]]:g}; shares are finite and not negative")
+        raise InvalidInput("routing:", f"the share of expert {bad[0]} is {given[bad[0]]:g}", "shares are finite and not negative")
     if np.count_nonzero(given) < moe.experts_per_token:
         raise InvalidInput(
-            f"routing gives {np.count_nonzero(given)} experts any share, each token of {model.id} chooses {moe.experts_per_token}; "
-            "give so many a share at least"
+            "routing",
+            f"gives {np.count_nonzero(given)} experts any share, each token of {model.id} chooses {moe.experts_per_token}",
+            "give so many a share at least",
         )
     if skew > 1.0:
-        raise InvalidInput(f"imbalance={skew:g}: the shares of routing say how uneven devices are; leave imbalance out")
+        raise InvalidInput(f"imbalance={skew:g}:", "the shares of routing say how uneven devices are", "leave imbalance out")
     return Shares(given / given.max() / (given / given.max()).sum())
 
 

@@ -33,7 +33,7 @@ def _ways(name: str, value: Any) -> Count:
         return value
     array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else np.asarray(None)
     if array.dtype.kind not in "iu" or not array.ndim or not array.size or not ((array > 0) & (array <= MOST)).all():
-        raise InvalidInput(f"{name}={value!r} is not a whole number of devices, 1 or more, or an array of them")
+        raise InvalidInput(f"{name}={value!r}", "is not a whole number of devices, 1 or more, or an array of them")
     ways: Count = frozen(array.astype(np.int64))
     return ways
 
@@ -46,7 +46,7 @@ def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: st
     if not split.is_many:
         why = None if split == ONE else illegal(model, split)
         if why is not None:
-            raise InvalidPlan(why)
+            raise why
         return True
     valid = legal(model, split)
     links = _links(gpu, resolve_network(network)) if gpu is not None and np.any(split.devices > 1) else None
@@ -56,7 +56,7 @@ def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: st
         first = Split(*(np.broadcast_to(n, split.shape).flat[0].item() for n in split))
         why = illegal(model, first)
         assert why is not None or (gpu is not None and links is not None)  # what the model can have, the links do not join
-        raise InvalidPlan(why or _too_many(gpu, first, links))  # type: ignore[arg-type]  # just so
+        raise why or _too_many(gpu, first, links)  # type: ignore[arg-type]  # just so
     return valid
 
 
@@ -84,7 +84,7 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
         return (replace(rates, network=nothing_sent) if split.is_many else rates), ()
     links = _links(gpu, beyond)
     if most > links.joins:
-        raise InvalidPlan(_too_many(gpu, split, links))
+        raise _too_many(gpu, split, links)
     joined = ", then ".join(
         f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g}" if link.domain else "")
         for link in links.levels
@@ -104,12 +104,13 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
     return replace(rates, network=partial(priced, links=links)), tuple(lines)
 
 
-def _too_many(gpu: GPU, split: Split, links: Topology) -> str:
+def _too_many(gpu: GPU, split: Split, links: Topology) -> InvalidPlan:
     from sol.answers.question.links import networks
 
-    return (
-        f"{split.devices} devices ({split}) are more than the {links.joins:g} that {links.levels[-1].id} of {gpu.id} joins; "
-        f"name the network between them, one of {networks()}"
+    return InvalidPlan(
+        f"{split.devices} devices ({split})",
+        f"are more than the {links.joins:g} that {links.levels[-1].id} of {gpu.id} joins",
+        f"name the network between them, one of {networks()}",
     )
 
 
@@ -117,7 +118,7 @@ def joining(gpu: GPU, network: str | LinkType | None, devices: int) -> Topology:
     """The links between devices. Raises `InvalidPlan` where they join fewer than so many."""
     links = _links(gpu, resolve_network(network))
     if devices > links.joins:
-        raise InvalidPlan(_too_many(gpu, Split(dp=devices), links))
+        raise _too_many(gpu, Split(dp=devices), links)
     return links
 
 

@@ -20,6 +20,9 @@ class Explanation(Text, Shown):
         made.of = of
         return made
 
+    def __getnewargs__(self) -> tuple[str, Shown]:  # type: ignore[override]  # for pickle and copy, which make it anew
+        return str(self), self.of
+
     def report(self) -> Report:
         """The text, line by line."""
         return Report(lines=tuple(self.splitlines()))

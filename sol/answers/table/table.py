@@ -62,10 +62,10 @@ def table(
         "kv_dtype": kv_dtype, "routing": routing, "fusion": fusion,
     }  # fmt: skip
     if engine is not None and not estimate:
-        raise InvalidInput(f"engine={engine!r} says whose estimates are meant; ask for them too (estimate=True, --estimate)")
+        raise InvalidInput(f"engine={engine!r}", "says whose estimates are meant", "ask for them too (estimate=True, --estimate)")
     several = _formats(dtype)
     if several is not None and estimate:
-        raise InvalidInput("several dtypes compare floors; estimates are of one dtype, so name one, or leave estimate out")
+        raise InvalidInput("several dtypes compare floors", action="estimates are of one dtype, so name one, or leave estimate out")
     if several is not None:
         return format_table(_one_model(model), _one_device(gpus), several, asked)
     asked["dtype"] = dtype
@@ -79,7 +79,7 @@ def table(
             refused.append((gpu, refusal(error)))
             continue
         if not question.scalar:
-            raise InvalidInput("a table takes one ctx, batch and so on; sweep them with floor(…) on one device")
+            raise InvalidInput("a table", "takes one ctx, batch and so on", "sweep them with floor(…) on one device")
         floors.append(floor_of(question))
     if not floors and refused:
         raise MissingSpec("; ".join(dict.fromkeys(note for _, note in refused)) + "; choose another dtype")
@@ -109,9 +109,9 @@ def _devices(gpus: Any) -> list[GPU]:
     elif isinstance(gpus, list | tuple):
         names = gpus
     else:
-        raise InvalidInput(f"gpus={gpus!r} is neither 'all', names separated by commas, nor a list of them")
+        raise InvalidInput(f"gpus={gpus!r}", "is neither 'all', names separated by commas, nor a list of them")
     if not names:
-        raise InvalidInput("gpus names no device; say 'all' or names separated by commas")
+        raise InvalidInput("gpus names no device", action="say 'all' or names separated by commas")
     return list({gpu.id: gpu for gpu in map(resolve_gpu, names)}.values())
 
 
@@ -122,20 +122,22 @@ def _formats(dtype: Any) -> list[str | NumberFormat] | None:
     if not isinstance(dtype, list | tuple):
         return None
     if not dtype:
-        raise InvalidInput("dtype names no format; say one, or several separated by commas")
+        raise InvalidInput("dtype names no format", action="say one, or several separated by commas")
     return list(dtype)
 
 
 def _one_model(model: Any) -> Model:
     if isinstance(model, list | tuple) or (isinstance(model, str) and "," in model and not Path(model).exists()):
-        raise InvalidInput(f"several dtypes compare on one model, and model={model!r} names more; name one model, or one dtype")
+        raise InvalidInput(f"several dtypes compare on one model, and model={model!r} names more", action="name one model, or one dtype")
     return load_model(model)
 
 
 def _one_device(gpus: Any) -> GPU:
     devices = _devices(gpus)
     if len(devices) > 1:
-        raise InvalidInput(f"several dtypes compare on one device, and gpus={gpus!r} names {len(devices)}; name one device, or one dtype")
+        raise InvalidInput(
+            f"several dtypes compare on one device, and gpus={gpus!r} names {len(devices)}", action="name one device, or one dtype"
+        )
     return devices[0]
 
 

@@ -67,7 +67,7 @@ def _in_format(model: Model, gpu: GPU, fmt: NumberFormat, asked: dict[str, Any])
     except MissingSpec as error:
         return refusal(error)
     if not question.scalar:
-        raise InvalidInput("a table takes one ctx, batch and so on; sweep them with floor(…) in one dtype")
+        raise InvalidInput("a table", "takes one ctx, batch and so on", "sweep them with floor(…) in one dtype")
     return floor_of(question)
 
 

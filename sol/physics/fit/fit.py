@@ -216,4 +216,4 @@ def scipy(part: str) -> Any:
     try:
         return importlib.import_module(f"scipy.{part}")
     except ImportError:
-        raise InvalidInput("calibrate needs scipy; pip install 'llm-sol[fit]'") from None
+        raise InvalidInput("calibrate", "needs scipy", "pip install 'llm-sol[fit]'") from None

@@ -25,11 +25,11 @@ def read_calibrations(path: Path) -> dict[str, Calibration]:
     for name, table in data.items():
         where = f"{path.name}: [{name}]"
         if not isinstance(table, dict):
-            raise BadFile(f"{where} is no table; a calibration is a TOML table with gpu, engine and its figures")
+            raise BadFile(where, "is no table", "a calibration is a TOML table with gpu, engine and its figures")
         used = sorted(_named(table))
         missing = [s for s in used if s not in sources]
         if missing:
-            raise BadFile(f"{where}: no source '{missing[0]}' in this file; add [sources.{missing[0]}]")
+            raise BadFile(f"{where}:", f"no source '{missing[0]}' in this file", f"add [sources.{missing[0]}]")
         found[name] = validated(Calibration, {**table, "id": name, "sources": {s: sources[s] for s in used}}, where)
     return found
 
@@ -40,7 +40,7 @@ def load_calibration(path: str | Path, id: str | None = None) -> Calibration:
     name = id if id is not None else next(iter(found)) if len(found) == 1 else None
     if name is None or name not in found:
         asked = f"no calibration '{id}'" if id is not None else f"{len(found)} calibrations"
-        raise InvalidInput(f"{path}: {asked}; there are {', '.join(found) or 'none'}; name one: load_calibration(path, id=…)")
+        raise InvalidInput(f"{path}:", asked, f"there are {', '.join(found) or 'none'}; name one: load_calibration(path, id=…)")
     return found[name]
 
 
@@ -53,24 +53,24 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
     try:
         toml = importlib.import_module("tomli_w")
     except ImportError:
-        raise InvalidInput("save_calibration needs tomli-w; pip install 'llm-sol[fit]'") from None
+        raise InvalidInput("save_calibration", "needs tomli-w", "pip install 'llm-sol[fit]'") from None
     tables: dict[str, Any] = {}
     sources: dict[str, Any] = {}
     for c in several:
         name = c.id or "calibration"
         if name in tables:
-            raise InvalidInput(f"two calibrations are called '{name}'; give each an id of its own (model_copy(update={{'id': …}}))")
+            raise InvalidInput("two calibrations", f"are called '{name}'", "give each an id of its own (model_copy(update={'id': …}))")
         data = _plain(c.model_dump(exclude={"id", "sources"}, exclude_defaults=True))
         tables[name] = data
         for key, source in c.sources.items():
             told = _plain(source.model_dump())
             if sources.setdefault(key, told) != told:
-                raise InvalidInput(f"two sources are called '{key}'; give each a name of its own, or save the calibrations apart")
+                raise InvalidInput("two sources", f"are called '{key}'", "give each a name of its own, or save the calibrations apart")
     try:
         with Path(path).open("wb") as file:
             toml.dump({"sources": sources, **tables} if sources else tables, file)
     except OSError as error:
-        raise BadFile(f"{path}: cannot be written ({error.strerror or error}); give a file in a folder there is") from None
+        raise BadFile(f"{path}:", f"cannot be written ({error.strerror or error})", "give a file in a folder there is") from None
 
 
 def _plain(value: Any) -> Any:
@@ -110,7 +110,7 @@ def by_device() -> dict[str, dict[str, Calibration]]:
 def _based(c: Calibration, known: dict[str, Calibration]) -> Calibration:
     """A calibration with the rates of the record it adds times to."""
     if c.base not in known:
-        raise BadFile(f"calibration {c.id} is based on '{c.base}', which no file has")
+        raise BadFile(f"calibration {c.id}", f"is based on '{c.base}', which no file has")
     base = known[c.base]
     rates = {"mbu": base.mbu, "mfu": base.mfu, "launch_s": base.launch_s, "rates": {**base.rates, **c.rates}}
     return c.model_copy(update={**rates, "sources": {**base.sources, **c.sources}})
@@ -129,13 +129,15 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
     name = engine.strip().lower()
     kind = classes.get(name)
     if kind is None:
-        raise MissingSpec(f"no engine '{engine}' has a calibration; known: {', '.join(sorted(classes))}, or give a calibration of your own")
+        raise MissingSpec(
+            f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
+        )
     here = by_device().get(gpu, {})
     found = here.get(name) or here.get(kind)
     if found is None:
         there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
         what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
-        raise MissingSpec(f"no calibration of {name} on {gpu}; {what}; give one of your own (sol calibrate FILE --save)")
+        raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
     return found
 
 
@@ -143,5 +145,5 @@ def kernel_rates(gpu: str) -> Calibration:
     """What the kernels of a device reach, with no engine's time in it. Raises `MissingSpec` with the devices that are known."""
     known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
     if gpu not in known:
-        raise MissingSpec(f"no rates of the kernels of {gpu} are known; they are of {', '.join(sorted(known))}; fit without them")
+        raise MissingSpec(f"no rates of the kernels of {gpu}", "are known", f"they are of {', '.join(sorted(known))}; fit without them")
     return known[gpu]

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol.errors import BadFile, InvalidInput, UnknownName, suggest
+from sol.errors import BadFile, InvalidInput, UnknownName, nearest, unknown_name
 from sol.sources.config.config_json import read_config
 from sol.sources.database.tomlfiles import TomlRecords, data_root, read_toml
 from sol.specs.formats import NumberFormat
@@ -31,7 +31,7 @@ GPUS_VARIABLE = "SOL_GPUS"
 def fold(name: str) -> str:
     """A name as it is compared: lower case, blanks and underscores as hyphens. Raises `InvalidInput` for what is no text."""
     if not isinstance(name, str):
-        raise InvalidInput(f"{name!r} is not a name")
+        raise InvalidInput(f"{name!r}", "is not a name")
     return name.strip().lower().replace("_", "-").replace(" ", "-")
 
 
@@ -81,14 +81,14 @@ def load_gpu(name: str, *, folder: str | Path | None = None) -> GPU:
     """
     base, _, mode = fold(name).partition("@")
     gpu_id = _index("gpus")[1].get(base)
+    devices = _user_devices(folder)  # before the built-in: a device of yours under its name is refused, not ignored
     if gpu_id is not None:
         return _shipped_gpu(gpu_id, mode)
-    devices = _user_devices(folder)
     if base in devices:
         user_id, path, table, sources = devices[base]
         return _device(user_id, table, sources, mode, str(path))
     known = [*_index("gpus")[1], *devices]
-    raise UnknownName(f"no gpu '{name}'; {suggest(base, known, listing='sol gpus')}")
+    raise unknown_name(f"no gpu '{name}'", base, known, listing="sol gpus")
 
 
 @lru_cache(maxsize=512)
@@ -109,7 +109,7 @@ def device_record(gpu_id: str, table: dict[str, Any], sources: dict[str, Any], w
         quoted.append(("lacks", record.lacks))
     for field, item in quoted:
         if item.source not in checked:
-            raise BadFile(f"{where}: [{gpu_id}] {field}: no source '{item.source}' in this file; add [sources.{item.source}]")
+            raise BadFile(f"{where}:", f"[{gpu_id}] {field}: no source '{item.source}' in this file", f"add [sources.{item.source}]")
     return record, checked
 
 
@@ -120,7 +120,7 @@ def _device(gpu_id: str, table: dict[str, Any], sources: dict[str, Any], mode: s
         mode = next((m for m in record.power_modes if fold(m) == mode), mode)
         if mode not in record.power_modes:
             modes = ", ".join(f"{gpu_id}@{m}" for m in record.power_modes) or "none"
-            raise UnknownName(f"no power mode '{mode}' of {gpu_id}; it has: {modes}")
+            raise UnknownName(f"no power mode '{mode}' of {gpu_id}", action=f"it has: {modes}", name=mode)
         record, full_id = record.in_mode(mode), f"{gpu_id}@{fold(mode)}"
     cites = {field: _cite(q, checked) for field, q in record.quantities().items()}
     if record.lacks is not None:
@@ -168,7 +168,7 @@ def _user_files(folder: str | Path | None) -> Iterator[Path]:
         yield path
     else:
         asked = "the devices folder" if folder is not None else GPUS_VARIABLE
-        raise BadFile(f"{asked} '{place}' does not exist; name a TOML file or a folder of them")
+        raise BadFile(f"{asked} '{place}'", "does not exist", "name a TOML file or a folder of them")
 
 
 def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[str, Any], dict[str, Any]]]:
@@ -180,13 +180,14 @@ def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[
         sources = data.pop("sources", {})
         for gpu_id, table in data.items():
             if not isinstance(table, dict) or not isinstance(sources, dict):
-                raise BadFile(f"{path}: '{gpu_id}' is not a table; write [my-device] and its fields below")
+                raise BadFile(f"{path}:", f"'{gpu_id}' is not a table", "write [my-device] and its fields below")
             if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", gpu_id) or gpu_id == "all":
-                raise BadFile(f"{path}: [{gpu_id}] is no id; use lower-case letters, digits and single hyphens")
+                raise BadFile(f"{path}:", f"[{gpu_id}] is no id", "use lower-case letters, digits and single hyphens")
             record, _ = device_record(gpu_id, table, sources, str(path))
             for name in dict.fromkeys(map(fold, (gpu_id, *record.aliases))):
                 if name in shipped or name in devices:
-                    raise BadFile(f"{path}: [{gpu_id}] the name '{name}' is taken; choose another id or alias")
+                    owner = f"the built-in {shipped[name]}" if name in shipped else f"[{devices[name][0]}] of {devices[name][1]}"
+                    raise BadFile(f"{path}:", f"[{gpu_id}] the name '{name}' is taken by {owner}", "choose another id or alias")
                 devices[name] = (gpu_id, path, table, sources)
     return devices
 
@@ -201,7 +202,7 @@ def load_link(name: str) -> LinkType:
     names = _index("links")[1]
     link_id = names.get(fold(name))
     if link_id is None:
-        raise UnknownName(f"no link '{name}'; {suggest(fold(name), names, listing='sol links')}")
+        raise unknown_name(f"no link '{name}'", fold(name), names, listing="sol links")
     return _shipped_link(link_id)
 
 
@@ -238,7 +239,7 @@ def load_format(name: str) -> NumberFormat:
     names = _index("formats")[1]
     format_id = names.get(fold(name))
     if format_id is None:
-        raise UnknownName(f"no format '{name}'; known: {', '.join(format_ids())}")
+        raise UnknownName(f"no format '{name}'", action=f"known: {', '.join(format_ids())}", name=name, suggestions=nearest(name, names))
     return _shipped_format(format_id)
 
 
@@ -258,7 +259,7 @@ def _shipped_format(format_id: str) -> NumberFormat:
 
 def _source(key: str, sources: dict[str, Any], where: str) -> Source:
     if key not in sources:
-        raise BadFile(f"{where}: no source '{key}' in this file; add [sources.{key}]")
+        raise BadFile(f"{where}:", f"no source '{key}' in this file", f"add [sources.{key}]")
     return validated(Source, sources[key], f"{where}: [sources.{key}]")
 
 
@@ -283,7 +284,7 @@ def require_model(name: str) -> Model:
     model = built_in_model(name)
     if model is None:
         known = _index("models")[1]
-        raise UnknownName(
-            f"no built-in model '{name}'; {suggest(fold(name), known, listing='sol models')}, or give the path of its config.json"
+        raise unknown_name(
+            f"no built-in model '{name}'", fold(name), known, listing="sol models", otherwise="or give the path of its config.json"
         )
     return model

@@ -26,7 +26,7 @@ def _reported() -> dict[str, str]:
         sources = data.pop("sources", {})
         for gpu_id, record in data.items():
             if record["source"] not in sources:
-                raise BadFile(f"{path.name}: [{gpu_id}] no source '{record['source']}' in this file")
+                raise BadFile(f"{path.name}:", f"[{gpu_id}] no source '{record['source']}' in this file")
             if names.setdefault(fold(record["reported"]), gpu_id) != gpu_id:
-                raise BadFile(f"{path.name}: '{record['reported']}' is the name of two devices; leave it out")
+                raise BadFile(f"{path.name}:", f"'{record['reported']}' is the name of two devices", "leave it out")
     return names

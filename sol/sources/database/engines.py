@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sol.errors import BadFile, UnknownName
+from sol.errors import BadFile, UnknownName, nearest
 from sol.sources.database.database import fold
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.engines import Engine, EngineRecord
@@ -24,7 +24,9 @@ def load_engine(name: str) -> Engine:
     """
     engine = _named().get(fold(name))
     if engine is None:
-        raise UnknownName(f"no engine '{name}'; known: {', '.join(engine_ids())}")
+        raise UnknownName(
+            f"no engine '{name}'", action=f"known: {', '.join(engine_ids())}", name=name, suggestions=nearest(name, engine_ids())
+        )
     return engine
 
 
@@ -50,7 +52,7 @@ def _engines() -> dict[str, Engine]:
             found = record.quantities()
             for field, q in found.items():
                 if q.source not in sources:
-                    raise BadFile(f"{where} {field}: no source '{q.source}' in this file; add [sources.{q.source}]")
+                    raise BadFile(f"{where} {field}:", f"no source '{q.source}' in this file", f"add [sources.{q.source}]")
             engines[engine_id] = Engine(
                 id=engine_id, name=record.name, version=record.version, budget=record.budget, aliases=record.aliases, note=record.note,
                 cites={

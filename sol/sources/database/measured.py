@@ -103,13 +103,13 @@ def _read(path: Path) -> list[MeasuredRow]:
         table = csv.DictReader(lines)
         unknown = set(table.fieldnames or ()) - {*NEEDED, *OPTIONAL}
         if unknown:
-            raise BadFile(f"{path.name}: column {min(unknown)} is none of {', '.join((*NEEDED, *OPTIONAL))}")
+            raise BadFile(f"{path.name}:", f"column {min(unknown)} is none of {', '.join((*NEEDED, *OPTIONAL))}")
         return [_row(record, f"{path.name} line {table.line_num}") for record in table]
 
 
 def _row(record: dict[str, str], where: str) -> MeasuredRow:
     if None in record:
-        raise BadFile(f"{where}: more cells than columns; put a text that holds commas in quotes")
+        raise BadFile(f"{where}:", "more cells than columns", "put a text that holds commas in quotes")
     row = MeasuredRow(
         id=_word(record, "id", where),
         model=_word(record, "model", where),
@@ -137,33 +137,33 @@ def _row(record: dict[str, str], where: str) -> MeasuredRow:
     )
     lengths = (row.prompt_tokens, row.output_tokens) if row.phase == "request" else (row.ctx,)
     if None in lengths:
-        raise BadFile(f"{where}: a {row.phase} needs {'prompt_tokens and output_tokens' if row.phase == 'request' else 'ctx'}")
+        raise BadFile(f"{where}:", f"a {row.phase} needs {('prompt_tokens and output_tokens' if row.phase == 'request' else 'ctx')}")
     return row
 
 
 def _word(record: dict[str, str], key: str, where: str) -> str:
     if not record[key]:
-        raise BadFile(f"{where}: no {key}; a row without it cannot be compared or cited")
+        raise BadFile(f"{where}:", f"no {key}", "a row without it cannot be compared or cited")
     return record[key]
 
 
 def _one_of(record: dict[str, str], key: str, words: tuple[str, ...], where: str) -> str:
     if record[key] not in words:
-        raise BadFile(f"{where}: {key}={record[key]!r} is none of {', '.join(words)}")
+        raise BadFile(f"{where}:", f"{key}={record[key]!r} is none of {', '.join(words)}")
     return record[key]
 
 
 def _needed(record: dict[str, str], key: str, where: str) -> float:
     number = _number(record, key, where)
     if not number:
-        raise BadFile(f"{where}: {key}={record[key]!r} is not a number above 0")
+        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not a number above 0")
     return number
 
 
 def _ways(record: dict[str, str], key: str, where: str) -> int:
     ways = _number(record, key, where) or 1.0
     if not ways.is_integer():
-        raise BadFile(f"{where}: {key}={record[key]!r} is not a whole number")
+        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not a whole number")
     return int(ways)
 
 
@@ -174,5 +174,5 @@ def _number(record: dict[str, str], key: str, where: str) -> float | None:
     except ValueError:
         number = -1.0
     if number is not None and not 0 <= number < float("inf"):
-        raise BadFile(f"{where}: {key}={text!r} is not a number of 0 or more")
+        raise BadFile(f"{where}:", f"{key}={text!r} is not a number of 0 or more")
     return number

@@ -29,7 +29,7 @@ def data_root() -> Path:
     for candidate in (package / "hardware_db", package.parent / "hardware_db"):
         if candidate.is_dir():
             return candidate
-    raise BadFile(f"the installation has no hardware_db beside {package}; reinstall llm-sol")
+    raise BadFile("the installation", f"has no hardware_db beside {package}", "reinstall llm-sol")
 
 
 class TomlRecords:
@@ -83,13 +83,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A whole TOML file as a dictionary; `BadFile` names the file and what is wrong with it."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadFile(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; give a TOML file of records")
+            raise BadFile(f"{path}:", f"larger than {MAX_FILE_BYTES // 2**20} MiB", "give a TOML file of records")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadFile(f"{path}: cannot be read ({error.strerror or error}); give the path of a TOML file") from None
+        raise BadFile(f"{path}:", f"cannot be read ({error.strerror or error})", "give the path of a TOML file") from None
     except UnicodeDecodeError:
-        raise BadFile(f"{path}: is not UTF-8 text; give a TOML file of records") from None
+        raise BadFile(f"{path}:", "is not UTF-8 text", "give a TOML file of records") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadFile(f"{path}: is not valid TOML: {str(error).lower()}") from None
+        raise BadFile(f"{path}:", f"is not valid TOML: {str(error).lower()}") from None
     except RecursionError:
-        raise BadFile(f"{path}: is nested too deeply; give a TOML file of records") from None
+        raise BadFile(f"{path}:", "is nested too deeply", "give a TOML file of records") from None

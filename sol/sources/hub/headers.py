@@ -50,7 +50,7 @@ def fetch_listing(name: str) -> Listing | None:
         or not all(type(n) is int and n >= 0 for n in elements.values())
         or not all(isinstance(n, str) for n in (*names, info.sha))
     ):
-        raise HubError(f"the list of tensors of {name} is not one; check HF_ENDPOINT ({hub.constants.ENDPOINT})")
+        raise HubError(f"the list of tensors of {name}", "is not one", f"check HF_ENDPOINT ({hub.constants.ENDPOINT})")
     files = ["model.safetensors"] if "model.safetensors" in names and INDEX not in names else sorted(filter(SHARD.fullmatch, names))
     return Listing(dict(elements), tuple(files), info.sha) if files else None
 
@@ -64,9 +64,9 @@ def fetch_headers(name: str, listing: Listing) -> list[StoredTensor]:
     hub = client()
     said = {int(m[1]) for file in listing.files if (m := SHARD.fullmatch(file))} or {1}
     if said != {len(listing.files)}:
-        raise HubError(f"{name} has {len(listing.files)} shards of {' or '.join(map(str, sorted(said)))}; it is not whole")
+        raise HubError(name, f"has {len(listing.files)} shards of {' or '.join(map(str, sorted(said)))}", "it is not whole")
     if len(listing.files) > MAX_SHARDS:
-        raise HubError(f"{name} has {len(listing.files)} shards, more than the {MAX_SHARDS} whose headers are asked for")
+        raise HubError(name, f"has {len(listing.files)} shards, more than the {MAX_SHARDS} whose headers are asked for")
 
     def read(stop: threading.Event) -> list[StoredTensor]:
         found: dict[str, StoredTensor] = {}
@@ -78,15 +78,15 @@ def fetch_headers(name: str, listing: Listing) -> list[StoredTensor]:
             start = header_bytes(data[:8], size, where)
             left -= start
             if left < 0:
-                raise HubError(f"the headers of {name} are longer than {MAX_TOTAL_BYTES // 2**20} MiB; they are not read")
+                raise HubError(f"the headers of {name}", f"are longer than {MAX_TOTAL_BYTES // 2**20} MiB", "they are not read")
             if start > len(data):
                 data += _part(hub, url, len(data), start, stop, where)[0]
             for tensor in header_tensors(data[:start], size, where):
                 if tensor.name in found:
-                    raise BadFile(f"{where}: tensor {short(tensor.name)} is also in another file of the checkpoint")
+                    raise BadFile(f"{where}:", f"tensor {short(tensor.name)} is also in another file of the checkpoint")
                 found[tensor.name] = tensor
             if len(found) > MAX_TENSORS:
-                raise BadFile(f"{where}: more than {MAX_TENSORS} tensors so far; not a model's checkpoint")
+                raise BadFile(f"{where}:", f"more than {MAX_TENSORS} tensors so far", "not a model's checkpoint")
         return list(found.values())
 
     try:
@@ -105,7 +105,7 @@ def _part(hub: Any, url: str, begin: int, end: int, stop: threading.Event, where
         hub.utils.hf_raise_for_status(response)
         part = PART.fullmatch(response.headers.get("content-range", ""))
         if response.status_code != 206 or part is None or int(part[1]) != begin:
-            raise HubError(f"{where}: {hub.constants.ENDPOINT} does not answer with a part of the file; check HF_ENDPOINT")
+            raise HubError(f"{where}:", f"{hub.constants.ENDPOINT} does not answer with a part of the file", "check HF_ENDPOINT")
         size, data = int(part[2]), bytearray()
         for chunk in response.iter_raw():
             data += chunk
@@ -114,5 +114,5 @@ def _part(hub: Any, url: str, begin: int, end: int, stop: threading.Event, where
             if len(data) >= end - begin:
                 break
     if len(data) < min(end, size) - begin:
-        raise HubError(f"the answer for {where} is broken or incomplete; try again")
+        raise HubError(f"the answer for {where}", "is broken or incomplete", "try again")
     return bytes(data[: end - begin]), size

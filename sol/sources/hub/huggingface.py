@@ -56,7 +56,7 @@ def fetch_json(name: str, file: str = "config.json", *, optional: bool = False) 
         return _json_object(path, f"{file} of {name}"), path
     if optional:
         return None
-    raise HubError(f"no {file} in {name}; {_page(hub, name)} shows its files: give a repository that has one, {OR_A_PATH}")
+    raise HubError(f"no {file} in {name}", action=f"{_page(hub, name)} shows its files: give a repository that has one, {OR_A_PATH}")
 
 
 def hub_source(name: str, file: str) -> Source:
@@ -68,7 +68,7 @@ def parts(name: str) -> tuple[str, str]:
     """Repository and revision of a name. Raises `HubError` for what is none."""
     match = HUB_NAME.fullmatch(name)
     if not match:
-        raise HubError(f"{name!r} is not a name on the Hub; give org/name or org/name@revision")
+        raise HubError(f"{name!r}", "is not a name on the Hub", "give org/name or org/name@revision")
     return match["repo"], match["revision"] or "main"
 
 
@@ -88,9 +88,9 @@ def client() -> Any:
             import huggingface_hub.errors
             import huggingface_hub.utils.logging  # puts up the handler that is filtered below
     except ImportError:
-        raise HubError("models on the Hub need the package huggingface_hub; pip install huggingface_hub") from None
+        raise HubError("models on the Hub", "need the package huggingface_hub", "pip install huggingface_hub") from None
     except ValueError as error:  # it reads its environment when imported: HF_HUB_ETAG_TIMEOUT=soon
-        raise HubError(f"huggingface_hub does not start ({_line(error)}); check the environment variables HF_*") from None
+        raise HubError("huggingface_hub", f"does not start ({_line(error)})", "check the environment variables HF_*") from None
     for handler in logging.getLogger("huggingface_hub").handlers:
         handler.addFilter(_not_ours)  # once: a filter that is there is not added again
     hub: ModuleType = huggingface_hub
@@ -136,7 +136,7 @@ def _download(hub: Any, repo: str, revision: str, file: str, stop: threading.Eve
     except hub.errors.RemoteEntryNotFoundError as error:  # asked again below, where the client writes down that there is no such file
         size_bytes, ids = None, [error.response.headers.get("X-Repo-Commit")]
     if any(i and UNSAFE.search(i) for i in ids):  # the client makes file names of them, unchecked
-        raise HubError(f"{file} of {repo}: {hub.constants.ENDPOINT} names a path outside the cache; check HF_ENDPOINT, {OR_A_PATH}")
+        raise HubError(f"{file} of {repo}:", f"{hub.constants.ENDPOINT} names a path outside the cache", f"check HF_ENDPOINT, {OR_A_PATH}")
     if size_bytes is not None and size_bytes > MAX_CONFIG_BYTES:
         raise _too_large(f"{file} of {repo}", size_bytes)
     return Path(hub.hf_hub_download(repo, file, revision=revision, tqdm_class=Guard))
@@ -144,7 +144,7 @@ def _download(hub: Any, repo: str, revision: str, file: str, stop: threading.Eve
 
 def _too_large(what: str, size_bytes: int | None) -> HubError:
     said = "" if size_bytes is None else f" ({size_bytes} bytes)"
-    return HubError(f"{what} is larger than {MAX_CONFIG_BYTES // 2**20} MiB{said}; not a model's configuration, so it is not read")
+    return HubError(what, f"is larger than {MAX_CONFIG_BYTES // 2**20} MiB{said}", "not a model's configuration, so it is not read")
 
 
 def in_time(hub: Any, work: Callable[[threading.Event], T]) -> T:
@@ -208,7 +208,7 @@ def explained(hub: Any, error: Exception, name: str, file: str) -> HubError:
         ({"OSError"}, f"{file} cannot be kept in {hub.constants.HF_HUB_CACHE} ({why}); set HF_HOME to a folder that can be written"),
         ({"Exception"}, f"asking {endpoint} for {file} failed ({type(error).__name__}: {why}); try again"),
     )
-    return HubError(f"{name}: {next(text for names, text in reasons if kinds & names)}, {OR_A_PATH}")
+    return HubError(f"{name}:", f"{next((text for names, text in reasons if kinds & names))}, {OR_A_PATH}")
 
 
 def _refused(hub: Any, error: Any, kinds: set[str], name: str) -> str:
@@ -251,14 +251,14 @@ def _json_object(path: Path, what: str) -> dict[str, Any]:
             raise _too_large(what, size_bytes)
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number, parse_float=_finite)
     except OSError as error:
-        raise HubError(f"{what}: {path} cannot be read ({_line(error)})") from None
+        raise HubError(f"{what}:", f"{path} cannot be read ({_line(error)})") from None
     except UnicodeDecodeError:
-        raise HubError(f"{what} is not UTF-8 text, so not JSON; {OR_A_PATH[3:]}") from None
+        raise HubError(what, "is not UTF-8 text, so not JSON", OR_A_PATH[3:]) from None
     except (ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else _line(error)
-        raise HubError(f"{what} is not valid JSON ({why}); {OR_A_PATH[3:]}") from None
+        raise HubError(what, f"is not valid JSON ({why})", OR_A_PATH[3:]) from None
     if not isinstance(value, dict):
-        raise HubError(f"{what} holds a {type(value).__name__}, not the object a configuration is; {OR_A_PATH[3:]}")
+        raise HubError(what, f"holds a {type(value).__name__}, not the object a configuration is", OR_A_PATH[3:])
     return value
 
 

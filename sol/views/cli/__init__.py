@@ -1,6 +1,7 @@
 """The command line `sol`: one file a command, loaded only when it is the one asked for.
 
-stdout carries the answer and nothing else; a user's mistake is one line on stderr and exit status 2.
+stdout carries the answer and nothing else; a user's mistake is one line on stderr (with --json
+a JSON document of one line) and exit status 2.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import io
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
-from sol.errors import SolError
+from sol.errors import InvalidInput, SolError
 
 COMMANDS = {
     "floor": "How fast one step can be on one device: a bound, with its breakdown.",
@@ -86,20 +88,26 @@ def main(args: list[str] | None = None) -> None:
         sol.main(args=given or ["--help"], prog_name="sol", standalone_mode=False)
         sys.stdout.flush()
     except SolError as error:
-        _fail(str(error))
+        _fail(error, as_json="--json" in given)
     except click.exceptions.Abort:
-        _fail("interrupted")
+        _fail(SolError("interrupted"))
     except click.ClickException as error:
         where = f" (sol {error.ctx.info_name} --help)" if isinstance(error, click.UsageError) and error.ctx and error.ctx.parent else ""
         message = error.format_message()
-        _fail(f"{message[:1].lower()}{message[1:].rstrip('.')}{where}")
+        _fail(InvalidInput(f"{message[:1].lower()}{message[1:].rstrip('.')}{where}"), as_json="--json" in given)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except OSError as error:
-        _fail(f"the answer could not be written: {error.strerror or error}")
+        _fail(SolError("the answer", f"could not be written: {error.strerror or error}"))
 
 
-def _fail(line: str) -> None:
-    click.echo(f"sol: {' '.join(line.split())}", err=True)
+def _fail(error: SolError, *, as_json: bool = False) -> NoReturn:
+    """One line on stderr, or, where JSON was asked for, the error as one JSON document there; exit status 2."""
+    line = f"sol: {error}"
+    if as_json:
+        import json
+
+        line = json.dumps({"schema_version": 1, "error": error.to_dict()}, ensure_ascii=False)
+    click.echo(line, err=True)
     raise SystemExit(2)

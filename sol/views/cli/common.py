@@ -38,7 +38,7 @@ AMOUNT = Numbers("BYTES[,…]", parse_amount)
 
 def _whole(text: str, field: str) -> int:
     if not text.strip().isdecimal():
-        raise InvalidInput(f"{field} '{text}' is not a whole number of devices; write it like 8 or 1,2,4,8")
+        raise InvalidInput(f"{field} '{text}'", "is not a whole number of devices", "write it like 8 or 1,2,4,8")
     return int(text)
 
 

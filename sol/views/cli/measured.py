@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _one(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if isinstance(value, list):
-        raise InvalidInput(f"--{str(param.name).replace('_', '-')} is of every row of a file, and {len(value)} were given; give one")
+        raise InvalidInput(f"--{str(param.name).replace('_', '-')}", f"is of every row of a file, and {len(value)} were given", "give one")
     return value
 
 
@@ -64,7 +64,8 @@ def measured(files: Sequence[Path], **given: Any) -> Iterator[Measurements]:
         if not left:
             raise
         first, several = left[0], f"{len(left):,} rows were" if len(left) > 1 else "a row was"
-        raise BadMeasurement(f"{error}; {several} not taken: {first[0]}, {first[1]}") from None
+        left_out = f"{several} not taken: {first[0]}, {first[1]}"
+        raise BadMeasurement(error.asked, error.truth, f"{error.action}; {left_out}" if error.action else left_out) from None
     for line in _not_taken(left):
         click.echo(f"sol: {line}", err=True)
     sys.stderr.flush()

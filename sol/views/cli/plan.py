@@ -53,9 +53,9 @@ def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: str 
     from sol.answers.plan.plan import plan as ask_plan
 
     if output_tokens is not None:
-        raise InvalidInput("--output-tokens is for --pools; a plan is of one step, at --ctx tokens")
+        raise InvalidInput("--output-tokens", "is for --pools", "a plan is of one step, at --ctx tokens")
     if ctx is None:
-        raise InvalidInput("--ctx is missing: how many tokens the cache of every sequence holds (with --pools the request says it)")
+        raise InvalidInput("--ctx is missing:", "how many tokens the cache of every sequence holds (with --pools the request says it)")
     return ask_plan(model, gpu, ctx=ctx, objective=objective or "latency", **asked)
 
 
@@ -64,7 +64,7 @@ def _pools(model: str, gpu: str, *, ctx: Any, objective: Any, batch: Any, prompt
 
     for name, value in (("ctx", ctx), ("objective", objective), ("batch", batch)):
         if value is not None:
-            raise InvalidInput(f"--{name} is not for --pools: they serve the most requests a second of given lengths; leave it out")
+            raise InvalidInput(f"--{name} is not for --pools:", "they serve the most requests a second of given lengths", "leave it out")
     if prompt_tokens is None or output_tokens is None:
-        raise InvalidInput("--pools needs --prompt-tokens and --output-tokens, the lengths of one request")
+        raise InvalidInput("--pools", "needs --prompt-tokens and --output-tokens, the lengths of one request")
     return ask_pools(model, gpu, prompt_tokens=prompt_tokens, output_tokens=output_tokens, **asked)

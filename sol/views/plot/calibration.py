@@ -32,10 +32,10 @@ def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
     Raises `InvalidInput` for a calibration that was not fitted to rows.
     """
     if not isinstance(calibration, Calibration):
-        raise InvalidInput(f"{calibration!r} is no Calibration; of several, plot one after the other")
+        raise InvalidInput(f"{calibration!r}", "is no Calibration", "of several, plot one after the other")
     rows = calibration.residuals
     if not rows:
-        raise InvalidInput(f"{calibration.id or calibration.engine} was not fitted to rows; there is nothing to plot")
+        raise InvalidInput(f"{calibration.id or calibration.engine}", "was not fitted to rows", "there is nothing to plot")
     ax = axes(ax)
     below = _panel(ax)
     measured = np.array([r.measured_s for r in rows]) * MILLI

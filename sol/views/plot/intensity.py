@@ -26,11 +26,11 @@ def plot_intensity(results: Floor | Sequence[Floor], ax: Axes | None = None) -> 
     ax = axes(ax)
     sweeps: list[Floor] = [results] if isinstance(results, Floor) else list(results)
     if not sweeps:
-        raise InvalidInput("plot_intensity needs at least one floor swept over batch")
+        raise InvalidInput("plot_intensity", "needs at least one floor swept over batch")
     for f, color in zip(sweeps, PALETTE * 8, strict=False):
         q = f.question
         if q.step.batch.size < 2 or np.size(f.latency_s) != q.step.batch.size:
-            raise InvalidInput(f"plot_intensity draws sweeps over batch; this one is {f.heading()}")
+            raise InvalidInput("plot_intensity draws sweeps over batch", action=f"this one is {f.heading()}")
         batch, intensity = q.step.batch.ravel(), np.asarray(f.intensity).ravel()
         ax.plot(batch, intensity, color=color, lw=1.8)
         label = f"{q.model.id}, ctx {q.ctx.flat[0]:,.0f}"

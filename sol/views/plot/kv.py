@@ -37,7 +37,7 @@ def plot_kv(
     chosen = [load_model(m) for m in ([models] if isinstance(models, str | Path | Model) else models)]
     devices = [resolve_gpu(g) for g in ([gpus] if isinstance(gpus, str | GPU) else gpus)]
     if not chosen:
-        raise InvalidInput("plot_kv needs at least one model")
+        raise InvalidInput("plot_kv", "needs at least one model")
     longest = max((m.max_ctx for m in chosen if m.max_ctx is not None), default=131_072) if ctx_max is None else ctx_max
     end, sequences = one("ctx_max", longest), one("batch", batch)
     limits = [min(float(m.max_ctx or end), end) for m in chosen]
@@ -66,7 +66,7 @@ def _capacities(devices: Iterable[GPU]) -> dict[float, list[str]]:
     held: dict[float, list[str]] = {}
     for gpu in devices:
         if gpu.memory_bytes is None:
-            raise MissingSpec(f"no source gives {gpu.id} a capacity to draw; leave it out")
+            raise MissingSpec("no source", f"gives {gpu.id} a capacity to draw", "leave it out")
         held.setdefault(gpu.memory_bytes, []).append(gpu.id)
     return held
 

@@ -30,7 +30,7 @@ def one(field: str, value: Any) -> float:
     """A number above 0, for a chart that takes one. Raises `InvalidInput`."""
     array = numbers(field, value, above=0.0)
     if array.size != 1:
-        raise InvalidInput(f"{field} has {array.size} values; this chart takes one")
+        raise InvalidInput(field, f"has {array.size} values", "this chart takes one")
     return array.item()
 
 

@@ -25,9 +25,9 @@ def plot_roofline(result: Floor, ax: Axes | None = None) -> Axes:
     """
     q = result.question
     if not result.is_point:
-        raise InvalidInput("plot_roofline draws one point; index the sweep first, for instance plot_roofline(f[0])")
+        raise InvalidInput("plot_roofline draws one point", action="index the sweep first, for instance plot_roofline(f[0])")
     if q.rates.peak is None:
-        raise InvalidInput(f"no roof can be drawn: no source gives {q.gpu.id} a {q.storage.base.compute} rate")
+        raise InvalidInput("no roof can be drawn:", f"no source gives {q.gpu.id} a {q.storage.base.compute} rate")
     ax = axes(ax)
     bandwidth = q.rates.memory_bytes_per_s
     roofs = _roofs(result)

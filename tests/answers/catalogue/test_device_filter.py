@@ -24,6 +24,16 @@ def test_conditions_narrow_the_list() -> None:
     assert gpus("year>2100")["id"] == []
 
 
+@pytest.mark.law
+@pytest.mark.parametrize("field", ["fp8", "int4", "memory", "tdp"])
+def test_what_no_source_gives_meets_no_comparison(field: str) -> None:
+    """A device without the number is neither above nor below any value, nor different from one."""
+    known = set(gpus(field)["id"])
+    assert known < set(gpus()["id"])
+    assert set(gpus(f"{field}<1e20")["id"]) == known
+    assert set(gpus(f"{field}!=1e20")["id"]) == known
+
+
 @pytest.mark.parametrize(
     "condition", ["", "mem>1", "memory>big", "memory>80 parsecs", "vendor>nvidia", "vendor", "memory>=", "a=b", "bf16>1e999"]
 )

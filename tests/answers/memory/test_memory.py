@@ -169,3 +169,18 @@ def test_an_engine_of_a_pipeline_is_not_told() -> None:
     with pytest.raises(InvalidInput, match="pp=2"):
         memory("llama-3.1-70b", "h100", ctx=1, pp=2, engine="vllm")
     assert memory("llama-3.1-70b", "h100", ctx=8192, tp=8, engine="vllm").kv_pool_tokens > 0
+
+
+@pytest.mark.truth
+def test_a_device_of_a_split_reads_the_caches_of_its_own_sequences() -> None:
+    """DeepSeek-V3 keeps 70,272 B a token; of 8 sequences of 2,048 tokens each of 4 copies reads 2."""
+    split = memory("deepseek-v3", "h200", ctx=2048, batch=8, dp=4, ep=4, dtype="fp8")
+    assert split.kv_read_bytes == split.kv_bytes == 2 * 2048 * 70_272
+
+
+@pytest.mark.law
+def test_what_fills_a_device_to_the_last_byte_takes_one() -> None:
+    asked = memory("qwen2.5-7b", ctx=2048)
+    for spare, devices in ((0.0, 1), (-1.0, 2)):
+        box = GPU(id="box", name="box", memory_bytes=asked.resident_bytes + spare, memory_bytes_per_s=1e12, source="law")
+        assert memory("qwen2.5-7b", box, ctx=2048).min_devices == devices

@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_an_error_for_a_point_and_a_mask_in_a_sweep() -> No
         DoesNotFit, match=r"does not fit: 141\.\d GB needed \(weights 141\.1, kv 0\.\d, activations 0\.\d\), 85\.5 GB on 1×h100-sxm"
     ) as error:
         floor("llama-3.1-70b", "h100", ctx=2048)
-    assert "it takes 2 of them" in str(error.value)
+    assert "use 2 devices, a narrower dtype" in str(error.value)
     sweep = floor("qwen2.5-7b", "l4", ctx=2048, batch=[1, 64, 4096])
     assert sweep.fits.tolist() == [True, True, False]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -173,6 +174,12 @@ def test_the_document_of_an_explanation_is_the_command_line_s(capsys: pytest.Cap
 
     main(["explain", *QWEN, "--ctx", "2048", "--json"])
     assert json.loads(capsys.readouterr().out) == json.loads(result("explanation").to_json())
+
+
+@pytest.mark.contract
+def test_an_explanation_travels() -> None:
+    there = pickle.loads(pickle.dumps(result("explanation")))
+    assert (there, there.to_dict()) == (result("explanation"), result("explanation").to_dict())
 
 
 @pytest.mark.contract

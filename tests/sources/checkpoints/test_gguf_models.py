@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sources.checkpoints.laying import Told, expanded, gguf_bytes, lay_gguf
-from sources.tensors.test_checkpoints import mutated
+from sources.tensors.headers import mutated
 
 from sol import BadFile, SolError, floor, load_gpu, load_model
 from sol.answers.question.formats import resolve_formats

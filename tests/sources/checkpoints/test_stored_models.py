@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sources.checkpoints.laying import Told, bytes_of, expanded, lay_folder, lay_safetensors
-from sources.tensors.test_checkpoints import mutated
+from sources.tensors.headers import mutated
 
 from sol import BadFile, MissingSpec, SolError, floor, load_gpu, load_model, memory
 from sol.answers.question.formats import resolve_formats

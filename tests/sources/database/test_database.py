@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sol import BadFile, UnknownName, load_format, load_gpu
+from sol import BadFile, InvalidInput, Link, NumberFormat, UnknownName, floor, load_calibration, load_format, load_gpu
 from sol.errors import SolError
 from sol.sources.database import database
 from sol.sources.database.tomlfiles import TomlRecords, data_root
@@ -162,7 +163,9 @@ def test_a_user_file_adds_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (('source = "sheet"', 'source = "sheets"'), ["mine.toml", "[my-npu] memory_bytes_per_s", "no source 'sheets'"]),
         (('evidence = "A"', 'evidence = "Z"'), ["mine.toml", "memory_bytes_per_s.evidence"]),
         (("memory_bytes_per_s =", "memory_gbps ="), ["mine.toml", "[my-npu]"]),
-        (('"npu"', '"h100"'), ["mine.toml", "h100", "taken"]),
+        (('"npu"', '"h100"'), ["mine.toml", "'h100' is taken by the built-in h100-sxm; choose another id or alias"]),
+        (("200e9", '"200e9"'), ["mine.toml: [my-npu]", "memory_bytes_per_s.value", "without quotes (got '200e9')"]),
+        (("200e9", "true"), ["mine.toml: [my-npu]", "memory_bytes_per_s.value"]),
         (('document = "NPU-DS-3"', ""), ["mine.toml", "url or a document"]),
         (("[my-npu]\n", "[h100-sxm]\n"), ["mine.toml", "taken"]),
         (("200e9", "nan"), ["mine.toml", "value"]),
@@ -204,6 +207,56 @@ def test_two_devices_may_not_share_a_name(tmp_path: Path) -> None:
         load_gpu("my-npu", folder=tmp_path)
 
 
+@pytest.mark.parametrize("taken", ["h100", "h100-sxm"])
+def test_a_device_under_a_built_in_name_is_refused_where_the_built_in_is_asked_for(
+    taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its id or an alias, in a folder or by the environment: never ignored."""
+    path = tmp_path / "mine.toml"
+    path.write_text(MINE.replace("[my-npu]", f"[{taken}]"))
+    refused = rf"mine.toml: \[{taken}\] the name '{taken}' is taken by the built-in h100-sxm; choose another id"
+    for folder in (path, tmp_path):
+        with pytest.raises(BadFile, match=refused):
+            load_gpu(taken, folder=folder)
+    monkeypatch.setenv("SOL_GPUS", str(tmp_path))
+    with pytest.raises(BadFile, match=refused):
+        floor("qwen2.5-7b", "h100", ctx=1)
+
+
+def test_two_files_may_not_hold_the_same_id(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text(MINE)
+    with pytest.raises(BadFile, match=r"b.toml: \[my-npu\] the name 'my-npu' is taken by \[my-npu\] of .*a.toml; choose another id"):
+        load_gpu("my-npu", folder=tmp_path)
+
+
+@pytest.mark.parametrize("line", ['mbu = "0.8"', 'mbu = { value = "0.8" }', 'launch_s = "1e-6"', 'n = "3"', 'within_95 = "0.1"'])
+def test_a_number_of_a_calibration_given_as_text_is_refused(line: str, tmp_path: Path) -> None:
+    path, good = tmp_path / "mine.toml", {"mbu": "mbu = 0.8", "launch_s": "launch_s = 1e-6", "n": "n = 3", "within_95": "within_95 = 0.1"}
+    head = '[mine]\ngpu = "h100-sxm"\nengine = "vllm"\nfusion = "kernel"\n'
+    key = line.partition(" ")[0]
+    path.write_text(head + "\n".join({**good, "mfu": "mfu = 0.7"}.values()))
+    load_calibration(path)
+    path.write_text(head + "\n".join({**good, "mfu": "mfu = 0.7", key: line}.values()))
+    with pytest.raises(BadFile, match=rf"{key}.*without quotes"):
+        load_calibration(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Link(
+            name="x",
+            per_direction_bytes_per_s="1e9",
+        ),
+        lambda: NumberFormat(id="w5", name="w5", compute="bf16", bits="5"),
+    ],
+)
+def test_a_number_of_a_record_made_by_hand_given_as_text_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidInput, match="without quotes"):
+        make()
+
+
 def test_modes_fold_like_names(tmp_path: Path) -> None:
     mode = '\n[my-npu.power_modes.MAXN]\nclock_hz = { value = 1e9, printed = "1GHz", source = "sheet", evidence = "A" }\n'
     (tmp_path / "mine.toml").write_text(MINE + mode)
@@ -214,7 +267,7 @@ def test_modes_fold_like_names(tmp_path: Path) -> None:
 def test_what_is_no_name_is_refused(name: object) -> None:
     for load in (load_gpu, load_format):
         with pytest.raises(SolError):
-            load(name)  # type: ignore[arg-type]
+            load(name)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sources.tensors.test_checkpoints import mutated
+from sources.tensors.headers import mutated
 
 from sol import GPU, NumberFormat, SolError, floor, load_gpu, load_model
 from sol.errors import MESSAGE_CHARACTERS
