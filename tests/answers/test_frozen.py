@@ -157,7 +157,11 @@ def test_a_pool_of_processes_maps_a_floor() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         point = pool.submit(sol.floor, "qwen2.5-7b", "h100", ctx=2048)
         sweep = pool.submit(sol.floor, "qwen2.5-7b", "h100", ctx=[2048, 4096], tp=[[1], [2], [3]])
+        unknown = pool.submit(sol.floor, "qwen2.5-7c", "h100", ctx=2048)
         there, swept = point.result(), sweep.result()
+        with pytest.raises(sol.UnknownName, match=r"qwen2\.5-7b") as error:
+            unknown.result()
+        assert error.value.name == "qwen2.5-7c"
     here = sol.floor("qwen2.5-7b", "h100", ctx=2048)
     assert (there.latency_s, str(there), str(there.operators)) == (here.latency_s, str(here), str(here.operators))
     assert swept[0, 0].latency_s == here.latency_s

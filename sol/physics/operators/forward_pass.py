@@ -51,8 +51,9 @@ def matrix_rows(block: Block | Parts, layers: int, p: Pass) -> list[Operator]:
     """A block of plain matrices. Raises `InvalidInput` for one that keeps something of a sequence: its floor would leave that out."""
     if block.cache_spans or block.states:
         raise InvalidInput(
-            f"no rows for {type(block).__name__}, which keeps a cache or a state; "
-            "register what makes them in sol.physics.operators.forward_pass.ROWS"
+            f"{type(block).__name__} keeps a cache or a state",
+            truth="and no function makes its rows",
+            action="register one in sol.physics.operators.forward_pass.ROWS",
         )
     return [linear_row(x, layers, p.tokens, fused.linear(p.fusion, x, p.tokens)) for x in linears(block, p.hidden, p.storage)]
 

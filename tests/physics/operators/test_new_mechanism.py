@@ -121,7 +121,7 @@ def test_every_statement_counts() -> None:
 
 @pytest.mark.contract
 def test_a_cache_without_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match="no rows for Notebook, which keeps a cache or a state; register"):
+    with pytest.raises(InvalidInput, match="Notebook keeps a cache or a state and no function makes its rows; register one in sol"):
         sol.floor(model(Notebook(slots=100)), "h100", ctx=10)
 
     def rows(block: Notebook, layers: int, p: Pass) -> list:
