@@ -13,6 +13,8 @@ from sol.views.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "hardware_db" / "README.md"]
+NOTATION = ROOT / "docs" / "notation.md"
+FORMULA = re.compile(r"Σ|\bmax\(|\bmin\(|\(n ?− ?1\)|\d·|·\(|\)·|/\(|\)/")
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 WIDTH = "100"
 
@@ -60,6 +62,43 @@ def test_commands(
     assert name == "sol"
     main(args)
     assert capsys.readouterr().out.rstrip() == shown, f"{page.name} is stale: {command}"
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p != NOTATION and FORMULA.search(p.read_text(encoding="utf-8"))], ids=lambda p: p.name
+)
+def test_a_page_with_a_formula_links_the_notation(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert NOTATION in [(page.parent / link).resolve() for link in links], f"{page.name} has a formula and no link to the notation page"
+
+
+@pytest.mark.contract
+def test_every_figure_of_a_floor_is_on_the_notation_page() -> None:
+    from sol import floor
+
+    page = NOTATION.read_text(encoding="utf-8")
+    one, sweep = floor("llama-3.1-8b", "h100", ctx=2048, tp=2), floor("llama-3.1-8b", "h100", ctx=2048, tp=[1, 2, 3])
+    outputs = one.to_dict()["outputs"]
+    inputs = one.to_dict()["inputs"]
+    keys = {*outputs, *sweep.to_dict()["outputs"], *outputs["operators"][0], *inputs} - {"model", "gpu"}
+    assert "latency_s" in keys
+    assert sorted(key for key in keys if f"`{key}`" not in page) == []
+
+
+@pytest.mark.contract
+def test_no_page_names_a_script_under_docs() -> None:
+    stale = [page.name for page in PAGES if re.search(r"\bdocs/\w+\.py\b", page.read_text(encoding="utf-8"))]
+    assert stale == []
+
+
+@pytest.mark.contract
+def test_every_path_of_the_layout_page_exists() -> None:
+    text = (ROOT / "docs" / "layout.md").read_text(encoding="utf-8")
+    roots = (ROOT, ROOT / "sol" / "physics", ROOT / "sol" / "answers", ROOT / "sol" / "views")
+    paths = re.findall(r"`([\w./-]+/[\w./-]*)`", text)
+    assert len(paths) > 40
+    assert [p for p in paths if not any((root / p).exists() for root in roots)] == []
 
 
 @pytest.mark.contract
