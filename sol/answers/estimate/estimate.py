@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask
@@ -20,7 +21,7 @@ from sol.answers.question.formats import SIXTEEN
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
-from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
@@ -172,12 +173,7 @@ def estimate(
     if q.rates.peak is None:
         raise MissingSpec(f"{the_gpu.id} has no sourced rate for {q.rates.formats['weights']}; an estimate needs one (the floor does not)")
     result = estimate_of(q, used)
-    if q.scalar and result.floor.fits is False:
-        needs, there = result.floor.resident_bytes, the_gpu.memory_bytes or 0.0
-        raise DoesNotFit(
-            f"does not fit: {needs / 1e9:.1f} GB needed on each of {q.split.devices}×{the_gpu.id}, {there / 1e9:.1f} GB there is; "
-            "more devices, a narrower dtype or less ctx or batch"
-        )
+    fitting(result.floor)
     return result
 
 

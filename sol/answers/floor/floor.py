@@ -6,7 +6,6 @@ perfectly overlapped. Nothing here is an efficiency.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.floor.fitting import fitting
 from sol.answers.floor.result import Floor
 from sol.answers.floor.rows import operator_table
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.splits import safe_splits, where_valid
-from sol.errors import DoesNotFit, InvalidPlan
+from sol.errors import InvalidPlan
 from sol.physics.network.sharding import device_resident_bytes, last_token, pieces, split_operators
 from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
 from sol.specs.formats import NumberFormat
@@ -78,10 +78,7 @@ def floor(
         model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
         dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=fusion,
     )  # fmt: skip
-    result = floor_of(question)
-    if question.scalar and result.fits is False:
-        raise _does_not_fit(question)
-    return result
+    return fitting(floor_of(question))
 
 
 def floor_of(q: Question) -> Floor:
@@ -99,8 +96,7 @@ def floor_of(q: Question) -> Floor:
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
-    resident = weights + kv + activations
+    resident = device_resident_bytes(q.model, q.step, q.storage, split).total
     capacity = q.gpu.memory_bytes
     routed: Any = True
     if q.model.is_moe:
@@ -158,19 +154,3 @@ def _point(q: Question, times: Times, index: Any) -> Question:
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))
     return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), split=split, scalar=True, valid=True)
-
-
-def _does_not_fit(q: Question) -> DoesNotFit:
-    parts = [float(np.max(p)) for p in device_resident_bytes(q.model, q.step, q.storage, q.split)]
-    need, capacity = sum(parts), q.gpu.memory_bytes or 0.0
-    if q.split.devices > 1:
-        return DoesNotFit(
-            f"does not fit: {need / 1e9:.1f} GB needed on each of {q.split.devices}×{q.gpu.id} (weights {parts[0] / 1e9:.1f}, "
-            f"kv {parts[1] / 1e9:.1f}, activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB there is; "
-            "more devices, a narrower dtype or less ctx or batch (sol plan finds the splits that fit)"
-        )
-    return DoesNotFit(
-        f"does not fit: {need / 1e9:.1f} GB needed (weights {parts[0] / 1e9:.1f}, kv {parts[1] / 1e9:.1f}, "
-        f"activations {parts[2] / 1e9:.1f}), {capacity / 1e9:.1f} GB on 1×{q.gpu.id}; it takes {math.ceil(need / capacity)} of them, "
-        f"a narrower dtype or less ctx or batch (sol table shows its floor all the same)"
-    )

@@ -127,8 +127,8 @@ def offload(
     """
     q = ask(model, gpu, ctx=ctx, batch=batch, dtype=dtype, kv_dtype=kv_dtype, routing=routing)
     over, cite = _link(q.gpu, link)
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, q.split)
-    resident = weights + kv + activations
+    held = device_resident_bytes(q.model, q.step, q.storage, q.split)
+    weights, kv, resident = held.weights, held.kv, held.total
     capacity = q.gpu.memory_bytes
     excess = None if capacity is None else np.maximum(resident - capacity, 0.0)
     on_host = _on_host(q, host_bytes, excess, weights, kv)

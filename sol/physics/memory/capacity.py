@@ -12,12 +12,12 @@ import numpy as np
 
 from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
-from sol.physics.operators.operator import Amount
+from sol.physics.operators.operator import ACT_BYTES, Amount
 from sol.specs.model import Model
 from sol.specs.step import Array, Step, Storage
 
 CHUNK_TOKENS = 2048.0
-ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
+LOGIT_BYTES = 4.0  # of one logit (fp32)
 
 
 @lru_cache(maxsize=1024)
@@ -50,13 +50,13 @@ def activation_bytes_per_token(model: Model) -> Amount:
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
     """
     widest = reduce(np.maximum, (block.activation_width(model.hidden) for block in model.blocks))
-    alive: Amount = (2 * model.hidden + widest) * ACT
+    alive: Amount = (2 * model.hidden + widest) * ACT_BYTES
     return alive
 
 
 def logit_bytes_per_row(model: Model) -> Amount:
     """Bytes of one row of logits in fp32 [B]."""
-    return model.vocab * LOGIT
+    return model.vocab * LOGIT_BYTES
 
 
 def activation_bytes(model: Model, step: Step) -> Array:

@@ -15,6 +15,10 @@ Amount = Array | float
 """An array over the sweep, or a plain float where a row does not depend on it."""
 
 
+ACT_BYTES = 2.0
+"""Bytes per activation: 16 bits, whatever the weights are stored in."""
+
+
 class Cost(NamedTuple):
     """Bytes beyond the compulsory ones [B] and launches [1] of one operator in one layer."""
 
