@@ -21,7 +21,7 @@ def fitting(f: Floor) -> Floor:
 
 def _does_not_fit(q: Question) -> DoesNotFit:
     held = device_resident_bytes(q.model, q.step, q.storage, q.split)
-    need, capacity = held.total.item(), q.gpu.memory_bytes or 0.0
+    need, capacity = float(np.max(held.total)), q.gpu.memory_bytes or 0.0
     weights, kv, activations = (float(np.max(part)) / 1e9 for part in held)
     parts, there = f"(weights {weights:.1f}, kv {kv:.1f}, activations {activations:.1f})", f"{capacity / 1e9:.1f} GB"
     if q.split.devices > 1:

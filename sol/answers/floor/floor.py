@@ -96,12 +96,13 @@ def floor_of(q: Question) -> Floor:
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
-    resident = device_resident_bytes(q.model, q.step, q.storage, split).total
+    resident = device_resident_bytes(q.model, q.computed_step, q.storage, split).total
     capacity = q.gpu.memory_bytes
     routed: Any = True
     if q.model.is_moe:
         even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-        alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
+        step = q.computed_step
+        alone = (step.batch * step.new_tokens <= 1.0) & (q.split.dp == 1)  # one token's experts are k, of its own copy
         routed = (alone | (q.routing == "min")) & even
     if q.scalar:
         times = staged(at(q.step, split), lambda step: at(step, split))
@@ -110,7 +111,7 @@ def floor_of(q: Question) -> Floor:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
-    is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
+    is_bound = routed & (moved > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
     return Floor(
         question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
@@ -130,7 +131,7 @@ def _at(q: Question, times: Times, index: Any) -> Floor:
 
 
 def _item(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return value if type(value) is float or not hasattr(value, "item") else value.item()
 
 
 def _spread(value: Any, q: Question) -> Any:

@@ -128,7 +128,7 @@ def offload(
     q = ask(model, gpu, ctx=ctx, batch=batch, dtype=dtype, kv_dtype=kv_dtype, routing=routing)
     over, cite = _link(q.gpu, link)
     held = device_resident_bytes(q.model, q.step, q.storage, q.split)
-    weights, kv, resident = held.weights, held.kv, held.total
+    weights, kv, resident = held.weights, held.kv, np.asarray(held.total)
     capacity = q.gpu.memory_bytes
     excess = None if capacity is None else np.maximum(resident - capacity, 0.0)
     on_host = _on_host(q, host_bytes, excess, weights, kv)

@@ -12,7 +12,7 @@ import numpy as np
 
 from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
-from sol.physics.operators.operator import ACT_BYTES, Amount
+from sol.physics.operators.operator import ACT_BYTES, Amount, larger, smaller
 from sol.specs.model import Model
 from sol.specs.step import Array, Step, Storage
 
@@ -59,13 +59,13 @@ def logit_bytes_per_row(model: Model) -> Amount:
     return model.vocab * LOGIT_BYTES
 
 
-def activation_bytes(model: Model, step: Step) -> Array:
+def activation_bytes(model: Model, step: Step) -> Amount:
     """Bytes of activations alive at once in one step, and of its logits [B].
 
     T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
     """
     tokens = step.batch * step.new_tokens
-    chunk = np.minimum(tokens, np.maximum(step.batch, CHUNK_TOKENS))
+    chunk = smaller(tokens, larger(step.batch, CHUNK_TOKENS))
     rows = {"last": step.batch, "all": chunk, "none": 0.0 * step.batch}[step.logits]
     return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
 

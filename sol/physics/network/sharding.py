@@ -121,11 +121,11 @@ class Resident(NamedTuple):
     """What one device must hold [B]: weights, caches and states after the step, activations."""
 
     weights: Amount
-    kv: Array
-    activations: Array
+    kv: Amount
+    activations: Amount
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Amount:
         """What must fit [B]."""
         return self.weights + self.kv + self.activations
 
@@ -138,4 +138,4 @@ def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Spl
     own, stage = device_model(model, split), -(-model.layers // split.pp) / model.layers
     each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache) + state_bytes(own, storage)
     held = share(step.batch, split.dp) * (each * stage)
-    return Resident(device_weight_bytes(model, split, storage), np.asarray(held), activation_bytes(own, device_step(step, split)))
+    return Resident(device_weight_bytes(model, split, storage), held, activation_bytes(own, device_step(step, split)))
