@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from sol import GPU, load_format, load_gpu
+from sol.physics.operators.operator import ACT_BYTES
 
 Columns = dict[str, Any]
 
@@ -52,7 +53,6 @@ LINEAR = {
 }
 EXPERTS = LINEAR | {"int4_wo": ("w4a16", 4 + 16 / 128), "w4a16_mxfp4": ("mxfp4", 4.25)}
 CACHES = {"bfloat16": ("bf16", 2.0), "fp8": ("fp8", 1.0)}
-ACT = 2.0  # bytes per activation
 TILE = 128.0  # tokens a matrix multiplication rounds up to, once it has more than one tile of them
 LATENT, ROPE, NOPE, VALUE = 512, 64, 128, 128  # DeepSeek's latent attention, the only one timed
 
@@ -110,7 +110,7 @@ def gemm(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
             Rows(
                 stream_s=weight / gpu.memory_bytes_per_s,
                 flops_s=2 * padded * n * k / peak(gpu, fmt),
-                moved_s=m * (n + k) * ACT / gpu.memory_bytes_per_s,
+                moved_s=m * (n + k) * ACT_BYTES / gpu.memory_bytes_per_s,
                 latency_s=c["latency"] * 1e-3,
                 starting=(m <= 16) & (n >= 512) & (k >= 512) & (weight < 2e6),
                 reading=(m <= 16) & big & (weight > 3 * cache_bytes(gpu)),
@@ -134,7 +134,7 @@ def attention(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]
         c = heads(of(columns(prefill), kv_cache_dtype=name, attn_dtype="bfloat16"))
         n, tokens = c["isl"], c["batch_size"] * c["isl"]
         pairs = tokens * (n + 1) / 2
-        later = roles(gpu, read=0 * n, flops=4 * c["q"] * 128 * pairs, moved=tokens * (2 * c["q"] + 2 * c["kv"]) * 128 * ACT, c=c)
+        later = roles(gpu, read=0 * n, flops=4 * c["q"] * 128 * pairs, moved=tokens * (2 * c["q"] + 2 * c["kv"]) * 128 * ACT_BYTES, c=c)
         yield fmt, rows + replace(later, starting=0 * n > 0, computing=(n >= 128) & (later.flops_s > 10e-6))
 
 
@@ -150,7 +150,7 @@ def latent_attention(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str,
         c = of(columns(folder / "mla" / engine / "context_mla_perf.parquet"), kv_cache_dtype=name)
         n, tokens, q = c["isl"], c["batch_size"] * c["isl"], c["num_heads"]
         flops = 2 * q * (NOPE + ROPE + VALUE) * tokens * (n + 1) / 2
-        later = roles(gpu, read=0 * n, flops=flops, moved=tokens * q * 2 * (NOPE + ROPE + VALUE) * ACT, c=c)
+        later = roles(gpu, read=0 * n, flops=flops, moved=tokens * q * 2 * (NOPE + ROPE + VALUE) * ACT_BYTES, c=c)
         yield fmt, rows + replace(later, starting=0 * n > 0, computing=(n >= 128) & (later.flops_s > 10e-6))
 
 
@@ -169,7 +169,7 @@ def experts(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
         rows = Rows(
             stream_s=stream_s,
             flops_s=6 * tokens * k * d * f / peak(gpu, fmt),
-            moved_s=tokens * (2 * d + k * (2 * d + 6 * f)) * ACT / gpu.memory_bytes_per_s,
+            moved_s=tokens * (2 * d + k * (2 * d + 6 * f)) * ACT_BYTES / gpu.memory_bytes_per_s,
             latency_s=c["latency"] * 1e-3,
             starting=(tokens == 1) & (f >= 256) & (stream_s < 15e-6),
             reading=(each >= 1) & (each <= 4) & (f >= 256) & (touched > 3 * cache_bytes(gpu)),

@@ -51,6 +51,11 @@ class Step(Frozen):
     copies: Array | float = 1
     imbalance: float = 1.0
 
+    def in_floats(self) -> Step:
+        """The same step of one point with plain floats for arrays: the same bits, without the cost of arrays of one element."""
+        batch, new, past = (array.item() for array in (self.batch, self.new_tokens, self.past_tokens))
+        return Step(batch, new, past, self.logits, self.copies, self.imbalance)  # type: ignore[arg-type]  # what computes takes both
+
 
 @dataclass(frozen=True, eq=False)
 class Storage:

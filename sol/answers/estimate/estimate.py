@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask
@@ -20,7 +21,7 @@ from sol.answers.question.formats import SIXTEEN
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
-from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
@@ -173,15 +174,7 @@ def estimate(
     if q.rates.peak is None:
         raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     result = estimate_of(q, used)
-    if q.scalar and result.floor.fits is False:
-        needs, there = result.floor.resident_bytes, the_gpu.memory_bytes or 0.0
-        raise DoesNotFit(
-            "does not fit:",
-            f"{needs / 1e9:.1f} GB needed on each of {q.split.devices}×{the_gpu.id}, but each has {there / 1e9:.1f} GB",
-            "use more devices, a narrower dtype, a shorter context or a smaller batch",
-            needed_bytes=float(needs),
-            capacity_bytes=there,
-        )
+    fitting(result.floor)
     return result
 
 

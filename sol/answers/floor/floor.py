@@ -6,7 +6,6 @@ perfectly overlapped. Nothing here is an efficiency.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.floor.fitting import fitting
 from sol.answers.floor.result import Floor
 from sol.answers.floor.rows import operator_table
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.splits import safe_splits, where_valid
-from sol.errors import DoesNotFit, InvalidPlan
+from sol.errors import InvalidPlan
 from sol.physics.network.sharding import device_resident_bytes, last_token, pieces, split_operators
 from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
 from sol.specs.formats import NumberFormat
@@ -78,10 +78,7 @@ def floor(
         model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
         dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=fusion,
     )  # fmt: skip
-    result = floor_of(question)
-    if question.scalar and result.fits is False:
-        raise _does_not_fit(question)
-    return result
+    return fitting(floor_of(question))
 
 
 def floor_of(q: Question) -> Floor:
@@ -99,13 +96,13 @@ def floor_of(q: Question) -> Floor:
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, split)
-    resident = weights + kv + activations
+    resident = device_resident_bytes(q.model, q.computed_step, q.storage, split).total
     capacity = q.gpu.memory_bytes
     routed: Any = True
     if q.model.is_moe:
         even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-        alone = ~(q.step.batch * q.step.new_tokens > 1.0) & (np.asarray(q.split.dp) == 1)  # one token's experts are k, of its own copy
+        step = q.computed_step
+        alone = (step.batch * step.new_tokens <= 1.0) & (q.split.dp == 1)  # one token's experts are k, of its own copy
         routed = (alone | (q.routing == "min")) & even
     if q.scalar:
         times = staged(at(q.step, split), lambda step: at(step, split))
@@ -114,7 +111,7 @@ def floor_of(q: Question) -> Floor:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     moved = times.moved_weight_bytes + times.moved_kv_bytes
-    is_bound = routed & (np.asarray(moved) > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
+    is_bound = routed & (moved > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
     return Floor(
         question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
@@ -134,7 +131,7 @@ def _at(q: Question, times: Times, index: Any) -> Floor:
 
 
 def _item(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+    return value if type(value) is float or not hasattr(value, "item") else value.item()
 
 
 def _spread(value: Any, q: Question) -> Any:
@@ -158,19 +155,3 @@ def _point(q: Question, times: Times, index: Any) -> Question:
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))
     return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), split=split, scalar=True, valid=True)
-
-
-def _does_not_fit(q: Question) -> DoesNotFit:
-    weights, kv, activations = (float(np.max(p)) for p in device_resident_bytes(q.model, q.step, q.storage, q.split))
-    need, capacity = sum((weights, kv, activations)), q.gpu.memory_bytes or 0.0
-    parts = f"(weights {weights / 1e9:.1f}, kv {kv / 1e9:.1f}, activations {activations / 1e9:.1f})"
-    if q.split.devices > 1:
-        truth = f"{need / 1e9:.1f} GB needed on each of {q.split.devices}×{q.gpu.id} {parts}, but each has {capacity / 1e9:.1f} GB"
-        devices, hint = "more devices", "sol plan finds the splits that fit"
-    else:
-        truth = f"{need / 1e9:.1f} GB needed {parts}, {capacity / 1e9:.1f} GB on 1×{q.gpu.id}"
-        devices, hint = f"{math.ceil(need / capacity)} devices", "sol table shows its floor all the same"
-    return DoesNotFit(
-        "does not fit:", truth, f"use {devices}, a narrower dtype, a shorter context or a smaller batch ({hint})",
-        needed_bytes=need, capacity_bytes=capacity, parts={"weights": weights, "kv": kv, "activations": activations},
-    )  # fmt: skip

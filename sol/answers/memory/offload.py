@@ -128,8 +128,8 @@ def offload(
     """
     q = ask(model, gpu, ctx=ctx, batch=batch, dtype=dtype, kv_dtype=kv_dtype, routing=routing)
     over, cite = _link(q.gpu, link)
-    weights, kv, activations = device_resident_bytes(q.model, q.step, q.storage, q.split)
-    resident = weights + kv + activations
+    held = device_resident_bytes(q.model, q.step, q.storage, q.split)
+    weights, kv, resident = held.weights, held.kv, np.asarray(held.total)
     capacity = q.gpu.memory_bytes
     excess = None if capacity is None else np.maximum(resident - capacity, 0.0)
     on_host = _on_host(q, host_bytes, excess, weights, kv)
@@ -156,7 +156,7 @@ def offload(
             f"put {excess.item() / 1e9:.1f} GB there, or leave host_bytes out",
             needed_bytes=resident.item() - on_host.item(),
             capacity_bytes=capacity,
-            parts={"weights": float(weights), "kv": kv.item(), "activations": activations.item()},
+            parts={name: float(np.max(part)) for name, part in held._asdict().items()},
         )
 
     def out(value: Any) -> Any:

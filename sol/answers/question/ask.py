@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from numbers import Number
 from pathlib import Path
 from typing import Any, get_args
@@ -62,19 +62,24 @@ class Question(Frozen):
     valid: Any = True
     cache_stated: bool = False
 
+    @cached_property
+    def computed_step(self) -> Step:
+        """The step as it is computed: plain floats for one point."""
+        return self.step.in_floats() if self.scalar else self.step
+
     def operators(self) -> Priced:
         """The operator rows of the step with their seconds, built and priced once; those of a large sweep whenever asked for."""
         kept: Priced | None = self.__dict__.get("_operators")
         if kept is None:
             split = safe_splits(self.split, self.valid)
-            rows = split_operators(self.model, self.step, self.storage, self.routing, self.fusion, split)
+            rows = split_operators(self.model, self.computed_step, self.storage, self.routing, self.fusion, split)
             kept = price_rows(rows, self.rates)
             if self.scalar or max(np.size(op.flops) for op, _ in kept) <= KEPT_POINTS:
                 self.__dict__["_operators"] = kept
         return kept
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_operators"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_operators", "computed_step")}
 
 
 def ask(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sol.physics.operators.mixers import span_bytes, state_bytes_per_sequence
-from sol.physics.operators.operator import Amount
+from sol.physics.operators.operator import Amount, smaller
 from sol.specs.formats import NumberFormat
 from sol.specs.model import ModelPart
 from sol.specs.step import Array, Storage
@@ -32,7 +32,7 @@ def kv_bytes(model: ModelPart, ctx: Array, cache: NumberFormat) -> Array:
     """
     total = 0.0 * ctx
     for span, each in _growing(model, cache):
-        total = total + (ctx if span is None else np.minimum(ctx, float(span))) * each
+        total = total + (ctx if span is None else smaller(ctx, float(span))) * each
     return total
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
-from sol.physics.operators.operator import Amount
+from sol.physics.operators.operator import ACT_BYTES, Amount, larger, smaller
 from sol.specs.model import ModelPart
 from sol.specs.step import Array, Step, Storage
 
 CHUNK_TOKENS = 2048.0
-ACT, LOGIT = 2.0, 4.0  # bytes per activation and per logit (fp32)
+LOGIT_BYTES = 4.0  # of one logit (fp32)
 
 
 @lru_cache(maxsize=1024)
@@ -50,22 +50,22 @@ def activation_bytes_per_token(model: ModelPart) -> Amount:
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
     """
     widest = reduce(np.maximum, (block.activation_width(model.hidden) for block in model.blocks))
-    alive: Amount = (2 * model.hidden + widest) * ACT
+    alive: Amount = (2 * model.hidden + widest) * ACT_BYTES
     return alive
 
 
 def logit_bytes_per_row(model: ModelPart) -> Amount:
     """Bytes of one row of logits in fp32 [B]."""
-    return model.vocab * LOGIT
+    return model.vocab * LOGIT_BYTES
 
 
-def activation_bytes(model: ModelPart, step: Step) -> Array:
+def activation_bytes(model: ModelPart, step: Step) -> Amount:
     """Bytes of activations alive at once in one step, and of its logits [B].
 
     T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
     """
     tokens = step.batch * step.new_tokens
-    chunk = np.minimum(tokens, np.maximum(step.batch, CHUNK_TOKENS))
+    chunk = smaller(tokens, larger(step.batch, CHUNK_TOKENS))
     rows = {"last": step.batch, "all": chunk, "none": 0.0 * step.batch}[step.logits]
     return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
 

@@ -13,14 +13,13 @@ from math import comb
 
 import numpy as np
 
-from sol.physics.operators.operator import Amount, Operator, Wire
+from sol.physics.operators.operator import ACT_BYTES, Amount, Operator, Wire
 from sol.specs.feedforward import MoE
 from sol.specs.model import Model
 from sol.specs.parts import Count
 from sol.specs.split import Split
 from sol.specs.step import Routing, Step, Storage
 
-ACT = 2.0  # bytes per activation
 NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
 """Bytes per activation on the way to experts that compute in these formats, which is how they take them; scales left out."""
 
@@ -29,12 +28,12 @@ def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing:
     """The wire rows of one device's pass: `model` is the whole one, `step` the device's own. Nothing is sent within one device."""
     tokens = step.batch * step.new_tokens
     sums = sum(g.count * (g.residual_adds - (g.moe is not None) * (split.dp > 1)) for g in model.groups)
-    hidden = Wire("all_reduce", tokens * (model.hidden * ACT), split.tp)
+    hidden = Wire("all_reduce", tokens * (model.hidden * ACT_BYTES), split.tp)
     rows = [_row("all_reduce", sums * (split.tp > 1), hidden, lambda: f"T·d = T·{model.hidden}")]
     for group in model.groups:
         if group.moe is not None:
             rows += _expert_rows(model, group.count, group.moe, split, tokens, storage, routing)
-    each, boundaries = tokens * (model.hidden * ACT / split.tp), split.pp - 1
+    each, boundaries = tokens * (model.hidden * ACT_BYTES / split.tp), split.pp - 1
     rows.append(_row("send", boundaries, Wire("send", each, 2, split.tp * split.dp), lambda: f"T·d/tp at {boundaries} boundaries"))
     return [op for op in rows if isinstance(op.layers, np.ndarray) or op.layers]
 
@@ -45,17 +44,17 @@ def _expert_rows(
     """Dispatch and combine, each token once to a device however many of its experts are there; then the copy's own group gathers."""
     reached = fewest_copies if routing == "min" else remote_copies
     copies = reached(moe.experts, moe.experts_per_token, split)
-    narrow = NARROW.get(storage.computed("experts_up"), ACT)
+    narrow = NARROW.get(storage.computed("experts_up"), ACT_BYTES)
     ranks, spread = split.tp * split.dp, layers * (split.dp > 1)
     one_way = tokens * (model.hidden * copies * ranks / np.maximum(ranks - 1, 1))  # a buffer holds its own device's part too
-    gathered = Wire("all_gather", tokens * (model.hidden * ACT), split.tp)
+    gathered = Wire("all_gather", tokens * (model.hidden * ACT_BYTES), split.tp)
 
     def shape() -> str:
         return f"T·d·{copies:.4g} devices a token"
 
     return [
         _row("dispatch", spread, Wire("all_to_all", one_way * narrow, ranks), shape),
-        _row("combine", spread, Wire("all_to_all", one_way * ACT, ranks), shape),
+        _row("combine", spread, Wire("all_to_all", one_way * ACT_BYTES, ranks), shape),
         _row("all_gather", spread * (split.tp > 1), gathered, lambda: f"T·d = T·{model.hidden}"),
     ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -138,12 +139,25 @@ def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
     return np.where(split.pp > 1, staged, everything) if split.is_many else float(staged)
 
 
-def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Split) -> tuple[Amount, Array, Array]:
-    """Weights, caches and states after the step, activations [B] of the fullest device; their sum must fit.
+class Resident(NamedTuple):
+    """What one device must hold [B]: weights, caches and states after the step, activations."""
+
+    weights: Amount
+    kv: Amount
+    activations: Amount
+
+    @property
+    def total(self) -> Amount:
+        """What must fit [B]."""
+        return self.weights + self.kv + self.activations
+
+
+def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Split) -> Resident:
+    """What the fullest device must hold.
 
     A stage keeps the caches of all micro-batches, for its own layers.
     """
     own, stage = device_model(model, split), -(-model.layers // split.pp) / model.layers
     each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache) + state_bytes(own, storage)
     held = share(step.batch, split.dp) * (each * stage)
-    return device_weight_bytes(model, split, storage), np.asarray(held), activation_bytes(own, device_step(step, split))
+    return Resident(device_weight_bytes(model, split, storage), held, activation_bytes(own, device_step(step, split)))

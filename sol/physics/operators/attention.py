@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sol.specs.step import Array
+from sol.physics.operators.operator import Amount, larger, smaller
 
 
-def causal_pairs(new_tokens: Array, past_tokens: Array, window: int | None = None, chunk: int | None = None) -> Array:
+def causal_pairs(new_tokens: Amount, past_tokens: Amount, window: int | None = None, chunk: int | None = None) -> Amount:
     """Query-key pairs of `new_tokens` queries after `past_tokens` cached ones [1, per sequence].
 
     Full attention: Σᵢ (past + i) = n·past + n(n+1)/2 for i = 1…n. With a sliding window W:
@@ -27,33 +27,33 @@ def causal_pairs(new_tokens: Array, past_tokens: Array, window: int | None = Non
     array([67117056.])
     """
     if chunk is not None:
-        pairs: Array = _chunked_pairs(past_tokens + new_tokens, chunk) - _chunked_pairs(past_tokens, chunk)
+        pairs: Amount = _chunked_pairs(past_tokens + new_tokens, chunk) - _chunked_pairs(past_tokens, chunk)
         return pairs
     if window is None:
         return new_tokens * past_tokens + new_tokens * (new_tokens + 1.0) * 0.5
-    growing = np.minimum(np.maximum(window - past_tokens, 0.0), new_tokens)
+    growing = smaller(larger(window - past_tokens, 0.0), new_tokens)
     return growing * past_tokens + growing * (growing + 1.0) * 0.5 + (new_tokens - growing) * window
 
 
-def _chunked_pairs(tokens: Array, chunk: int) -> Array:
+def _chunked_pairs(tokens: Amount, chunk: int) -> Amount:
     whole = np.floor(tokens / chunk)
     rest = tokens - whole * chunk
-    pairs: Array = whole * (chunk * (chunk + 1.0) * 0.5) + rest * (rest + 1.0) * 0.5
+    pairs: Amount = whole * (chunk * (chunk + 1.0) * 0.5) + rest * (rest + 1.0) * 0.5
     return pairs
 
 
-def cached_tokens_read(past_tokens: Array, window: int | None = None, chunk: int | None = None) -> Array:
+def cached_tokens_read(past_tokens: Amount, window: int | None = None, chunk: int | None = None) -> Amount:
     """Cached tokens whose keys and values one step must read [1, per sequence].
 
     A window of W tokens holds the query itself, so at most W − 1 of the past are in sight. Of chunks of C
     tokens the current one: past mod C.
     """
     if chunk is not None:
-        current: Array = past_tokens - np.floor(past_tokens / chunk) * chunk
+        current: Amount = past_tokens - np.floor(past_tokens / chunk) * chunk
         return current
-    return past_tokens if window is None else np.minimum(past_tokens, window - 1.0)
+    return past_tokens if window is None else smaller(past_tokens, window - 1.0)
 
 
-def cached_tokens_written(new_tokens: Array, span: int | None = None) -> Array:
+def cached_tokens_written(new_tokens: Amount, span: int | None = None) -> Amount:
     """New tokens whose keys and values must be kept after the step, of at most `span` ever kept [1, per sequence]."""
-    return new_tokens if span is None else np.minimum(new_tokens, float(span))
+    return new_tokens if span is None else smaller(new_tokens, float(span))

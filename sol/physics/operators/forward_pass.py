@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from sol.errors import InvalidInput
 from sol.physics.operators import fusion as fused
 from sol.physics.operators.feedforward import experts_rows, mlp_rows
 from sol.physics.operators.linear import linear_row, linears, small_bytes
 from sol.physics.operators.mixers import attention_rows, latent_rows, state_rows
-from sol.physics.operators.operator import Amount, Operator, Pass, row
+from sol.physics.operators.operator import Amount, Operator, Pass, row, smaller
 from sol.specs.blocks import Block, PerLayerInput, StateMixer
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
@@ -62,7 +60,7 @@ def per_layer_rows(block: PerLayerInput | Parts, layers: int, p: Pass) -> list[O
     """The matrices, and the gathered rows of the layer's own table."""
     each = block.width * p.storage.bytes_per_weight("embedding", block.width)
     shape = lambda: f"min(T, {block.vocab})·{block.width}"  # noqa: E731  # text for few
-    gathered = row("per_layer_rows", layers, "rest", weight_bytes=np.minimum(p.tokens, float(block.vocab)) * (layers * each), shape=shape)
+    gathered = row("per_layer_rows", layers, "rest", weight_bytes=smaller(p.tokens, float(block.vocab)) * (layers * each), shape=shape)
     return [*matrix_rows(block, layers, p), gathered]
 
 
@@ -87,7 +85,7 @@ def _embedding(model: ModelPart, step: Step, tokens: Array, storage: Storage, fu
     """Gathered rows of the input tables; none of the vocabulary's when the head reads the same (tied) table whole."""
     head_reads_it = model.tied_embeddings and step.logits != "none"
     row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
-    gathered = 0.0 if head_reads_it else np.minimum(tokens, model.vocab) * row_bytes
+    gathered = 0.0 if head_reads_it else smaller(tokens, model.vocab) * row_bytes
     if model.positions:  # sequences at one position share its row
         gathered = gathered + step.new_tokens * (model.hidden * storage.bytes_per_weight("embedding", model.hidden))
     shape = lambda: "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"  # noqa: E731  # text for few

@@ -14,17 +14,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sol.physics.operators.linear import Linear
-from sol.physics.operators.operator import FREE, Cost
+from sol.physics.operators.operator import ACT_BYTES, FREE, Cost
 from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup
 from sol.specs.parts import Count, Parts
 from sol.specs.step import Array, Fusion, Step
 
-ACT = 2.0  # bytes per activation
 # A Hugging Face RMSNorm, pass by pass (read + written bytes per element): to fp32 2+4, square 4+4, mean 4, rsqrt –,
 # scale 4+4, to 16 bits 4+2, times weight 2+2. Eight launches.
 EAGER_NORM_BYTES, EAGER_NORM_KERNELS = 36.0, 8
-EAGER_ADD_BYTES = 3 * ACT  # a residual add reads two and writes one
+EAGER_ADD_BYTES = 3 * ACT_BYTES  # a residual add reads two and writes one
 # Scores, pass by pass: written 2, scaled 2+2, masked 2+2, softmax in fp32 2+4, back to 16 bits 4+2, read 2.
 EAGER_SCORE_BYTES = 24.0
 # Rotary, elements moved per rotated element: x·cos 2, negate half 1, concatenate 2, ·sin 2, add 3.
@@ -42,7 +41,7 @@ def embedding(style: Fusion, hidden: int, tokens: Array) -> Cost:
     """The looked-up rows written; eager also prepares positions, rotary tables and the mask."""
     if style == "ideal":
         return FREE
-    return Cost(tokens * (hidden * ACT), 1 if style == "kernel" else 14)
+    return Cost(tokens * (hidden * ACT_BYTES), 1 if style == "kernel" else 14)
 
 
 def linear(style: Fusion, x: Linear, tokens: Array) -> Cost:
@@ -50,8 +49,8 @@ def linear(style: Fusion, x: Linear, tokens: Array) -> Cost:
     if style == "ideal":
         return FREE
     if style == "kernel":
-        return Cost(tokens * ((x.inputs + x.outputs) * ACT), 1)
-    return Cost(tokens * (x.unfused_width * ACT), len(x.matrices))
+        return Cost(tokens * ((x.inputs + x.outputs) * ACT_BYTES), 1)
+    return Cost(tokens * (x.unfused_width * ACT_BYTES), len(x.matrices))
 
 
 def attention(
@@ -61,14 +60,14 @@ def attention(
     if style == "ideal":
         return AttentionCosts(FREE, FREE)
     if style == "kernel":
-        return AttentionCosts(rope=Cost(tokens * ((2 * q + kv) * ACT), 1), attention=Cost(tokens * ((q + out + kv) * ACT), 1))
+        return AttentionCosts(rope=Cost(tokens * ((2 * q + kv) * ACT_BYTES), 1), attention=Cost(tokens * ((q + out + kv) * ACT_BYTES), 1))
     held = step.past_tokens + step.new_tokens
-    grown = (step.batch * (2 * kv * ACT)) * held  # the cache is concatenated anew: read and written whole
+    grown = (step.batch * (2 * kv * ACT_BYTES)) * held  # the cache is concatenated anew: read and written whole
     # K and V are repeated for every query head and read back; the cache's own read is compulsory and counted elsewhere.
-    repeated = (step.batch * (2 * (q + out) * ACT * grouped)) * held
+    repeated = (step.batch * (2 * (q + out) * ACT_BYTES * grouped)) * held
     scores = (step.batch * (heads * EAGER_SCORE_BYTES)) * (step.new_tokens * held)
-    rotated = tokens * ((q + kv * 0.5) * EAGER_ROPE_PASSES * ACT)
-    return AttentionCosts(rope=Cost(rotated + grown, 12), attention=Cost(repeated + scores + tokens * (2 * (q + out) * ACT), 9))
+    rotated = tokens * ((q + kv * 0.5) * EAGER_ROPE_PASSES * ACT_BYTES)
+    return AttentionCosts(rope=Cost(rotated + grown, 12), attention=Cost(repeated + scores + tokens * (2 * (q + out) * ACT_BYTES), 9))
 
 
 def state(style: Fusion, width: Count, tokens: Array) -> Cost:
@@ -76,7 +75,7 @@ def state(style: Fusion, width: Count, tokens: Array) -> Cost:
 
     Eager runs the same two: its own loop over tokens is no one's choice.
     """
-    return FREE if style == "ideal" else Cost(tokens * (2 * width * ACT), 2)
+    return FREE if style == "ideal" else Cost(tokens * (2 * width * ACT_BYTES), 2)
 
 
 def activation(style: Fusion, ffn: Count, gated: bool, tokens: Array) -> Cost:
@@ -84,9 +83,9 @@ def activation(style: Fusion, ffn: Count, gated: bool, tokens: Array) -> Cost:
     if style == "ideal":
         return FREE
     if style == "kernel":
-        return Cost(tokens * (((3 if gated else 2) * ffn) * ACT), 1)
+        return Cost(tokens * (((3 if gated else 2) * ffn) * ACT_BYTES), 1)
     passes = 5 if gated else 2  # silu reads and writes f; the product reads two and writes one
-    return Cost(tokens * (passes * ffn * ACT), 2 if gated else 1)
+    return Cost(tokens * (passes * ffn * ACT_BYTES), 2 if gated else 1)
 
 
 def router(style: Fusion, block: MoE | Parts, hidden: int, tokens: Array) -> Cost:
@@ -94,7 +93,7 @@ def router(style: Fusion, block: MoE | Parts, hidden: int, tokens: Array) -> Cos
     if style == "ideal":
         return FREE
     passes = 1 if style == "kernel" else 4
-    return Cost(tokens * ((hidden + passes * block.experts) * ACT), passes)
+    return Cost(tokens * ((hidden + passes * block.experts) * ACT_BYTES), passes)
 
 
 def experts(style: Fusion, block: MoE | Parts, width: Count, tokens: Array) -> Cost:
@@ -104,10 +103,10 @@ def experts(style: Fusion, block: MoE | Parts, width: Count, tokens: Array) -> C
     k, f, wide = block.experts_per_token, block.expert_ffn, block.wide
     through = width + k * (wide + (wide + f) + f) + k * width + k * width + width  # gemm, activation, gemm, combine
     if style == "kernel":
-        return Cost(tokens * (through * ACT), 4)
+        return Cost(tokens * (through * ACT_BYTES), 4)
     # Eager loops over the experts: gather, the matrices, activation, product, weighting, scatter for each of the E.
     spread = through + k * (3 * width + 2 * f)
-    return Cost(tokens * (spread * ACT), (8 if block.gated else 6) * block.experts)
+    return Cost(tokens * (spread * ACT_BYTES), (8 if block.gated else 6) * block.experts)
 
 
 def norms(style: Fusion, group: LayerGroup | Parts, hidden: int, tokens: Array) -> Cost:
@@ -118,7 +117,7 @@ def norms(style: Fusion, group: LayerGroup | Parts, hidden: int, tokens: Array) 
     normed = [b.normed_width for b in group.blocks if b.normed_width is not None]
     width = sum(normed)
     if style == "kernel":
-        return Cost(tokens * ((count * 4 * hidden + 2 * width) * ACT), count + len(normed))
+        return Cost(tokens * ((count * 4 * hidden + 2 * width) * ACT_BYTES), count + len(normed))
     elements = count * hidden + width
     launches = (count + 2 * len(normed)) * EAGER_NORM_KERNELS + adds
     return Cost(tokens * (elements * EAGER_NORM_BYTES + adds * hidden * EAGER_ADD_BYTES), launches)
@@ -129,10 +128,10 @@ def final_norm(style: Fusion, hidden: int, tokens: Array) -> Cost:
     if style == "ideal":
         return FREE
     if style == "kernel":
-        return Cost(tokens * (2 * hidden * ACT), 1)
+        return Cost(tokens * (2 * hidden * ACT_BYTES), 1)
     return Cost(tokens * (hidden * EAGER_NORM_BYTES), EAGER_NORM_KERNELS)
 
 
 def lm_head(style: Fusion, vocab: Count, hidden: int, rows: Array) -> Cost:
     """Hidden rows read, logits written."""
-    return FREE if style == "ideal" else Cost(rows * ((hidden + vocab) * ACT), 1)
+    return FREE if style == "ideal" else Cost(rows * ((hidden + vocab) * ACT_BYTES), 1)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sol.physics.operators import fusion as fused
 from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs
 from sol.physics.operators.linear import linear_row, linears
-from sol.physics.operators.operator import Amount, Operator, Pass, row
+from sol.physics.operators.operator import Amount, Operator, Pass, row, smaller
 from sol.specs.blocks import Block, CacheSpan, StateMixer
 from sol.specs.formats import NumberFormat
 from sol.specs.mixers import Attention, LatentAttention
@@ -68,7 +66,7 @@ def latent_rows(att: LatentAttention | Parts, layers: int, p: Pass) -> list[Oper
     core = row(
         "attention", layers, "attention",
         kv_bytes=(step.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + new),
-        flops=(step.batch * float(layers)) * np.minimum(plain, absorbed), cost=costs.attention,
+        flops=(step.batch * float(layers)) * smaller(plain, absorbed), cost=costs.attention,
         shape=lambda: f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
         detail=(("cached tokens read per sequence", read), ("query-key pairs per sequence", pairs),
                 ("FLOP per sequence, latents expanded", plain), ("absorbed", absorbed)),
@@ -95,7 +93,7 @@ def state_rows(mixer: StateMixer | Parts, layers: int, p: Pass) -> list[Operator
     hidden, step, tokens, storage, _, fusion = p
     *before, out = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mixer, hidden, storage))
     held = state_bytes_per_sequence(mixer, storage)
-    known: Amount = np.minimum(step.past_tokens, 1.0)  # nothing is kept of an empty past
+    known: Amount = smaller(step.past_tokens, 1.0)  # nothing is kept of an empty past
     cost = fused.state(fusion, sum(x.outputs for x in linears(mixer, hidden, storage)[:-1]), tokens)
     scan = row(
         "state", layers, "attention", kv_bytes=(step.batch * (layers * held)) * known, flops=tokens * (float(layers) * mixer.scan_flops),

@@ -13,19 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-import numpy as np
+from typing import NamedTuple
 
 from sol.frozen import Frozen
-from sol.physics.operators.operator import Amount, Operator
+from sol.physics.operators.operator import Amount, Operator, larger
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
 from sol.specs.calibration import Calibration, Kind, Reached
 from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
 
 
-@dataclass(frozen=True, eq=False)
-class OperatorTime:
+class OperatorTime(NamedTuple):
     """One operator [s]: serial at the peaks; at the rates reached its bytes, its FLOPs and the larger of them; its launches.
 
     A collective takes its serial time, launches included, and nothing else.
@@ -71,7 +69,7 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
     compute_s = times.peak_s / found.mfu
-    reached_s = np.maximum(memory_s, compute_s)
+    reached_s = larger(memory_s, compute_s)
     if found.passes is not None:
         reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
     return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, found.launch_s * op.kernels)
@@ -105,8 +103,8 @@ def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, laye
     share = calibration.overlap.value
     device = kernels
     if share:
-        device = (1.0 - share) * kernels + share * np.maximum(np.maximum(memory, compute), network)
-    busy = np.maximum(device, float(layers) * calibration.host_s.value)
+        device = (1.0 - share) * kernels + share * larger(larger(memory, compute), network)
+    busy = larger(device, float(layers) * calibration.host_s.value)
     step = calibration.step_s.value + calibration.sequence_s.value * sequences
     return TimeParts(busy + step, serial, below, launches, kernels - device, busy - device, step)
 
@@ -117,7 +115,7 @@ def kind_of(op: Operator) -> Kind:
         return "experts"
     if op.role in ("attention", "index"):
         return "attention"
-    return "other" if isinstance(op.flops, float) and op.flops == 0.0 else "gemm"
+    return "gemm" if op.multiplies else "other"
 
 
 @lru_cache(maxsize=256)

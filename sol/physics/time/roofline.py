@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from sol.frozen import Frozen
 from sol.physics.network.pricing import Sent
-from sol.physics.operators.operator import Amount, Operator, Wire
+from sol.physics.operators.operator import Amount, Operator, Wire, larger
 from sol.specs.split import Split
 from sol.specs.step import Array, Role, Step
 
@@ -65,8 +65,7 @@ Totals = TypeVar("Totals", bound="DataclassInstance")
 """Totals of a step by name, `Amount`s all."""
 
 
-@dataclass(frozen=True, eq=False)
-class OperatorTimes:
+class OperatorTimes(NamedTuple):
     """One row priced [s]: compulsory bytes, FLOPs at the ceiling; all its bytes, FLOPs at the peak, and the larger of these two.
 
     A collective: `network_s` its floor, `serial_s` its estimate, `wire_bytes` what one device sends [B].
@@ -95,7 +94,7 @@ def price(op: Operator, rates: Rates) -> OperatorTimes:
     peak, ceiling = rates.peak[op.role], rates.ceiling[op.role]
     peak_s = op.flops / peak
     compute_s = peak_s if ceiling == peak else op.flops / ceiling
-    return OperatorTimes(memory_s, compute_s, moved_s, peak_s, np.maximum(moved_s, peak_s))
+    return OperatorTimes(memory_s, compute_s, moved_s, peak_s, larger(moved_s, peak_s))
 
 
 Priced = Sequence[tuple[Operator, OperatorTimes]]
@@ -129,9 +128,9 @@ def total(priced: Priced) -> Times:
         weight_bytes = weight_bytes + op.weight_bytes
         kv_bytes = kv_bytes + op.kv_bytes
         flops = flops + op.flops
-    latency_s = np.maximum(memory_s, compute_s)
-    if not isinstance(network_s, float):
-        latency_s = np.maximum(latency_s, network_s)
+    latency_s = larger(memory_s, compute_s)
+    if isinstance(network_s, np.ndarray) or network_s:
+        latency_s = larger(latency_s, network_s)
     return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops, communication_s)
 
 

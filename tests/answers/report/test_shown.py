@@ -26,7 +26,7 @@ from sol.tabular import Table, plain
 
 DATA = Path(__file__).parents[3] / "hardware_db" / "measured"
 QWEN = ("qwen2.5-7b", "h100")
-KEYS = {"schema_version", "kind", "inputs", "outputs", "assumptions", "sources", "warnings"}
+KEYS = {"schema_version", "kind", "inputs", "outputs", "assumptions", "assumption_kinds", "sources", "warnings"}
 BATCH, CTX = [[1], [8], [64]], [128, 2048]
 
 
