@@ -74,11 +74,13 @@ class Frozen:
 
     def __post_init__(self) -> None:
         for name, value in self.__dict__.items():
-            if type(value) in MUTABLE:
+            kind = type(value)
+            if kind is np.ndarray:
+                if value.flags.writeable:
+                    self.__dict__[name] = _read_only(value)
+            elif kind is dict or kind is list or kind is set:
                 self.__dict__[name] = frozen(value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({name: frozen(value) for name, value in state.items()})
 
-
-MUTABLE = (np.ndarray, dict, list, set)

@@ -36,6 +36,8 @@ KEPT_POINTS = 4096
 """Rows of a sweep of up to so many points are kept with its question: a few MB."""
 LARGEST = 1e15
 """No batch or context comes near; up to here every whole number is exact and no product overflows."""
+PLAIN = (int, float)
+"""The types of a plain number, which take the fast path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,7 @@ def ask(
     b = numbers("batch", batch, above=0.0)
     c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
     n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
-    scalar = not split.is_many and all(np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
+    scalar = not split.is_many and all(type(v) in PLAIN or np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
     if not scalar:
         common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
     if phase == "decode":
@@ -199,9 +201,9 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
 
     Raises `InvalidInput` naming the field and the first bad value.
     """
-    if type(value) is int or type(value) is float:  # the fast path: a plain number
+    if type(value) in PLAIN:  # the fast path: a plain number
         if abs(value) <= LARGEST and (above is None or value > above) and (at_least is None or value >= at_least):
-            return np.array([float(value)])
+            return _one(float(value))
         raise _out_of_range(field, value, above, at_least)
     if isinstance(value, str | bytes | bytearray | bool | None | dict | set):
         raise InvalidInput(f"{field}={value!r}", "is not a number")
@@ -220,6 +222,13 @@ def numbers(field: str, value: Any, *, above: float | None = None, at_least: flo
     bad |= (array <= above) if above is not None else (array < (at_least or 0.0))
     if bad.any():
         raise _out_of_range(field, _first(array, bad), above, at_least)
+    return array
+
+
+@lru_cache(maxsize=1024)
+def _one(value: float) -> Array:
+    array = np.array([value])
+    array.flags.writeable = False  # shared by every question with this number
     return array
 
 
@@ -243,7 +252,7 @@ def _first(array: Array, bad: Any) -> Any:
 
 
 def _reject(field: str, array: Array, default: float, why: str) -> None:
-    if (array != default).any():
+    if array is not _one(default) and (array != default).any():  # the fast path: the number itself
         raise InvalidInput(f"{field}={_first(array, array != default)}:", why)
 
 
