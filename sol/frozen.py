@@ -83,4 +83,3 @@ class Frozen:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({name: frozen(value) for name, value in state.items()})
-
