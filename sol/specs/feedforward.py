@@ -42,6 +42,7 @@ class MoE(Block):
     the model's, with a matrix down and one up around them. `shared`: a dense block every token goes
     through beside them; `shared_gate`: a one-output gate on it. `correction`: one stored value an
     expert that corrects the router. `held`: the experts this part of a split block holds; None for all.
+    `groups` of experts side by side, of which a token first chooses `groups_per_token`; one where it chooses among all.
     """
 
     experts: Size
@@ -55,9 +56,15 @@ class MoE(Block):
     shared: MLP | None = None
     shared_gate: bool = False
     held: Size | None = None
+    groups: Size = 1
+    groups_per_token: Size = 1
 
     @model_validator(mode="after")
     def _enough(self) -> MoE:
+        if self.experts % self.groups or self.groups_per_token > self.groups:
+            raise ValueError(f"{self.groups_per_token} of {self.groups} groups cannot be chosen of experts={self.experts}")
+        if self.experts_per_token > self.experts // self.groups * self.groups_per_token:
+            raise ValueError(f"experts_per_token={self.experts_per_token} exceeds the experts of {self.groups_per_token} groups")
         if self.experts_per_token > self.experts:
             raise ValueError(f"experts_per_token={self.experts_per_token} exceeds experts={self.experts}")
         if self.shared_gate and self.shared is None:

@@ -12,7 +12,7 @@ from sol.errors import InvalidInput, MissingSpec
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import is_format, load_format
 from sol.specs.assumption import Assumption, AssumptionKind, assumed
-from sol.specs.formats import FAMILY, NumberFormat
+from sol.specs.formats import FAMILY, NumberFormat, TensorClass
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.step import Role, Storage
@@ -44,8 +44,10 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     cache, why_cache = _cache(model, base, asked_cache)
     if not cache.cache:
         raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", "a cache is stored as bf16, fp16, fp8 or int8")
-    if not any(weights.covering(tensor) for tensor in FAMILY):
-        raise InvalidInput(f"dtype={weights.id}", f"stores only {', '.join(weights.covers)}", "choose a weight format (sol formats)")
+    if not any(weights.covering(tensor) for tensor in classes_of(model)):
+        only = f"stores only {', '.join(weights.covers)}"
+        none = f", and {model.id} has none" if any(map(weights.covering, FAMILY)) else ""
+        raise InvalidInput(f"dtype={weights.id}", only + none, "choose a weight format (sol formats)")
     rates, why_compute = _rates(gpu, weights, base, cache)
     experts = max((b.experts for b in model.routed), default=0)
     storage = Storage(weights, base, cache, model.layers, experts, rates.formats["weights"])
@@ -73,10 +75,16 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     return storage, rates, tuple(assumptions), warnings
 
 
+@lru_cache(maxsize=256)
+def classes_of(model: Model) -> frozenset[TensorClass]:
+    """The tensor classes of a model's matrices."""
+    d = model.hidden
+    return frozenset(m.tensor for b in model.blocks for m in (*b.matrices(d), *b.expert_matrices(d)))
+
+
 def _left(model: Model, weights: NumberFormat) -> list[str]:
     """What a weight format leaves in 16 bits of what the model has: families of tensors none of which it covers, and single classes."""
-    d = model.hidden
-    has = {m.tensor for b in model.blocks for m in (*b.matrices(d), *b.expert_matrices(d))}
+    has = classes_of(model)
     classes = [t for t in FAMILY if t in has]
     partly = {FAMILY[t] for t in classes if weights.covering(t)}
     linear = [t if FAMILY[t] in partly else FAMILY[t] for t in classes if not weights.covering(t)]
@@ -134,8 +142,8 @@ SIXTEEN = ("bf16", "fp16")
 def _rates(gpu: GPU, weights: NumberFormat, base: NumberFormat, cache: NumberFormat) -> tuple[Rates, list[str]]:
     """For each role the compute format, peak and ceiling; without peaks where one has no source.
 
-    A format computed "in 16 bits" may run in either 16-bit format, and one with an `otherwise` in that
-    instead: the ceiling takes the fastest of them, so that the floor stays a bound.
+    A format computed "in 16 bits" may run in either 16-bit format, one with an `otherwise` in that instead, and so may all
+    that is beside narrow weights: the ceiling takes the fastest, so that the floor stays a bound and fewer bits never raise it.
     """
     sixteen = max((gpu.ceiling(c) or 0.0 for c in SIXTEEN), default=0.0)
     compute, lines = weights.compute, []
@@ -156,10 +164,13 @@ def _rates(gpu: GPU, weights: NumberFormat, base: NumberFormat, cache: NumberFor
         return Rates(gpu.memory_bytes_per_s, unsourced), lines
     peak = {role: float(p) for role, p in peaks.items() if p is not None}
     ceiling = {role: gpu.ceiling(c) or peak[role] for role, c in formats.items()}
-    if weights.compute == "16-bit" or weights.otherwise is not None:
-        ceiling = {role: max(c, sixteen) for role, c in ceiling.items()}
-    # Attention over a narrow cache may run at that format's rate: only the floor assumes so.
-    ceiling["attention"] = max(ceiling["attention"], gpu.ceiling(cache.compute) or 0.0)
+    # Beside narrow weights everything else may run in either 16-bit format; they themselves too, unless their format says where.
+    if weights.bits_per_weight < base.bits_per_weight:
+        free = weights.compute == "16-bit" or weights.otherwise is not None
+        ceiling = {role: max(c, sixteen) if free or role != "weights" else c for role, c in ceiling.items()}
+    # Attention over a narrow cache may also run at that format's rate: only the floor assumes so.
+    narrow = sixteen if cache.bits_per_weight < base.bits_per_weight else 0.0
+    ceiling["attention"] = max(ceiling["attention"], gpu.ceiling(cache.compute) or 0.0, narrow)
     return Rates(gpu.memory_bytes_per_s, formats, peak, ceiling), lines
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,18 +42,19 @@ def wire_bytes(op: Operation, message_bytes: Array, ranks: Array, topology: Topo
 
     With n ranks side by side at a level and m inside each of them: an all-reduce S/m where the switch
     adds, else 2(n−1)/n·S/m; an all-gather or a reduce-scatter (n−1)/n·S/m; an all-to-all what goes to
-    the n−1 others, (n−1)·m/N·S of N ranks in all; a send S, at the outermost level in use.
+    those farther away that this level joins, (M−m)/N·S of N ranks in all with M inside the next level; a send S, at the
+    outermost level in use. Of boxes filled one after the other the full ones count: their ranks share what crosses.
     """
     counts = units(ranks, topology, stride)
     found = []
     for level, link in enumerate(topology.levels):
-        inside, outside = ranks / counts[level], counts[level + 1]
-        n = counts[level] / outside
+        inside, outside = np.ceil(ranks / counts[level]), counts[level + 1]
+        n = np.ceil(counts[level] / outside)
         if op == "all_reduce":
             twice = 2.0 * (n - 1.0) / n
             share = (np.minimum(twice, 1.0) if link.reduces_in_network else twice) / inside
         elif op == "all_to_all":
-            share = (n - 1.0) * inside / ranks
+            share = (np.ceil(ranks / outside) - inside) / ranks
         elif op == "send":
             share = np.where((n > 1.0) & (outside <= 1.0), 1.0, 0.0)
         else:
@@ -65,7 +67,7 @@ def floor_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topolog
     """The least time of a collective [s]: the slowest level, each at its peak rate, all at once. No latency enters."""
     counts = units(ranks, topology, stride)
     sent = wire_bytes(op, message_bytes, ranks, topology, stride)
-    times = [b / rate(op, link, counts[k] / counts[k + 1]) for k, (b, link) in enumerate(zip(sent, topology.levels, strict=True))]
+    times = [b / rate(op, link, np.ceil(counts[k] / counts[k + 1])) for k, (b, link) in enumerate(zip(sent, topology.levels, strict=True))]
     return reduce(np.maximum, times)
 
 
@@ -121,8 +123,10 @@ def estimate_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topo
 
 
 def _levels(counts: tuple[Array, ...], topology: Topology) -> list[tuple[LinkType, Array, Array, Array]]:
-    """Each level's link, ranks side by side, ranks inside each of them, and units outside."""
-    return [(link, counts[k] / counts[k + 1], counts[0] / counts[k], counts[k + 1]) for k, link in enumerate(topology.levels)]
+    """Each level's link, ranks side by side, ranks inside each of them, and units outside; full boxes count."""
+    return [
+        (link, np.ceil(counts[k] / counts[k + 1]), np.ceil(counts[0] / counts[k]), counts[k + 1]) for k, link in enumerate(topology.levels)
+    ]
 
 
 def _latency(link: LinkType, key: str, times: Array, used: NDArray[np.bool_]) -> Array:
@@ -171,11 +175,23 @@ def _tree(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, .
 
 def _pairwise(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
     """Every pair exchanges its share, one peer after another; all levels carry theirs at once."""
-    suffix = name.removeprefix("pairwise")
+    held = [np.ceil(counts[0] / one) for one in counts]
+    sent = tuple((outer - inner) / counts[0] * message_bytes for inner, outer in pairwise(held))
+    return _exchange(op, name.removeprefix("pairwise"), sent, message_bytes / counts[0], counts, topology)
+
+
+def exchange_s(op: Operation, sent: tuple[Array, ...], peer_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+    """The time of an exchange between all pairs of which each level carries so much [s]; infinite where no latency is sourced."""
+    return reduce(np.minimum, (_exchange(op, suffix, sent, peer_bytes, counts, topology) for suffix in FLAGGED))
+
+
+def _exchange(
+    op: Operation, suffix: str, sent: tuple[Array, ...], peer_bytes: Array, counts: tuple[Array, ...], topology: Topology
+) -> Array:  # fmt: skip
     busy: Array = np.zeros(1)
-    for link, n, inside, _ in _levels(counts, topology):
-        busy = np.maximum(busy, FLAGGED[suffix] * (n - 1.0) * inside / counts[0] * message_bytes / _reached(op, link, n))
-    return _short(suffix, message_bytes / counts[0], _chain(op, f"ring{suffix}", counts, topology, 1.0) + busy)
+    for (link, n, _, _), one in zip(_levels(counts, topology), sent, strict=True):
+        busy = np.maximum(busy, FLAGGED[suffix] * one / _reached(op, link, n))
+    return _short(suffix, peer_bytes, _chain(op, f"ring{suffix}", counts, topology, 1.0) + busy)
 
 
 def _send(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:

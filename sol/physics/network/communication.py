@@ -1,19 +1,19 @@
 """What the devices of a split replica send each other in one step, as operator rows.
 
 Tensor parallelism: an all-reduce of T·d for every sum a layer adds to its input. Experts spread over
-data-parallel copies: each token goes once to every device that holds one of its experts, and comes
-back; those of the copy's own tensor-parallel group are then gathered. A pipeline: T·d at every
+data-parallel copies: each token goes once to every box and every device that hold one of its experts, and
+comes back; those of the copy's own tensor-parallel group are then gathered. A pipeline: T·d at every
 boundary. Gathering the logits is not compulsory and not counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import comb
 
 import numpy as np
 
 from sol.physics.operators.operator import ACT_BYTES, Amount, Operator, Wire
+from sol.physics.operators.spread import Spread
 from sol.specs.feedforward import MoE
 from sol.specs.model import Model
 from sol.specs.parts import Count
@@ -42,55 +42,20 @@ def _expert_rows(
     model: Model, layers: int, moe: MoE, split: Split, tokens: Amount, storage: Storage, routing: Routing
 ) -> list[Operator]:  # fmt: skip
     """Dispatch and combine, each token once to a device however many of its experts are there; then the copy's own group gathers."""
-    reached = fewest_copies if routing == "min" else remote_copies
-    copies = reached(moe.experts, moe.experts_per_token, split)
     narrow = NARROW.get(storage.computed("experts_up"), ACT_BYTES)
-    ranks, spread = split.tp * split.dp, layers * (split.dp > 1)
-    one_way = tokens * (model.hidden * copies * ranks / np.maximum(ranks - 1, 1))  # a buffer holds its own device's part too
+    spread = Spread(moe.experts, moe.experts_per_token, moe.groups, moe.groups_per_token, split.tp, split.ep, split.dp, routing == "min")
+    ranks, times, one_way = spread.devices, layers * (split.dp > 1), tokens * float(model.hidden)
     gathered = Wire("all_gather", tokens * (model.hidden * ACT_BYTES), split.tp)
 
     def shape() -> str:
-        return f"T·d·{copies:.4g} devices a token"
+        copies = spread.reached(np.array(ranks, dtype=np.float64, ndmin=1))
+        return f"T·d·{copies.reshape(-1)[0]:.4g} devices a token, each box once"
 
     return [
-        _row("dispatch", spread, Wire("all_to_all", one_way * narrow, ranks), shape),
-        _row("combine", spread, Wire("all_to_all", one_way * ACT_BYTES, ranks), shape),
-        _row("all_gather", spread * (split.tp > 1), gathered, lambda: f"T·d = T·{model.hidden}"),
+        _row("dispatch", times, Wire("all_to_all", one_way * narrow, ranks, 1, spread), shape),
+        _row("combine", times, Wire("all_to_all", one_way * ACT_BYTES, ranks, 1, spread), shape),
+        _row("all_gather", times * (split.tp > 1), gathered, lambda: f"T·d = T·{model.hidden}"),
     ]
-
-
-def remote_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
-    """Devices outside its own copy that a token must reach, over the tp devices that share sending it [1].
-
-        (dp − 1)·(1 − C(E − E/ep, k) / C(E, k))
-
-    experts chosen uniformly and spread evenly. 256 experts, 8 a token, ep = dp: 4.633 of 8, 7.040 of 32.
-
-    >>> round(remote_copies(256, 8, Split(dp=8, ep=8)), 3)
-    4.633
-    """
-    reached: Amount = (split.dp - 1) * (1.0 - _missed(experts, experts_per_token, split.ep))
-    return reached
-
-
-def fewest_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
-    """The same where a token's experts are as near to it as they can be [1]: in one part, its own, if that holds them.
-
-        max( 0 , ⌈k·ep/E⌉·dp/ep − 1 )
-
-    A router that prefers near experts reaches fewer devices than the uniform choice, so that alone is no bound.
-    """
-    parts = -(-experts_per_token * split.ep // experts)  # each is tp·dp/ep devices that split the width, of which tp may be its own
-    least: Amount = np.maximum(parts * split.dp / split.ep - 1.0, 0.0)
-    return least
-
-
-def _missed(experts: int, experts_per_token: int, ep: Count) -> Amount:
-    """The chance that a token chooses none of one device's experts."""
-    if isinstance(ep, np.ndarray):
-        ways, which = np.unique(ep, return_inverse=True)
-        return np.array([_missed(experts, experts_per_token, n) for n in ways.tolist()])[which].reshape(ep.shape)
-    return comb(experts - experts // ep, experts_per_token) / comb(experts, experts_per_token)
 
 
 def _row(name: str, times: Count, wire: Wire, shape: Callable[[], str]) -> Operator:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sol.physics.network import collectives
+from sol.physics.network.dispatch import floor_and_estimate_s
 from sol.physics.operators.operator import Amount, Wire
+from sol.physics.operators.spread import Spread
 from sol.specs.links import Operation, Topology
 from sol.specs.parts import Count
 from sol.specs.step import Array
@@ -25,9 +27,13 @@ class Sent(NamedTuple):
 def priced(wire: Wire, links: Topology) -> Sent:
     """One collective on these links; where no source has a latency, its floor stands for the estimate."""
     size = np.asarray(wire.message_bytes, dtype=np.float64)
-    if size.size > FEW or isinstance(wire.ranks, np.ndarray) or isinstance(wire.stride, np.ndarray):
-        return _price_now(wire.op, size, wire.ranks, wire.stride, links)
-    return _remembered(wire.op, size.tobytes(), size.shape, wire.ranks, wire.stride, links)
+    if size.size > FEW or isinstance(wire.ranks, np.ndarray) or isinstance(wire.stride, np.ndarray) or _varies(wire.spread):
+        return _price_now(wire.op, size, wire.ranks, wire.stride, wire.spread, links)
+    return _remembered(wire.op, size.tobytes(), size.shape, wire.ranks, wire.stride, wire.spread, links)
+
+
+def _varies(spread: Spread | None) -> bool:
+    return spread is not None and any(isinstance(n, np.ndarray) for n in (spread.tp, spread.ep, spread.dp))
 
 
 def nothing_sent(wire: Wire) -> Sent:
@@ -41,11 +47,16 @@ FEW = 256
 
 
 @lru_cache(maxsize=4096)
-def _remembered(op: Operation, size: bytes, shape: tuple[int, ...], ranks: int, stride: int, links: Topology) -> Sent:
-    return _price_now(op, np.frombuffer(size).reshape(shape), ranks, stride, links)
+def _remembered(
+    op: Operation, size: bytes, shape: tuple[int, ...], ranks: int, stride: int, spread: Spread | None, links: Topology
+) -> Sent:
+    return _price_now(op, np.frombuffer(size).reshape(shape), ranks, stride, spread, links)
 
 
-def _price_now(op: Operation, size: Array, ranks: Count, stride: Count, links: Topology) -> Sent:
+def _price_now(op: Operation, size: Array, ranks: Count, stride: Count, spread: Spread | None, links: Topology) -> Sent:
+    if spread is not None:
+        least, likely, total = floor_and_estimate_s(size, spread, links)
+        return Sent(least, np.where(np.isfinite(likely), np.maximum(likely, least), least), total)
     n, apart = (np.array(n, dtype=np.float64, ndmin=1) for n in (ranks, stride))
     least, likely = (f(op, size, n, links, apart) for f in (collectives.floor_s, collectives.estimate_s))
     sent = sum(collectives.wire_bytes(op, size, n, links, apart), np.zeros(1))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sol.physics.operators.spread import Spread
 from sol.specs.links import Operation
 from sol.specs.parts import Count
 from sol.specs.step import Array, Fusion, Role, Routing, Step, Storage
@@ -45,12 +46,16 @@ FREE = Cost(0.0, 0)
 
 
 class Wire(NamedTuple):
-    """A collective: which, the bytes of its larger buffer on one device [B], how many devices take part, and how far apart they are."""
+    """A collective: which, the bytes of its larger buffer on one device [B], how many devices take part, and how far apart they are.
+
+    Of an exchange between experts `spread` says where these are; its bytes are all tokens of one copy, each once.
+    """
 
     op: Operation
     message_bytes: Amount
     ranks: Count
     stride: Count = 1
+    spread: Spread | None = None
 
 
 class Operator(NamedTuple):

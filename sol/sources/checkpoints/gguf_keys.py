@@ -69,6 +69,8 @@ KEYS: Mapping[str, str] = {
     "use_parallel_residual": "use_parallel_residual",
     "num_local_experts": "expert_count",
     "num_experts_per_tok": "expert_used_count",
+    "n_group": "expert_group_count",
+    "topk_group": "expert_group_used_count",
     "moe_intermediate_size": "expert_feed_forward_length",
     "n_shared_experts": "expert_shared_count",
     "shared_expert_intermediate_size": "expert_shared_feed_forward_length",

@@ -20,6 +20,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "expert_ffn": ("moe_intermediate_size", "expert_ffn_hidden_size"),
     "shared_experts": ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"),
     "shared_ffn": ("shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"),
+    "expert_groups": ("n_group",),
+    "groups_per_token": ("topk_group",),
     "latent": ("moe_latent_size",),
     "dense_layers": ("first_k_dense_replace", "num_dense_layers"),
     # Latent attention and its indexer.

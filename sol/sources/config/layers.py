@@ -131,13 +131,25 @@ def moe(r: Reader) -> MoE:
         raise r.fail(f"{r._key('experts_per_token')}={top_k} exceeds the {experts} experts there are")
     width = r.count("expert_ffn") if r.has("expert_ffn") else r.count("ffn")
     shared = _shared_width(r, width)
+    groups, chosen = _groups(r, experts, top_k)
     return MoE(
         experts=experts, experts_per_token=top_k, expert_ffn=width, gated=r.kind.experts_gated, expert_bias=r.kind.expert_bias,
         router_bias=r.kind.router_bias, correction=r.said(r.kind.correction),
         latent=r.count("latent") if r.config.get("moe_latent_size") else None,
         shared=MLP(ffn=shared, gated=r.kind.experts_gated, bias=r.said(r.kind.shared_bias)) if shared else None,
-        shared_gate=r.kind.shared_gate and shared > 0,
+        shared_gate=r.kind.shared_gate and shared > 0, groups=groups, groups_per_token=chosen,
     )  # fmt: skip
+
+
+def _groups(r: Reader, experts: int, top_k: int) -> tuple[int, int]:
+    """Groups of experts, and how many of them a token chooses; one of one where it chooses among all experts."""
+    groups = r.whole("expert_groups") if r.has("expert_groups") else 0
+    if groups <= 1:
+        return 1, 1
+    chosen = r.count("groups_per_token") if r.has("groups_per_token") else groups
+    if experts % groups or chosen > groups or top_k > experts // groups * chosen:
+        raise r.fail(f"topk_group={chosen} of n_group={groups} cannot be chosen of {experts} experts, {top_k} a token")
+    return groups, chosen
 
 
 def _shared_width(r: Reader, width: int) -> int:

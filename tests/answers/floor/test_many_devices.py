@@ -142,7 +142,7 @@ EP = (8, 16, 32, 64)
 def test_large_expert_parallelism_erodes_what_narrow_experts_save(model: str) -> None:
     """64 sequences a card: experts' share of a card's bytes falls as 1/ep, and with it what 4 bits save over 8.
 
-    At ep=64 on H200 nothing is left: tokens travel to 16-bit products in 16 bits, to 8-bit products in 8.
+    At ep=64 on H200 less than an eighth is left: tokens travel to 16-bit products in 16 bits, to 8-bit products in 8.
     """
     memory, whole, tokens = [], [], []
     experts = {"deepseek-v3": 256, "qwen3-235b-a22b": 128}[model]
@@ -154,7 +154,8 @@ def test_large_expert_parallelism_erodes_what_narrow_experts_save(model: str) ->
         print(f"{model} ep={ep}: {tokens[-1]:g} tokens an expert, bytes {memory[-1]:.3f}, floor {whole[-1]:.3f}")
     for ratios in (memory, whole):
         assert all(later < earlier for earlier, later in pairwise(ratios))
-    assert memory[-1] > 1.0 > whole[-1]
+    assert memory[-1] >= whole[-1] > 1.0
+    assert whole[-1] < 1.125
 
 
 @pytest.mark.truth

@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sol import Mamba2, load_format, load_model
+from sol import Mamba2, load_format, load_link, load_model
 from sol.physics.memory.capacity import resident_weight_bytes
-from sol.physics.network.communication import fewest_copies, remote_copies, wire_rows
+from sol.physics.network.communication import wire_rows
+from sol.physics.network.pricing import Sent, priced
 from sol.physics.network.sharding import device_model, device_step, device_weight_bytes, share, split_operators
 from sol.physics.operators.experts import distinct_experts
 from sol.physics.operators.forward_pass import step_operators
+from sol.physics.operators.operator import Operator
+from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.split import Split, illegal, legal, tp_divisor
 from sol.specs.step import Step, Storage
@@ -26,6 +29,15 @@ def stored(model: Model) -> Storage:
 
 def step(batch: float = 1.0, new: float = 1.0, past: float = 2048.0, logits: str = "all") -> Step:
     return Step(np.array([batch]), np.array([new]), np.array([past]), logits)  # type: ignore[arg-type]
+
+
+def price(op: Operator, links: Topology) -> Sent:
+    assert op.wire is not None
+    return priced(op.wire, links)
+
+
+def one_level() -> Topology:
+    return Topology((load_link("nvlink5").model_copy(update={"domain": 576}),))
 
 
 def summed(rows: list, field: str) -> float:
@@ -146,21 +158,17 @@ def test_the_bound_sends_a_token_no_farther_than_it_must() -> None:
         (Split(dp=8), 7),
         (Split(dp=8, ep=2), 3),
     ):
-        assert fewest_copies(256, 8, split) == others
         least, usual = (
-            {r.name: r.wire.message_bytes for r in wire_rows(moe, split, step(batch=4.0), stored(moe), routing)}
+            {r.name: price(r, one_level()).wire_bytes.item() for r in wire_rows(moe, split, step(batch=4.0), stored(moe), routing)}
             for routing in ("min", "expected")
         )
-        ranks = split.tp * split.dp
-        assert least["combine"] * (ranks - 1) / ranks == pytest.approx(4 * 7168 * 2 * others)
+        assert least["combine"] == pytest.approx(4 * 7168 * 2 * others)
         assert least["combine"] <= usual["combine"] * (1 + 1e-12)
 
 
 @pytest.mark.truth
 def test_what_is_sent() -> None:
     """Two all-reduces of T·d a layer; one where blocks stand side by side; deduplicated dispatch and combine; T·d a boundary."""
-    assert remote_copies(256, 8, Split(dp=8, ep=8)) == pytest.approx(4.633, abs=5e-4)
-    assert remote_copies(256, 8, Split(dp=32, ep=32)) == pytest.approx(7.040, abs=5e-4)
     llama, parallel, moe = (load_model(n) for n in ("llama-3.1-70b", "command-r-35b", "deepseek-v3"))
     (row,) = wire_rows(llama, Split(tp=8), step(batch=4.0), stored(llama))
     assert (row.name, row.layers, row.wire.op, row.wire.ranks, row.wire.message_bytes) == ("all_reduce", 160, "all_reduce", 8, 4 * 8192 * 2)
@@ -169,7 +177,7 @@ def test_what_is_sent() -> None:
     names = {r.name: r for r in wire_rows(moe, Split(dp=8, ep=8), step(batch=4.0), stored(moe))}
     assert set(names) == {"dispatch", "combine"}
     assert names["combine"].layers == 58
-    assert names["combine"].wire.message_bytes * 7 / 8 == pytest.approx(4 * 7168 * 2 * 4.63282, rel=1e-5)
+    assert price(names["combine"], one_level()).wire_bytes.item() == pytest.approx(4 * 7168 * 2 * 3.1753, rel=1e-4)
     (row,) = wire_rows(moe, Split(tp=8, ep=8), step(batch=4.0), stored(moe))  # one copy: its tokens are everywhere already
     assert (row.name, row.layers) == ("all_reduce", 2 * 61)
     mixed = {r.name: (r.layers, r.wire.ranks) for r in wire_rows(moe, Split(tp=4, dp=2, ep=8), step(batch=4.0), stored(moe))}
