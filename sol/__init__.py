@@ -38,7 +38,7 @@ _HOME = {
     "load_engine": "sol.sources.database.engines",
     "load_calibration": "sol.sources.database.calibrations",
     "save_calibration": "sol.sources.database.calibrations",
-    "load_model": "sol.answers.question.ask",
+    "load_model": "sol.answers.question.records",
     "read_measurements": "sol.sources.benchmarks.reader",
     "plot_roofline": "sol.views.plot.roofline",
     "plot_intensity": "sol.views.plot.intensity",

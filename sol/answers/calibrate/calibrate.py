@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from sol.answers.calibrate.fit_inputs import Group, parts, where
-from sol.answers.question.ask import number
+from sol.answers.question.inputs import number
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput

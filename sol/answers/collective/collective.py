@@ -14,8 +14,9 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from sol.answers.question.ask import numbers, resolve_gpu
+from sol.answers.question.inputs import numbers
 from sol.answers.question.links import networks, resolve_network, topology
+from sol.answers.question.records import resolve_gpu
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput

@@ -21,7 +21,8 @@ from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibra
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s
 from sol.answers.floor.result import Floor, per_second
-from sol.answers.question.ask import Question, ask, number
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.inputs import number
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec

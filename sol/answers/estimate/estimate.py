@@ -163,7 +163,7 @@ def estimate(
 
     Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
     """
-    from sol.answers.question.ask import resolve_gpu
+    from sol.answers.question.records import resolve_gpu
 
     the_gpu = resolve_gpu(gpu)
     used = resolve_calibration(the_gpu, engine, calibration)

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sol.answers.memory.pool import reserving, resolve_engine
-from sol.answers.question.ask import common_shape, load_model, number, numbers, resolve_gpu
 from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
+from sol.answers.question.inputs import common_shape, number, numbers
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown

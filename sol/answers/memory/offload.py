@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sol.answers.question.ask import Question, ask, numbers
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.inputs import numbers
 from sol.answers.report.citations import Bibliography, citations, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sol.answers.question.ask import numbers
+from sol.answers.question.inputs import numbers
 from sol.errors import InvalidInput, MissingSpec
 from sol.sources.database.engines import load_engine
 from sol.specs.engines import Engine

@@ -9,7 +9,8 @@ import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.question.ask import ask, number
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number
 from sol.errors import InvalidInput, InvalidPlan
 from sol.specs.hardware import GPU
 from sol.specs.model import Model

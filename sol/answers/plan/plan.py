@@ -17,7 +17,9 @@ import numpy as np
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import device_counts, latency_limits, priced
-from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number, numbers
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput

@@ -18,7 +18,9 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import device_counts, latency_limits, priced
 from sol.answers.plan.pool_search import PROMPTS, Division, Search
-from sol.answers.question.ask import ask, load_model, number, resolve_gpu
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import joining
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown

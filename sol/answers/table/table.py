@@ -9,7 +9,8 @@ from typing import Any
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.question.ask import ask, load_model, resolve_gpu
+from sol.answers.question.ask import ask
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.table.basis import basis
 from sol.answers.table.estimate_column import estimate_column
 from sol.answers.table.weight_formats import format_table, refusal
