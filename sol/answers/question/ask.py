@@ -27,8 +27,9 @@ from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Array, Counts, Flags, Number, Numbers
 from sol.specs.split import Split
-from sol.specs.step import Array, Fusion, Logits, Phase, Routing, Step, Storage
+from sol.specs.step import Fusion, Logits, Phase, Routing, RoutingChoice, Step, Storage
 from sol.units import show_count
 
 KEPT_POINTS = 4096
@@ -56,7 +57,7 @@ class Question(Frozen):
     assumptions: tuple[Assumption, ...]
     warnings: tuple[str, ...]
     split: Split = ONE
-    valid: Any = True
+    valid: bool | Flags = True
     cache_stated: bool = False
 
     @cached_property
@@ -80,10 +81,10 @@ class Question(Frozen):
 
 
 def ask(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
-    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: Any = "expected", fusion: str = "ideal",
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, batch: Numbers = 1, phase: Phase = "decode", new_tokens: Numbers = 1,
+    cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
+    kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1,
+    network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected", fusion: Fusion = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sol.errors import InvalidInput
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 LARGEST = 1e15
 """No batch or context comes near; up to here every whole number is exact and no product overflows."""

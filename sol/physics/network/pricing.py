@@ -11,7 +11,7 @@ from sol.physics.network import collectives
 from sol.physics.operators.operator import Amount, Wire
 from sol.specs.links import Operation, Topology
 from sol.specs.parts import Count
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 
 class Sent(NamedTuple):
