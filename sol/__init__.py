@@ -10,7 +10,7 @@ Importing this package loads none of it; each name is found when it is first use
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOME = {
     "load_engine": "sol.sources.database.engines",
     "load_calibration": "sol.sources.database.calibrations",
     "save_calibration": "sol.sources.database.calibrations",
-    "load_model": "sol.answers.question.ask",
+    "load_model": "sol.answers.question.records",
     "read_measurements": "sol.sources.benchmarks.reader",
     "plot_roofline": "sol.views.plot.roofline",
     "plot_intensity": "sol.views.plot.intensity",
@@ -49,9 +49,19 @@ _HOME = {
     "Floor": "sol.answers.floor.result",
     "Estimate": "sol.answers.estimate.estimate",
     "Comparison": "sol.answers.compare.compare",
+    "AB": "sol.answers.calibrate.ab",
+    "Memory": "sol.answers.memory.memory",
+    "Offload": "sol.answers.memory.offload",
+    "Plan": "sol.answers.plan.plan",
+    "Pools": "sol.answers.plan.pools",
+    "Collective": "sol.answers.collective.collective",
+    "Explanation": "sol.answers.report.explanation",
+    "Report": "sol.answers.report.report",
+    "Bibliography": "sol.answers.report.citations",
     "Calibration": "sol.specs.calibration",
     "Calibrations": "sol.answers.calibrate.calibrate",
     "Table": "sol.tabular",
+    "StepOptions": "sol.answers.question.options",
     "GPU": "sol.specs.hardware",
     "Model": "sol.specs.model",
     "Attention": "sol.specs.mixers",
@@ -84,14 +94,92 @@ _HOME = {
 }
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of the names above, written once
 
+if TYPE_CHECKING:  # the same names for editors and type checkers, which do not run `__getattr__`
+    from sol.answers.calibrate.ab import AB as AB
+    from sol.answers.calibrate.ab import ab as ab
+    from sol.answers.calibrate.calibrate import Calibrations as Calibrations
+    from sol.answers.calibrate.calibrate import calibrate as calibrate
+    from sol.answers.catalogue.catalogue import formats as formats
+    from sol.answers.catalogue.catalogue import gpus as gpus
+    from sol.answers.catalogue.catalogue import links as links
+    from sol.answers.catalogue.catalogue import models as models
+    from sol.answers.catalogue.catalogue import show as show
+    from sol.answers.collective.collective import Collective as Collective
+    from sol.answers.collective.collective import collective as collective
+    from sol.answers.compare.compare import Comparison as Comparison
+    from sol.answers.compare.compare import compare as compare
+    from sol.answers.estimate.estimate import Estimate as Estimate
+    from sol.answers.estimate.estimate import estimate as estimate
+    from sol.answers.floor.floor import floor as floor
+    from sol.answers.floor.result import Floor as Floor
+    from sol.answers.memory.memory import Memory as Memory
+    from sol.answers.memory.memory import kv_bytes_per_token as kv_bytes_per_token
+    from sol.answers.memory.memory import memory as memory
+    from sol.answers.memory.offload import Offload as Offload
+    from sol.answers.memory.offload import offload as offload
+    from sol.answers.plan.plan import Plan as Plan
+    from sol.answers.plan.plan import plan as plan
+    from sol.answers.plan.pools import Pools as Pools
+    from sol.answers.plan.pools import pools as pools
+    from sol.answers.question.options import StepOptions as StepOptions
+    from sol.answers.question.records import load_model as load_model
+    from sol.answers.report.citations import Bibliography as Bibliography
+    from sol.answers.report.explanation import Explanation as Explanation
+    from sol.answers.report.report import Report as Report
+    from sol.answers.table.table import table as table
+    from sol.errors import BadFile as BadFile
+    from sol.errors import BadMeasurement as BadMeasurement
+    from sol.errors import DoesNotFit as DoesNotFit
+    from sol.errors import HubError as HubError
+    from sol.errors import InvalidInput as InvalidInput
+    from sol.errors import InvalidPlan as InvalidPlan
+    from sol.errors import MissingSpec as MissingSpec
+    from sol.errors import SolError as SolError
+    from sol.errors import UnknownName as UnknownName
+    from sol.sources.benchmarks.reader import read_measurements as read_measurements
+    from sol.sources.database.calibrations import load_calibration as load_calibration
+    from sol.sources.database.calibrations import save_calibration as save_calibration
+    from sol.sources.database.database import load_format as load_format
+    from sol.sources.database.database import load_gpu as load_gpu
+    from sol.sources.database.database import load_link as load_link
+    from sol.sources.database.engines import load_engine as load_engine
+    from sol.specs.blocks import Projection as Projection
+    from sol.specs.calibration import Calibration as Calibration
+    from sol.specs.engines import Engine as Engine
+    from sol.specs.feedforward import MLP as MLP
+    from sol.specs.feedforward import MoE as MoE
+    from sol.specs.formats import NumberFormat as NumberFormat
+    from sol.specs.hardware import GPU as GPU
+    from sol.specs.hardware import Link as Link
+    from sol.specs.links import LinkType as LinkType
+    from sol.specs.measurement import Measurement as Measurement
+    from sol.specs.measurement import Measurements as Measurements
+    from sol.specs.mixers import Attention as Attention
+    from sol.specs.mixers import Indexer as Indexer
+    from sol.specs.mixers import LatentAttention as LatentAttention
+    from sol.specs.model import LayerGroup as LayerGroup
+    from sol.specs.model import Model as Model
+    from sol.specs.states import GatedDelta as GatedDelta
+    from sol.specs.states import GatedRecurrence as GatedRecurrence
+    from sol.specs.states import Mamba as Mamba
+    from sol.specs.states import Mamba2 as Mamba2
+    from sol.specs.states import ShortConv as ShortConv
+    from sol.tabular import Table as Table
+    from sol.views.plot.calibration import plot_calibration as plot_calibration
+    from sol.views.plot.frontier import plot_frontier as plot_frontier
+    from sol.views.plot.intensity import plot_intensity as plot_intensity
+    from sol.views.plot.kv import plot_kv as plot_kv
+    from sol.views.plot.roofline import plot_roofline as plot_roofline
+    from sol.views.plot.scaling import plot_scaling as plot_scaling
+else:
 
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'sol' has no attribute '{name}'; it has: {', '.join(__all__)}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        home = _HOME.get(name)
+        if home is None:
+            raise AttributeError(f"module 'sol' has no attribute '{name}'; it has: {', '.join(__all__)}")
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

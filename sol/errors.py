@@ -43,7 +43,7 @@ class SolError(Exception):
         super().__init__(_one_line(f"{head}; {action}" if action else head))
         self.asked, self.truth, self.action = (_one_line(part) for part in (asked.removesuffix(":"), truth, action))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # any: plain JSON values
         """The error as plain data: its kind, its three parts, its text, and the fields of its kind."""
         return {"kind": type(self).__name__, **vars(self), "message": str(self)}
 

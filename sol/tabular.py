@@ -57,11 +57,11 @@ class Table(Frozen):
     """
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: tuple[tuple[Any, ...], ...]  # any: what a cell holds, which its column knows
     title: str = ""
     footer: tuple[str, ...] = ()
-    total: tuple[Any, ...] | None = None
-    meta: Mapping[str, Any] = field(default_factory=FrozenMap)
+    total: tuple[Any, ...] | None = None  # any: as in `rows`
+    meta: Mapping[str, Any] = field(default_factory=FrozenMap)  # any: plain JSON values, and tables
     kind: ClassVar[str] = "table"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,17 +72,17 @@ class Table(Frozen):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: str) -> list[Any]:
+    def __getitem__(self, key: str) -> list[Any]:  # any: as in `rows`
         """The values of one column, by key."""
         index = [c.key for c in self.columns].index(key)
         return [row[index] for row in self.rows]
 
-    def to_dicts(self) -> list[dict[str, Any]]:
+    def to_dicts(self) -> list[dict[str, Any]]:  # any: as in `rows`
         """One plain dictionary a row, keyed by column; what JSON holds."""
         keys = [c.key for c in self.columns]
         return [dict(zip(keys, row, strict=True)) for row in self.rows]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # any: plain JSON values
         """The table as a document of plain JSON values: its rows are the outputs."""
         of = self.meta
         cited = of.get("sources")
@@ -105,7 +105,7 @@ class Table(Frozen):
         writer.writerows(map(plain, row) for row in self.rows)
         return out.getvalue()
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> Any:  # any: a DataFrame of pandas, which need not be installed
         """The rows as a pandas DataFrame. Raises `SolError` where pandas is not installed."""
         from importlib import import_module
 

@@ -6,7 +6,26 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from sol import calibrate, floor, plan, plot_calibration, plot_frontier, plot_kv, plot_roofline, plot_scaling, read_measurements
+from sol import (
+    Calibration,
+    Calibrations,
+    calibrate,
+    floor,
+    plan,
+    plot_calibration,
+    plot_frontier,
+    plot_kv,
+    plot_roofline,
+    plot_scaling,
+    read_measurements,
+)
+
+
+def of_one(found: Calibration | Calibrations) -> Calibration:
+    """The calibration of rows of one engine on one device."""
+    assert isinstance(found, Calibration)
+    return found
+
 
 if __name__ == "__main__":
     mpl.use("Agg")
@@ -23,8 +42,10 @@ if __name__ == "__main__":
         "frontier.png": plot_frontier(
             plan("deepseek-v3", "h200", devices=[8, 16], ctx=8192, objective="tokens_per_s_per_gpu", network="infiniband-ndr")
         ),
-        "calibration.png": plot_calibration(calibrate(steps)),
+        "calibration.png": plot_calibration(of_one(calibrate(steps))),
     }
     for name, ax in charts.items():
-        ax.figure.savefig(folder / name, dpi=120)
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(folder / name, dpi=120)
         print(folder / name)

@@ -28,7 +28,7 @@ from sol.physics.fit.fit_intervals import within_95_of_rows
 from sol.sources.database.calibrations import engine_classes, read_calibrations
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
 
 DATA = Path(__file__).parent.parent / "hardware_db"

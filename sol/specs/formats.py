@@ -101,13 +101,13 @@ class NumberFormat(HandMade):
     compute: str
     otherwise: str | None = None
     cache: bool = False
-    fallback: Any = None
+    fallback: Any = None  # any: a `NumberFormat`, which is checked below
     mix: Mapping[Covered, Choice] = Field(default_factory=FrozenMap)
     class_bits: Mapping[StoredPart, Bits] = Field(default_factory=FrozenMap)
     source: Source
     note: str = ""
 
-    def __init__(self, *, source: Source | str | None = None, **fields: Any) -> None:
+    def __init__(self, *, source: Source | str | None = None, **fields: Any) -> None:  # any: as in `HandMade`
         super().__init__(source=Source(title=source, kind="user") if isinstance(source, str) and source.strip() else source, **fields)
 
     @model_validator(mode="after")

@@ -89,7 +89,7 @@ class GPU(HandMade):
     note: str = ""
     cites: Cites = Field(default_factory=FrozenMap)
 
-    def __init__(self, *, source: str | None = None, **fields: Any) -> None:
+    def __init__(self, *, source: str | None = None, **fields: Any) -> None:  # any: as in `HandMade`
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
             raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "say source='where you read them'")
         if not fields.get("cites") and fields.get("memory_bytes") is not None:

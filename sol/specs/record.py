@@ -60,7 +60,7 @@ class Record(BaseModel):
 class HandMade(Record):
     """A record that people also make by hand: whatever is wrong with it is one `InvalidInput` line."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, **fields: Any) -> None:  # any: what each field's validator takes, more than what it then is
         try:
             super().__init__(**fields)
         except ValidationError as error:

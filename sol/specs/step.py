@@ -6,17 +6,17 @@ drafts (batch, 1 + drafts, ctx): one kind of step serves them all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sol.frozen import Frozen
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
 from sol.specs.parts import Count
+from sol.specs.quantities import Array, Number, NumberArray
 
-Array = NDArray[np.float64]
 Logits = Literal["last", "all", "none"]
 Fusion = Literal["ideal", "kernel", "eager"]
 Phase = Literal["decode", "prefill"]
@@ -34,6 +34,8 @@ class Shares(Frozen):
 RoutingName = Literal["min", "expected", "max"]
 Routing = RoutingName | float | Shares
 """How tokens choose their experts: by a rule, so many distinct ones a layer as measured, or by shares as measured."""
+RoutingChoice = RoutingName | Number | Sequence[float] | NumberArray
+"""The same as it may be asked: shares as a list or an array, one an expert."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ from sol.errors import BadMeasurement, InvalidInput
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.specs.measurement import Measurement, Measurements
+from sol.specs.quantities import Array
 from sol.specs.record import Cite, Source
-from sol.specs.step import Array
 from sol.tabular import joined
 from sol.units import show_seconds, significant
 
@@ -62,7 +62,7 @@ class AB(Shown, Frozen):
     """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`; `origins` that the rows name."""
 
     by: str
-    labels: tuple[Any, Any]
+    labels: tuple[str | float, str | float]
     steps: tuple[Compared, ...]
     notes: tuple[str, ...]
     origins: tuple[str, ...] = ()

@@ -85,8 +85,8 @@ def questions(row: MeasuredRow, **asked: Any) -> list[Question]:
         if output < 2:
             return [first]
         return [first, ask(row.model, row.gpu, ctx=prompt + np.arange(output - 1.0), **common)]
-    new = row.new_tokens
+    new, ctx = row.new_tokens, row.ctx or 0.0
     if row.phase == "prefill":
-        cached = 0.0 if new is None else (row.ctx or 0.0) - new
-        return [ask(row.model, row.gpu, phase="prefill", ctx=row.ctx, cached_tokens=cached, **common)]
-    return [ask(row.model, row.gpu, ctx=row.ctx, new_tokens=1 if new is None else new, **common)]
+        cached = 0.0 if new is None else ctx - new
+        return [ask(row.model, row.gpu, phase="prefill", ctx=ctx, cached_tokens=cached, **common)]
+    return [ask(row.model, row.gpu, ctx=ctx, new_tokens=1 if new is None else new, **common)]

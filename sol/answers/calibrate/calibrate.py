@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 
 from sol.answers.calibrate.fit_inputs import Group, parts, where
-from sol.answers.question.ask import number
+from sol.answers.question.inputs import number, one_of
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
@@ -23,6 +23,7 @@ from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, 
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.record import Cite, Source
+from sol.specs.step import Fusion
 from sol.units import show_count, show_seconds, significant
 
 FIGURES = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP, "sequence_s": PER_SEQUENCE}
@@ -68,7 +69,7 @@ class Calibrations(Shown):
 
 
 def calibrate(
-    measurements: Measurements | Iterable[Measurement], *, fusion: str | None = None, mbu: float | None = None, mfu: float | None = None,
+    measurements: Measurements | Iterable[Measurement], *, fusion: Fusion | None = None, mbu: float | None = None, mfu: float | None = None,
     kernels: bool = False,
 ) -> Calibration | Calibrations:  # fmt: skip
     """Fit what an engine reaches of a device to measured steps.
@@ -99,8 +100,8 @@ def calibrate(
     rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
     if kernels and (mbu is not None or mfu is not None):
         raise InvalidInput("kernels", "takes the rates of the database", "leave mbu and mfu out")
-    if fusion not in (None, "kernel", "eager", "ideal"):
-        raise InvalidInput(f"fusion={fusion!r}", "is not one of ideal, kernel, eager")
+    if fusion is not None:
+        one_of("fusion", fusion, get_args(Fusion))
     path = measurements.path if isinstance(measurements, Measurements) else ""
     found, refused = [], []
     apart = parts(measurements, fusion, kernels)

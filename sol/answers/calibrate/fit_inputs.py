@@ -23,7 +23,8 @@ from sol.physics.fit.loads import Loads
 from sol.sources.database.calibrations import engine_classes, kernel_rates
 from sol.specs.calibration import Calibration
 from sol.specs.measurement import Measurement, Measurements
-from sol.specs.step import Array, Fusion
+from sol.specs.quantities import Array
+from sol.specs.step import Fusion
 from sol.tabular import joined
 from sol.units import show_count, show_seconds
 
@@ -81,7 +82,7 @@ class FitGroup:
 
 
 def parts(
-    measurements: Measurements | Iterable[Measurement], fusion: str | None = None, kernels: bool = False
+    measurements: Measurements | Iterable[Measurement], fusion: Fusion | None = None, kernels: bool = False
 ) -> list[FitGroup]:  # fmt: skip
     """The rows of every calibration apart; where the device's kernels are known, of all formats of the weights together.
 
@@ -131,7 +132,7 @@ def style(engine: str | None) -> Fusion:
     return "eager" if engine_classes().get((engine or "").lower()) == "eager" else "kernel"
 
 
-def fit_question(rows: Sequence[Measurement], fusion: str) -> Question:
+def fit_question(rows: Sequence[Measurement], fusion: Fusion) -> Question:
     """The question of rows that differ only in batch, context and new tokens; shape (rows)."""
     m = rows[0]
     batch, ctx, new, cached = (np.array([getattr(r, name) for r in rows]) for name in ("batch", "ctx", "new_tokens", "cached_tokens"))

@@ -20,7 +20,7 @@ from sol.physics.fit.fit import LEAST, Form, Usual, fitted, left_out, whole
 from sol.physics.fit.loads import FIGURES, HOST, PER_SEQUENCE, STEP, Loads, Theta, log_errors
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 NODES = 6
 """Steps of a request that stand for all of them: a step's time is close to linear in its context."""

@@ -16,7 +16,8 @@ from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, LAUNCH
 from sol.physics.operators.operator import Operator
 from sol.physics.time.estimate import kind_of, names, operator_times, time_parts
 from sol.specs.calibration import Calibration, RateFigure
-from sol.specs.step import Array, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Storage
 
 OWN: dict[str, int] = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH}
 """The figures of every form that stand for all kinds of operators."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Generic, get_args, overload
 
 import numpy as np
 
-from sol.answers.question.ask import numbers, resolve_gpu
+from sol.answers.question.inputs import numbers
 from sol.answers.question.links import networks, resolve_network, topology
+from sol.answers.question.records import resolve_gpu
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
@@ -24,7 +25,7 @@ from sol.physics.network import collectives
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
-from sol.specs.step import Array
+from sol.specs.quantities import Amount, Array, Label, Labels, Number, Numbers
 from sol.tabular import Table, joined
 from sol.units import GIB, KIB, MIB, show_count, show_seconds, significant
 
@@ -33,7 +34,7 @@ LARGEST_SHOWN = 2.0**40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Collective(Shown, Frozen):
+class Collective(Shown, Frozen, Generic[Amount, Label]):
     """One collective over some ranks. Scalars in, plain numbers out; arrays in, read-only arrays out.
 
     Fields [unit]: `floor_s` the bound [s]; `estimate_s` the fastest algorithm [s] and `algorithm` its name, where
@@ -47,11 +48,11 @@ class Collective(Shown, Frozen):
     topology: Topology
     message_bytes: Array
     ranks: Array
-    floor_s: Any
-    estimate_s: Any
-    algorithm: Any
-    wire_bytes: Any
-    wire_bytes_by_link: dict[str, Any]
+    floor_s: Amount
+    estimate_s: Amount | None
+    algorithm: Label | None
+    wire_bytes: Amount
+    wire_bytes_by_link: dict[str, Amount]
     assumptions: tuple[Assumption, ...]
     shown_by: ClassVar[str] = "sol.answers.collective.show"
 
@@ -93,12 +94,22 @@ class Collective(Shown, Frozen):
 
     def __repr__(self) -> str:
         if not self.is_point:
-            return f"<Collective {self.heading()}: {self.floor_s.size} points>"
-        took = "no estimate" if self.estimate_s is None else f"{show_seconds(self.estimate_s)} by {self.algorithm or 'nothing'}"
-        return f"<Collective {self.heading()}: {took}, floor {show_seconds(self.floor_s)}>"
+            return f"<Collective {self.heading()}: {np.size(self.floor_s)} points>"
+        took = "no estimate" if self.estimate_s is None else f"{show_seconds(float(self.estimate_s))} by {self.algorithm or 'nothing'}"
+        return f"<Collective {self.heading()}: {took}, floor {show_seconds(float(self.floor_s))}>"
 
 
-def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, network: str | LinkType | None = None) -> Collective:
+@overload
+def collective(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
+    op: Operation, gpu: str | GPU, *, message_bytes: Number, ranks: Number, network: str | LinkType | None = None
+) -> Collective[float, str]: ...  # fmt: skip
+@overload
+def collective(
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+) -> Collective[Array, Labels]: ...  # fmt: skip
+def collective(
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+) -> Collective:  # fmt: skip
     """Floor and estimate of one collective over `ranks` devices of one kind.
 
     Parameters
@@ -116,7 +127,6 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
     """
     if op not in get_args(Operation):
         raise InvalidInput(f"op={op!r}", f"is not one of {', '.join(get_args(Operation))}")
-    the_op: Operation = op  # type: ignore[assignment]  # one of them, as just seen
     the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
     links = topology(the_gpu, the_network)
     size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole(ranks)
@@ -132,21 +142,21 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
             f"name the network between boxes, one of {networks()}",
         )
     scalar = np.ndim(message_bytes) == 0 and np.ndim(ranks) == 0
-    floor = collectives.floor_s(the_op, size, count, links)
-    times = collectives.estimates(the_op, size, count, links)
+    floor = collectives.floor_s(op, size, count, links)
+    times = collectives.estimates(op, size, count, links)
     names, took = _best(times, count)
 
     def out(value: Any) -> Any:
         return np.broadcast_to(value, shape).reshape(-1)[0].item() if scalar else np.broadcast_to(value, shape)
 
     known = np.isfinite(took).any()
-    sent = collectives.wire_bytes(the_op, size, count, links)
+    sent = collectives.wire_bytes(op, size, count, links)
     return Collective(
-        op=the_op, gpu=the_gpu, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
+        op=op, gpu=the_gpu, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
         estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
         wire_bytes=out(reduce(np.add, sent)),
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
-        assumptions=assumed("links", _assumptions(the_op, the_gpu, links, the_network, count)),
+        assumptions=assumed("links", _assumptions(op, the_gpu, links, the_network, count)),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibra
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s
 from sol.answers.floor.result import Floor, per_second
-from sol.answers.question.ask import Question, ask, number
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.inputs import number
+from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
@@ -30,9 +32,9 @@ from sol.physics.network.sharding import pieces
 from sol.sources.database.calibrations import engine_classes
 from sol.specs.assumption import Assumption
 from sol.specs.calibration import Calibration
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Number
 
 Verdict = Literal["impossible", "at the limit", "healthy", "slow", "broken"]
 BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healthy"), (0.3, "slow"), (0.0, "broken"))
@@ -147,12 +149,10 @@ class Comparison(Shown, Frozen):
         return f"<Comparison {self.floor.heading()}: {self.verdict}, {percent(self.fraction)} of light>"
 
 
+@spelled_out(StepOptions)
 def compare(
-    model: str | Path | Model, gpu: str | GPU, *, measured_s: float, ctx: float | None, batch: float = 1, phase: str = "decode",
-    new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, tp: int = 1, pp: int = 1, ep: int = 1, dp: int = 1, network: str | None = None,
-    imbalance: float = 1.0, routing: Any = "expected", fusion: str = "ideal", engine: str | None = None,
-    calibration: Calibration | str | Path | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, measured_s: Number, ctx: Number | None, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None, **options: Unpack[StepOptions[Number, int]],
 ) -> Comparison:  # fmt: skip
     """What a measured time of one step is worth: impossible, at the limit, healthy, slow or broken.
 
@@ -171,18 +171,15 @@ def compare(
     >>> compare("qwen2.5-7b", "h100", measured_s=16.97e-3, ctx=2048)
     <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
     """
-    if ctx is None and phase == "prefill":
+    check_names(compare, options, StepOptions.__optional_keys__)
+    if ctx is None and options.get("phase") == "prefill":
         raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "say how many tokens it has")
-    q = ask(
-        model, gpu, ctx=0 if ctx is None else ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens,
-        logits=logits, dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance,
-        routing=routing, fusion=fusion,
-    )  # fmt: skip
+    q = ask(model, gpu, ctx=0 if ctx is None else ctx, **options)
     return compare_of(q, measured_s, engine, calibration, ctx_known=ctx is not None)
 
 
 def compare_of(
-    q: Question, measured_s: Any, engine: str | None = None, calibration: Calibration | str | Path | None = None, ctx_known: bool = True
+    q: Question, measured_s: Number, engine: str | None = None, calibration: Calibration | str | Path | None = None, ctx_known: bool = True
 ) -> Comparison:  # fmt: skip
     """The comparison of a resolved question with one measured time [s]."""
     if not q.scalar or np.ndim(measured_s):

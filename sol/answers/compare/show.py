@@ -70,8 +70,9 @@ def fractions(c: Comparison) -> list[str]:
     lines.append(f"mbu {percent(c.mbu)} · mfu {mfu} · {matter(c)}")
     if c.estimate is not None:
         e = c.estimate
-        between = "" if e.low_s is None else f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
-        lines.append(f"{called(e)} is expected to take {show_seconds(e.latency_s, 4)}{between}")
+        lines.append(f"{called(e)} is expected to take {show_seconds(e.latency_s, 4)}")
+        if e.low_s is not None and e.high_s is not None:
+            lines[-1] += f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
     if c.fraction > 1.0:
         lines.append(f"the most optimistic, {show_seconds(c.optimistic_s)}, grants: " + " · ".join(c.granted))
     return lines

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.formats import SIXTEEN
+from sol.answers.question.options import EstimateOptions, check_names, spelled_out
+from sol.answers.question.records import resolve_gpu
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
@@ -29,9 +31,9 @@ from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Amount, Array, Counts, Flag, Flags, Label, Labels, Number, Numbers
 from sol.specs.record import Cite
 from sol.specs.split import Split
 from sol.specs.step import Step, Storage
@@ -43,7 +45,7 @@ PREFERRED = ("graph", "fused", "llama.cpp", "eager")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Estimate(Shown, Frozen):
+class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
     """The expected time of one step. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` with its 95 % interval `low_s` … `high_s` (None where the calibration has
@@ -51,11 +53,11 @@ class Estimate(Shown, Frozen):
     `latency_s`; `calibration`; `floor` the whole bound.
     """
 
-    floor: Floor
+    floor: Floor[Amount, Flag, Label]
     calibration: Calibration
-    latency_s: Any
-    low_s: Any
-    high_s: Any
+    latency_s: Amount
+    low_s: Amount | None
+    high_s: Amount | None
     spent: TimeParts
     _operators: tuple[OperatorTime, ...] = ()
     shown_by: ClassVar[str] = "sol.answers.estimate.show"
@@ -71,32 +73,36 @@ class Estimate(Shown, Frozen):
         return self.question.scalar
 
     @property
-    def floor_s(self) -> Any:
+    def floor_s(self) -> Amount:
         """The bound [s]."""
         return self.floor.latency_s
 
     @property
-    def serial_s(self) -> Any:
+    def serial_s(self) -> Amount:
         """The serial floor of the engine's own operators [s]: the activations its kernels move included."""
         return self.floor.serial_s
 
     @property
-    def tokens_per_s(self) -> Any:
+    def tokens_per_s(self) -> Amount:
         """New tokens per second, all sequences together [token/s]."""
-        return per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self.latency_s)
+        return made
 
     @property
-    def tokens_per_s_per_user(self) -> Any:
+    def tokens_per_s_per_user(self) -> Amount:
         """New tokens per second for one sequence [token/s]."""
-        return per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        return made
 
     @property
-    def tokens_per_s_per_gpu(self) -> Any:
+    def tokens_per_s_per_gpu(self) -> Amount:
         """`tokens_per_s` divided by the devices [token/s]."""
-        return self.tokens_per_s / self.floor.devices
+        e: Estimate = self
+        made: Amount = e.tokens_per_s / e.floor.devices
+        return made
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, Amount]:
         """Where the time goes [s], by name: they sum to `latency_s` (overlapped is saved)."""
         names = ("serial_s", "below_peak_s", "launch_s", "overlapped_s", "host_s", "step_s")
         return {name: shaped(getattr(self.spent, name), self.floor) for name in names}
@@ -141,14 +147,23 @@ class Estimate(Shown, Frozen):
         heading = f"{self.floor.heading()} · {self.calibration.engine}"
         if not self.is_point:
             return f"<Estimate {heading}: {np.size(self.latency_s)} points>"
-        return f"<Estimate {heading}: {show_seconds(self.latency_s, 4)}, floor {show_seconds(self.floor_s, 4)}>"
+        return f"<Estimate {heading}: {show_seconds(float(self.latency_s), 4)}, floor {show_seconds(float(self.floor_s), 4)}>"
 
 
+@overload
+def estimate(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Number, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Number, int]],
+) -> Estimate[float, bool, str]: ...  # fmt: skip
+@overload
 def estimate(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
-    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: Any = "expected", engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Numbers, Counts]],
+) -> Estimate[Array, Flags, Labels]: ...  # fmt: skip
+@spelled_out(EstimateOptions)
+def estimate(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Numbers, Counts]],
 ) -> Estimate:  # fmt: skip
     """The expected time of one decode or prefill step: the serial floor with what an engine reaches of the device.
 
@@ -163,14 +178,10 @@ def estimate(
 
     Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
     """
-    from sol.answers.question.ask import resolve_gpu
-
+    check_names(estimate, options, EstimateOptions.__optional_keys__)
     the_gpu = resolve_gpu(gpu)
     used = resolve_calibration(the_gpu, engine, calibration)
-    q = ask(
-        model, the_gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits, dtype=dtype,
-        kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=used.fusion,
-    )  # fmt: skip
+    q = ask(model, the_gpu, ctx=ctx, fusion=used.fusion, **options)
     if q.rates.peak is None:
         raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     result = estimate_of(q, used)

@@ -38,7 +38,7 @@ def headline(e: Estimate) -> list[str]:
     """The estimate, its interval, and the floor it stands above."""
     per = "token" if e.question.phase == "decode" and e.question.step.new_tokens[0] == 1 else "step"
     rate = "prompt tok/s" if e.question.phase == "prefill" else "tok/s"
-    between = "" if e.low_s is None else f"   95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
+    between = "" if e.low_s is None or e.high_s is None else f"   95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
     return [
         f"estimate {show_seconds(e.latency_s, 4)}/{per}   {significant(e.tokens_per_s)} {rate}{between}",
         f"floor    {show_seconds(e.floor_s, 4)}   {100 * e.floor_s / e.latency_s:.0f} % of the estimate, {e.floor.bound}-bound",

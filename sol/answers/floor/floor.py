@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, overload
 
 import numpy as np
 
@@ -18,24 +18,29 @@ from sol.answers.floor.fitting import fitting
 from sol.answers.floor.result import Floor
 from sol.answers.floor.rows import operator_table
 from sol.answers.question.ask import Question, ask
+from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.errors import InvalidPlan
 from sol.physics.network.sharding import device_resident_bytes, even_rounds, last_token, pieces, split_operators
 from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Array, Counts, Flags, Labels, Number, Numbers
 from sol.specs.split import Split
 from sol.specs.step import Step
 from sol.tabular import Table
 
 
+@overload
+def floor(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Number, **options: Unpack[StepOptions[Number, int]]
+) -> Floor[float, bool, str]: ...  # fmt: skip
+@overload
 def floor(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, phase: str = "decode", new_tokens: Any = 1,
-    cached_tokens: Any = 0, logits: str | None = None, dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None,
-    tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, network: str | None = None, imbalance: float = 1.0,
-    routing: Any = "expected", fusion: str = "ideal",
-) -> Floor:  # fmt: skip
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options: Unpack[StepOptions[Numbers, Counts]]
+) -> Floor[Array, Flags, Labels]: ...  # fmt: skip
+@spelled_out(StepOptions)
+def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options: Unpack[StepOptions[Numbers, Counts]]) -> Floor:
     """The floor of one decode or prefill step: the time no implementation can beat.
 
         floor = max( Σ bytes / bandwidth , Σ flops / ceiling )
@@ -74,11 +79,8 @@ def floor(
     >>> floor("qwen2.5-7b", "h100", ctx=2048)
     <Floor qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: 4.256 ms, memory-bound>
     """
-    question = ask(
-        model, gpu, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=logits,
-        dtype=dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, network=network, imbalance=imbalance, routing=routing, fusion=fusion,
-    )  # fmt: skip
-    return fitting(floor_of(question))
+    check_names(floor, options, StepOptions.__optional_keys__)
+    return fitting(floor_of(ask(model, gpu, ctx=ctx, **options)))
 
 
 def floor_of(q: Question) -> Floor:

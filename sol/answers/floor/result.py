@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.specs.assumption import Assumption
+from sol.specs.parts import Count
+from sol.specs.quantities import Amount, Flag, Index, Label, Number
 from sol.tabular import Table, joined
 from sol.units import show_count, show_seconds
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Floor(Shown, Frozen):
+class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
 
     Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
@@ -46,59 +48,69 @@ class Floor(Shown, Frozen):
     """
 
     question: Question
-    latency_s: Any
-    serial_s: Any
-    memory_s: Any
-    compute_s: Any
-    network_s: Any
-    moved_weight_bytes: Any
-    moved_kv_bytes: Any
-    wire_bytes: Any
-    flops: Any
-    resident_bytes: Any
-    fits: Any
-    is_bound: Any
+    latency_s: Amount
+    serial_s: Amount
+    memory_s: Amount
+    compute_s: Amount | None
+    network_s: Amount
+    moved_weight_bytes: Amount
+    moved_kv_bytes: Amount
+    wire_bytes: Amount
+    flops: Amount
+    resident_bytes: Amount
+    fits: Flag | None
+    is_bound: Flag
     _rows: Callable[[], Table]
-    _at: Callable[[Any], Floor]
-    devices: Any = 1
-    communication_s: Any = 0.0
+    _at: Callable[[Index], Floor]
+    devices: Count = 1
+    communication_s: Amount | float = 0.0
     shown_by: ClassVar[str] = "sol.answers.floor.show"
 
     # What it is made of
 
     @property
-    def moved_bytes(self) -> Any:
+    def moved_bytes(self) -> Amount:
         """Bytes that must come from or go to memory in the step [B]."""
-        return _frozen(self.moved_weight_bytes + self.moved_kv_bytes)
+        f: Floor = self
+        made: Amount = _frozen(f.moved_weight_bytes + f.moved_kv_bytes)
+        return made
 
     @property
-    def bound(self) -> Any:
+    def bound(self) -> Label:
         """The resource that sets the floor: "memory", "compute" or "network" (an array of them for a sweep)."""
         memory, compute, network = (np.asarray(0.0 if v is None else v) for v in (self.memory_s, self.compute_s, self.network_s))
         one_device = np.where(memory >= compute, "memory", "compute")
         limit = np.where(network > np.maximum(memory, compute), "network", one_device)
         limit = limit if np.all(self.valid) else np.where(self.valid, limit, "")
-        return str(limit) if self.is_point else np.broadcast_to(limit, np.shape(self.latency_s))
+        made: Any = str(limit) if self.is_point else np.broadcast_to(limit, np.shape(self.latency_s))
+        bound: Label = made
+        return bound
 
     @property
-    def tokens_per_s(self) -> Any:
+    def tokens_per_s(self) -> Amount:
         """New tokens computed per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        return per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self.latency_s)
+        return made
 
     @property
-    def tokens_per_s_per_user(self) -> Any:
+    def tokens_per_s_per_user(self) -> Amount:
         """New tokens computed per second for one sequence [token/s]."""
-        return per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        return made
 
     @property
-    def tokens_per_s_per_gpu(self) -> Any:
+    def tokens_per_s_per_gpu(self) -> Amount:
         """`tokens_per_s` divided by the devices [token/s]."""
-        return _frozen(self.tokens_per_s / self.devices)
+        f: Floor = self
+        made: Amount = _frozen(f.tokens_per_s / f.devices)
+        return made
 
     @property
-    def intensity(self) -> Any:
+    def intensity(self) -> Amount:
         """Arithmetic intensity of the whole step [FLOP/B]."""
-        return _frozen(self.flops / self.moved_bytes)
+        f: Floor = self
+        made: Amount = _frozen(f.flops / f.moved_bytes)
+        return made
 
     @property
     def ridge(self) -> float | None:
@@ -109,9 +121,11 @@ class Floor(Shown, Frozen):
         return rates.peak["weights"] / rates.memory_bytes_per_s
 
     @property
-    def valid(self) -> Any:
+    def valid(self) -> Flag:
         """Whether the split is one the model and the links can have; an array for a sweep."""
-        return True if self.is_point else np.broadcast_to(self.question.valid, np.shape(self.latency_s))
+        made: Any = True if self.is_point else np.broadcast_to(self.question.valid, np.shape(self.latency_s))
+        valid: Flag = made
+        return valid
 
     @property
     def is_point(self) -> bool:
@@ -133,7 +147,7 @@ class Floor(Shown, Frozen):
         """What a reader must know before using the number."""
         return self.question.warnings
 
-    def __getitem__(self, index: Any) -> Floor:
+    def __getitem__(self, index: Index) -> Floor[float, bool, str]:
         """One point of a sweep as a result of its own: `floor(grid)[i, j]` equals `floor(point)`."""
         if self.is_point:
             raise InvalidInput("this floor", "is one point already", "index a sweep")
@@ -145,9 +159,11 @@ class Floor(Shown, Frozen):
             raise InvalidInput(f"index {index!r}", f"does not choose one point of a sweep of shape {np.shape(self.latency_s)}")
         return self._at(index)
 
-    def compare(self, *, measured_s: float, engine: str | None = None, calibration: Calibration | str | Path | None = None) -> Any:
+    def compare(
+        self, *, measured_s: Number, engine: str | None = None, calibration: Calibration | str | Path | None = None
+    ) -> Any:  # any: a `Comparison`, which is made of floors, so that no floor may import it
         """What a measured time of this step [s] is worth: the `Comparison` of `sol.compare`. Raises `InvalidInput` for a sweep."""
-        comparing = import_module("sol.answers.compare.compare")  # by name: a comparison is made of floors, so no floor imports it
+        comparing = import_module("sol.answers.compare.compare")
         return comparing.compare_of(self.question, measured_s, engine, calibration)
 
     # How it shows itself
@@ -173,9 +189,9 @@ class Floor(Shown, Frozen):
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        if self.is_point:
-            return f"<Floor {self.heading()}: {show_seconds(self.latency_s, 4)}, {self.bound}-bound>"
         low, high = float(np.nanmin(self.latency_s)), float(np.nanmax(self.latency_s))
+        if self.is_point:
+            return f"<Floor {self.heading()}: {show_seconds(low, 4)}, {self.bound}-bound>"
         return f"<Floor {self.heading()}: {np.size(self.latency_s)} points, {show_seconds(low, 4)} … {show_seconds(high, 4)}>"
 
 

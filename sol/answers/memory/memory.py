@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
 from sol.answers.memory.pool import reserving, resolve_engine
-from sol.answers.question.ask import common_shape, load_model, number, numbers, resolve_gpu
 from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
+from sol.answers.question.inputs import common_shape, number, numbers
+from sol.answers.question.options import MemoryOptions, check_names, spelled_out
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
@@ -32,8 +34,10 @@ from sol.specs.engines import Engine
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model, ModelPart
+from sol.specs.parts import Count
+from sol.specs.quantities import Amount, Array, Counts, Flag, Flags, Number, Numbers
 from sol.specs.split import Split
-from sol.specs.step import Array, Storage
+from sol.specs.step import Storage
 from sol.tabular import Table, joined
 from sol.units import show_count, show_gib
 
@@ -42,7 +46,7 @@ ANYWHERE = GPU(id="any", name="a device without limits", memory_bytes_per_s=1.0,
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Memory(Shown, Frozen):
+class Memory(Shown, Frozen, Generic[Amount, Flag]):
     """The bytes of one model in use, and whether a device holds them. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `weight_bytes`, `adapter_bytes` (LoRA), `kv_bytes` and `state_bytes` (recurrent states) of
@@ -63,36 +67,36 @@ class Memory(Shown, Frozen):
     storage: Storage
     ctx: Array
     batch: Array
-    step_tokens: Any
-    weight_bytes: Any
-    adapter_bytes: Any
-    kv_bytes: Any
-    state_bytes: Any
-    kv_bytes_as_mha: Any
-    kv_read_bytes: Any
-    activation_bytes: Any
-    resident_bytes: Any
+    step_tokens: Amount
+    weight_bytes: Amount
+    adapter_bytes: Amount
+    kv_bytes: Amount
+    state_bytes: Amount
+    kv_bytes_as_mha: Amount
+    kv_read_bytes: Amount
+    activation_bytes: Amount
+    resident_bytes: Amount
     capacity_bytes: float | None
     capacity_basis: str | None
-    fits: Any
-    headroom_bytes: Any
-    max_batch: Any
-    max_ctx: Any
-    min_devices: Any
+    fits: Flag | None
+    headroom_bytes: Amount | None
+    max_batch: Amount | None
+    max_ctx: Amount | None
+    min_devices: Amount | None
     assumptions: tuple[Assumption, ...]
     engine: Engine | None = None
     memory_fraction: float | None = None
-    reserved_bytes: Any = None
-    kv_reserved_bytes: Any = None
-    kv_pool_tokens: Any = None
-    kv_wasted_bytes: Any = None
-    engine_max_batch: Any = None
+    reserved_bytes: Amount | None = None
+    kv_reserved_bytes: Amount | None = None
+    kv_pool_tokens: Amount | None = None
+    kv_wasted_bytes: Amount | None = None
+    engine_max_batch: Amount | None = None
     split: Split = ONE
-    valid: Any = True
+    valid: Flag | bool = True
     shown_by: ClassVar[str] = "sol.answers.memory.show"
 
     @property
-    def devices(self) -> Any:
+    def devices(self) -> Count:
         """Devices of the replica; every figure is that of the fullest of them."""
         return self.split.devices
 
@@ -129,16 +133,28 @@ class Memory(Shown, Frozen):
 
     def __repr__(self) -> str:
         if not self.is_point:
-            return f"<Memory {self.heading()}: {self.resident_bytes.size} points>"
+            return f"<Memory {self.heading()}: {np.size(self.resident_bytes)} points>"
         verdict = "" if self.fits is None else ", fits" if self.fits else ", does not fit"
-        return f"<Memory {self.heading()}: {show_gib(self.resident_bytes)} GiB{verdict}>"
+        return f"<Memory {self.heading()}: {show_gib(float(self.resident_bytes))} GiB{verdict}>"
 
 
+@overload
+def memory(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Number, max_step_tokens: Number | None = None,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    **options: Unpack[MemoryOptions[Number, int]],
+) -> Memory[float, bool]: ...  # fmt: skip
+@overload
 def memory(
-    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, max_step_tokens: float | None = None, engine: str | Engine | None = None,
-    memory_fraction: float | None = None, tp: Any = 1, pp: Any = 1, ep: Any = 1, dp: Any = 1, lora_rank: int | None = None,
-    lora_adapters: int = 1,
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    **options: Unpack[MemoryOptions[Numbers, Counts]],
+) -> Memory[Array, Flags]: ...  # fmt: skip
+@spelled_out(MemoryOptions)
+def memory(
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    **options: Unpack[MemoryOptions[Numbers, Counts]],
 ) -> Memory:  # fmt: skip
     """Bytes needed by `batch` sequences of `ctx` tokens, whether `gpu` holds them, and what an engine makes of it.
 
@@ -163,17 +179,20 @@ def memory(
     >>> memory("llama-3.1-8b", "h100", ctx=8192, engine="vllm", memory_fraction=0.9).engine_max_batch
     56.0
     """
+    check_names(memory, options, MemoryOptions.__optional_keys__)
+    batch = options.get("batch", 1)
     the_model = load_model(model)
     the_gpu = None if gpu is None else resolve_gpu(gpu)
     the_engine, fraction = resolve_engine(engine, memory_fraction, the_gpu)
-    storage, _, assumptions, _ = resolve_formats(the_model, the_gpu or ANYWHERE, _stored(stored_format(the_model, dtype)), kv_dtype)
+    stored = _stored(stored_format(the_model, options.get("dtype")))
+    storage, _, assumptions, _ = resolve_formats(the_model, the_gpu or ANYWHERE, stored, options.get("kv_dtype"))
     c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
-    asked = resolve_split(tp, pp, ep, dp)
+    asked = resolve_split(*(options.get(way, 1) for way in ("tp", "pp", "ep", "dp")))
     valid = valid_splits(the_model, asked)
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
     if np.any(split.pp > 1) and the_engine is not None:
-        raise InvalidInput(f"pp={pp}:", "what an engine reserves is told for whole layers", "leave engine, or pp, out")
+        raise InvalidInput(f"pp={options.get('pp')}:", "what an engine reserves is told for whole layers", "leave engine, or pp, out")
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
     step_tokens = np.maximum(pass_of, limit)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
-from sol.answers.question.ask import Question, ask, numbers
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.inputs import numbers
+from sol.answers.question.options import OffloadOptions, check_names, spelled_out
 from sol.answers.report.citations import Bibliography, citations, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput, MissingSpec
@@ -25,16 +27,16 @@ from sol.physics.time.roofline import total
 from sol.physics.time.tiers import host_reads, tiers, weight_parts
 from sol.sources.database.database import link_ids, load_link
 from sol.specs.assumption import Assumption, assumed
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU, Link
 from sol.specs.model import Model
+from sol.specs.quantities import Amount, Array, Flag, Flags, Label, Labels, Number, Numbers
 from sol.specs.record import Cite
 from sol.tabular import Table, joined
 from sol.units import show_bytes, show_count, show_seconds
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Offload(Shown, Frozen):
+class Offload(Shown, Frozen, Generic[Amount, Flag, Label]):
     """One decode step over two tiers. Scalars in, plain numbers out; arrays read-only.
 
     Fields [unit]: `overlapped_s` both tiers at once, a bound [s]; `serial_s` one after the other [s];
@@ -48,19 +50,19 @@ class Offload(Shown, Frozen):
     question: Question
     link: Link
     link_cite: Cite | None
-    overlapped_s: Any
-    serial_s: Any
-    device_s: Any
-    link_s: Any
-    bound: Any
-    host_bytes: Any
-    host_weight_bytes: Any
-    host_kv_bytes: Any
-    device_bytes: Any
-    host_read_bytes: Any
-    device_read_bytes: Any
-    tokens_per_s: Any
-    fits: Any
+    overlapped_s: Amount
+    serial_s: Amount
+    device_s: Amount
+    link_s: Amount
+    bound: Label
+    host_bytes: Amount
+    host_weight_bytes: Amount
+    host_kv_bytes: Amount
+    device_bytes: Amount
+    host_read_bytes: Amount
+    device_read_bytes: Amount
+    tokens_per_s: Amount
+    fits: Flag | None
     assumptions: tuple[Assumption, ...]
     shown_by: ClassVar[str] = "sol.answers.memory.show_offload"
 
@@ -98,14 +100,25 @@ class Offload(Shown, Frozen):
 
     def __repr__(self) -> str:
         if not self.is_point:
-            return f"<Offload {self.heading()}: {self.overlapped_s.size} points>"
-        there = f"{show_bytes(self.host_bytes)} on the host"
-        return f"<Offload {self.heading()}: {there}, {show_seconds(self.overlapped_s, 4)}, {self.bound}-bound>"
+            return f"<Offload {self.heading()}: {np.size(self.overlapped_s)} points>"
+        there = f"{show_bytes(float(self.host_bytes))} on the host"
+        return f"<Offload {self.heading()}: {there}, {show_seconds(float(self.overlapped_s), 4)}, {self.bound}-bound>"
 
 
+@overload
+def offload(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Number, host_bytes: Number | None = None, link: str | Link | None = None,
+    **options: Unpack[OffloadOptions[Number]],
+) -> Offload[float, bool, str]: ...  # fmt: skip
+@overload
 def offload(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Any, batch: Any = 1, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected", host_bytes: Any = None, link: str | Link | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, host_bytes: Numbers | None = None, link: str | Link | None = None,
+    **options: Unpack[OffloadOptions[Numbers]],
+) -> Offload[Array, Flags, Labels]: ...  # fmt: skip
+@spelled_out(OffloadOptions)
+def offload(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, host_bytes: Numbers | None = None, link: str | Link | None = None,
+    **options: Unpack[OffloadOptions[Numbers]],
 ) -> Offload:  # fmt: skip
     """The time of one decode step with part of the model in host memory.
 
@@ -126,7 +139,8 @@ def offload(
     >>> offload("llama-3.1-70b", "h100", ctx=2048)
     <Offload llama-3.1-70b on h100-sxm and its host · decode · batch 1 · ctx 2,048 · bf16: 56.3 GB on the host, 846.2 ms, link-bound>
     """
-    q = ask(model, gpu, ctx=ctx, batch=batch, dtype=dtype, kv_dtype=kv_dtype, routing=routing)
+    check_names(offload, options, OffloadOptions.__optional_keys__)
+    q = ask(model, gpu, ctx=ctx, **options)
     over, cite = _link(q.gpu, link)
     held = device_resident_bytes(q.model, q.step, q.storage, q.split)
     weights, kv, resident = held.weights, held.kv, np.asarray(held.total)
@@ -147,7 +161,7 @@ def offload(
     compute_bound = np.asarray(times.compute_s) >= device.seconds
     bound = np.where(host.seconds > device.seconds, "link", np.where(compute_bound, "compute", "memory"))
     fits = None if excess is None else on_host >= excess
-    scalar = q.scalar and np.ndim(host_bytes) == 0
+    scalar = q.scalar and (host_bytes is None or np.ndim(host_bytes) == 0)
     if scalar and excess is not None and fits is not None and not fits.all():
         raise DoesNotFit(
             "does not fit:",

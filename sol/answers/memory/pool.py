@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sol.answers.question.ask import numbers
+from sol.answers.question.inputs import numbers
 from sol.errors import InvalidInput, MissingSpec
 from sol.sources.database.engines import load_engine
 from sol.specs.engines import Engine
 from sol.specs.hardware import GPU
+from sol.specs.quantities import Number
 from sol.units import show_count
 
 SHARE = {  # what the pool for the cache is, by budget
@@ -17,7 +18,7 @@ SHARE = {  # what the pool for the cache is, by budget
 }
 
 
-def resolve_engine(engine: str | Engine | None, memory_fraction: float | None, gpu: GPU | None) -> tuple[Engine | None, float | None]:
+def resolve_engine(engine: str | Engine | None, memory_fraction: Number | None, gpu: GPU | None) -> tuple[Engine | None, float | None]:
     """The engine and its fraction [0..1]; None for an engine that takes none.
 
     Raises `UnknownName`, `InvalidInput`, or `MissingSpec` for a default or a capacity that is not known.

@@ -69,7 +69,7 @@ def _replica(m: Memory) -> tuple[str, ...]:
 
 def _verdict(m: Memory) -> tuple[str, ...]:
     """Whether the device holds it, and up to where."""
-    if m.capacity_bytes is None or m.gpu is None:
+    if m.capacity_bytes is None or m.gpu is None or m.max_ctx is None:
         return ()
     one = "one" if m.devices == 1 else f"each of the {m.devices}"
     verdict = "fits" if m.fits else f"does not fit {one}; {m.min_devices:.0f} could hold it, split without loss"
@@ -82,7 +82,7 @@ def _verdict(m: Memory) -> tuple[str, ...]:
 
 def _pool(m: Memory) -> tuple[str, ...]:
     """What the engine's pool holds, and what its blocks leave empty."""
-    if m.engine is None:
+    if m.engine is None or m.kv_wasted_bytes is None:
         return ()
     if not m.engine_max_batch and not m.kv_pool_tokens:
         return (f"{m.engine.id}: no room for a cache; it would not start",)

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.question.ask import ask, number
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number
 from sol.errors import InvalidInput, InvalidPlan
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Array, Number
 from sol.specs.split import Split, experts_of, legal, tp_divisor
-from sol.specs.step import Array
 
 MOST_DEVICES = 4096
 MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
 """Sequences of one copy and one stage that are tried where no batch is given: 64 numbers from 1 to 4,096."""
 
+UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "network": None}
+"""The options of a plan where they are not said."""
 
-def latency_limits(ttft_s: float | None, tpot_s: float | None) -> dict[str, float | None]:
+
+def latency_limits(ttft_s: Number | None, tpot_s: Number | None) -> dict[str, float | None]:
     """The longest acceptable first token and step [s] by name, None without a limit. Raises `InvalidInput`."""
     return {
         name: None if limit is None else number(name, limit, above=0.0) for name, limit in (("ttft_s", ttft_s), ("tpot_s", tpot_s))
     }  # fmt: skip
 
 
-def device_counts(devices: Any) -> list[int]:
+def device_counts(devices: int | str | Sequence[int]) -> list[int]:
     """The numbers of devices of an int, a list, or text such as "1-16" or "1,2,8". Raises `InvalidInput`."""
     try:
         if isinstance(devices, str):

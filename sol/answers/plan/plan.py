@@ -10,24 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Unpack, get_args
 
 import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.plan.candidates import device_counts, latency_limits, priced
-from sol.answers.question.ask import ask, load_model, number, numbers, resolve_gpu
+from sol.answers.plan.candidates import UNSAID, device_counts, latency_limits, priced
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number, numbers, one_of
+from sol.answers.question.options import PlanOptions, check_names, spelled_out
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
 from sol.errors import DoesNotFit, InvalidInput
 from sol.frozen import Frozen
 from sol.specs.assumption import Assumption
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Array, Flags, Number, Numbers
 from sol.specs.split import Split
-from sol.specs.step import Array
 from sol.tabular import Table
 
 Objective = Literal["latency", "ttft", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "cost"]
@@ -60,15 +62,15 @@ class Plan(Shown, Frozen):
     tokens_per_s_per_user: Array
     tokens_per_s_per_gpu: Array
     cost_per_million: Array | None
-    fits: Any
+    fits: Flags
     best: int
     front: tuple[int, ...]
     fewest: int
     ctx: float
     prompt_tokens: float | None
     limits: dict[str, float | None]
-    meets: Any
-    asked: dict[str, Any]
+    meets: Flags
+    asked: dict[str, Any]  # any: values of every option of a step, by name
     winner: Floor
     assumptions: tuple[Assumption, ...]
     communication_s: Array
@@ -93,11 +95,11 @@ class Plan(Shown, Frozen):
         return f"<Plan {self.model.id} on {self.gpu.id}: {chosen}, of {len(self.splits)} candidates>"
 
 
+@spelled_out(PlanOptions)
 def plan(
-    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], ctx: float, objective: str = "latency",
-    batch: Any = None, prompt_tokens: float | None = None, ttft_s: float | None = None, tpot_s: float | None = None,
-    price_per_hour: float | None = None, network: str | None = None, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
+    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], ctx: Number, objective: Objective = "latency",
+    batch: Numbers | None = None, prompt_tokens: Number | None = None, ttft_s: Number | None = None, tpot_s: Number | None = None,
+    price_per_hour: Number | None = None, **options: Unpack[PlanOptions],
 ) -> Plan:  # fmt: skip
     """The best split of a decode step over `devices` devices, the Pareto front, and why (`pools`: with prefill on devices of its own).
 
@@ -116,9 +118,9 @@ def plan(
 
     Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where nothing fits.
     """
+    check_names(plan, options, PlanOptions.__optional_keys__)
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
-    if objective not in get_args(Objective):
-        raise InvalidInput(f"objective={objective!r}", f"is not one of {', '.join(get_args(Objective))}")
+    one_of("objective", objective, get_args(Objective))
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
     if objective == "cost" and price is None:
         raise InvalidInput("objective='cost'", "needs price_per_hour, the price of one device")
@@ -126,13 +128,13 @@ def plan(
     alone = np.array([1.0]) if objective in AT_ONE else None
     batches = alone if batch is None else numbers("batch", batch, above=0.0).ravel()
     counts, context = device_counts(devices), number("ctx", ctx, at_least=0.0)
-    asked: dict[str, Any] = {"ctx": context, "dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
+    asked: dict[str, Any] = {"ctx": context, **UNSAID, **options}
     swept = priced(the_model, the_gpu, counts, batch=batches, **asked)
     first = None
     if objective == "ttft" or ttft_s is not None or prompt_tokens is not None:
         prompt = number("prompt_tokens", context if prompt_tokens is None else prompt_tokens, above=0.0)
         _, first = priced(the_model, the_gpu, counts, batch=np.array([1.0]), phase="prefill", **asked | {"ctx": prompt})
-    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)  # type: ignore[arg-type]  # checked above
+    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)
 
 
 def _chosen(

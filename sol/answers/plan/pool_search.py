@@ -11,8 +11,8 @@ from sol.answers.floor.result import Floor
 from sol.errors import DoesNotFit
 from sol.physics.operators.operator import Wire
 from sol.physics.time import pools as physics
+from sol.specs.quantities import Array
 from sol.specs.split import Split
-from sol.specs.step import Array
 
 PROMPTS: Array = 2.0 ** np.arange(8.0)
 """Prompts of one copy and one stage of a prefill pass that are tried."""

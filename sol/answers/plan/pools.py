@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.plan.candidates import device_counts, latency_limits, priced
+from sol.answers.plan.candidates import UNSAID, device_counts, latency_limits, priced
 from sol.answers.plan.pool_search import PROMPTS, Division, Search
-from sol.answers.question.ask import ask, load_model, number, resolve_gpu
+from sol.answers.question.ask import ask
+from sol.answers.question.inputs import number
+from sol.answers.question.options import PlanOptions, check_names, spelled_out
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import joining
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
@@ -26,10 +29,10 @@ from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.assumption import Assumption, assumed
-from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.links import Topology
 from sol.specs.model import Model
+from sol.specs.quantities import Number
 from sol.tabular import Table
 from sol.units import show_rate
 
@@ -56,7 +59,7 @@ class Pools(Shown, Frozen):
     best: int
     without: tuple[int, ...]
     links: Topology
-    asked: dict[str, Any]
+    asked: dict[str, Any]  # any: values of every option of a step, by name
     winner: Floor
     shown_by: ClassVar[str] = "sol.answers.plan.show_pools"
 
@@ -100,10 +103,10 @@ class Pools(Shown, Frozen):
         return f"<Pools {self.model.id} on {d.devices}×{self.gpu.id}: {apart}, {d.requests_per_s:.3g} requests/s>"
 
 
+@spelled_out(PlanOptions)
 def pools(
-    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], prompt_tokens: float, output_tokens: float,
-    ttft_s: float | None = None, tpot_s: float | None = None, price_per_hour: float | None = None, network: str | None = None,
-    dtype: str | NumberFormat | None = None, kv_dtype: str | NumberFormat | None = None, routing: Any = "expected",
+    model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], prompt_tokens: Number, output_tokens: Number,
+    ttft_s: Number | None = None, tpot_s: Number | None = None, price_per_hour: Number | None = None, **options: Unpack[PlanOptions],
 ) -> Pools:  # fmt: skip
     """Replicas that prefill and replicas that decode, so many of each that together they serve most; against the best undivided ones.
 
@@ -119,17 +122,19 @@ def pools(
 
     Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where no two pools fit, or keep the limits.
     """
+    check_names(pools, options, PlanOptions.__optional_keys__)
     the_model, the_gpu, counts = load_model(model), resolve_gpu(gpu), device_counts(devices)
     prompt, output = number("prompt_tokens", prompt_tokens, above=0.0), number("output_tokens", output_tokens, above=1.0)
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
-    limits, asked = latency_limits(ttft_s, tpot_s), {"dtype": dtype, "kv_dtype": kv_dtype, "routing": routing, "network": network}
+    limits = latency_limits(ttft_s, tpot_s)
+    asked: dict[str, Any] = {**UNSAID, **options}
     if counts[-1] == 1:
         raise InvalidInput("devices=1", "cannot be divided into two pools", "give 2 or more")
     if counts[-1] > MOST_DEVICES:
         raise InvalidInput(
             f"devices={counts[-1]}:", f"pools are searched in up to {MOST_DEVICES} devices", "divide a part, and multiply it"
         )
-    links = joining(the_gpu, network, max(counts[0], 2))
+    links = joining(the_gpu, options.get("network"), max(counts[0], 2))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
     splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)

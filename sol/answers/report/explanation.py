@@ -35,7 +35,7 @@ class Explanation(Text, Shown):
         """The rows of the answer that is explained."""
         return self.of.to_table()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # any: plain JSON values
         """The text and the operators it goes through, with what the answer rests on."""
         doc = self.of.to_dict()
         outputs = {"text": self.to_text(), "operators": doc["outputs"]["operators"]}

@@ -21,7 +21,7 @@ class Shown:
 
     shown_by: ClassVar[str]
 
-    def drawn(self, what: str) -> Any:
+    def drawn(self, what: str) -> Any:  # any: what that function returns, found by its name
         """What a function of the module that draws this result makes of it."""
         return getattr(import_module(self.shown_by), what)(self)
 
@@ -35,7 +35,7 @@ class Shown:
         made: Table = self.drawn("to_table")
         return made
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # any: plain JSON values
         """The answer as plain JSON values, units in the keys."""
         made: dict[str, Any] = self.drawn("to_document")
         return made
@@ -48,7 +48,7 @@ class Shown:
         """`to_table()` as CSV text."""
         return self.to_table().to_csv()
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> Any:  # any: a DataFrame of pandas, which need not be installed
         """`to_table()` as a pandas DataFrame. Raises `SolError` where pandas is not installed."""
         return self.to_table().to_pandas()
 

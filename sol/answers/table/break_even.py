@@ -16,7 +16,7 @@ import numpy as np
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.ask import Question
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 from sol.units import show_count, significant
 
 DOUBLINGS: Array = np.ldexp(1.0, np.arange(50))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.question.ask import ask, load_model, resolve_gpu
+from sol.answers.question.ask import ask
+from sol.answers.question.options import TableOptions, check_names, spelled_out
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.table.basis import basis
 from sol.answers.table.estimate_column import estimate_column
 from sol.answers.table.weight_formats import format_table, refusal
@@ -18,6 +20,7 @@ from sol.sources.database.database import gpu_ids
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
+from sol.specs.quantities import Number
 from sol.tabular import Column, Table, joined
 from sol.units import show_bytes, show_count, significant
 
@@ -32,11 +35,11 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+@spelled_out(TableOptions)
 def table(
-    model: str | Path | Model = "qwen2.5-7b", gpus: str | list[str | GPU] | tuple[str | GPU, ...] = "all", *, ctx: float = 2048,
-    batch: float = 1, phase: str = "decode", new_tokens: float = 1, cached_tokens: float = 0, logits: str | None = None,
-    dtype: str | NumberFormat | Sequence[str | NumberFormat] | None = None, kv_dtype: str | NumberFormat | None = None,
-    routing: Any = "expected", fusion: str = "ideal", estimate: bool = False, engine: str | None = None,
+    model: str | Path | Model = "qwen2.5-7b", gpus: str | GPU | Sequence[str | GPU] = "all", *, ctx: Number = 2048,
+    dtype: str | NumberFormat | Sequence[str | NumberFormat] | None = None, estimate: bool = False, engine: str | None = None,
+    **options: Unpack[TableOptions],
 ) -> Table:  # fmt: skip
     """The floor of one step on each of many devices, fastest first; what is missing or too large is a note in its row.
 
@@ -57,9 +60,10 @@ def table(
     >>> table(gpus="h100", dtype="bf16,w4a16", ctx=0)["gain_ends_batch"]
     [None, 296.0]
     """
+    check_names(table, options, TableOptions.__optional_keys__)
     asked: dict[str, Any] = {
-        "ctx": ctx, "batch": batch, "phase": phase, "new_tokens": new_tokens, "cached_tokens": cached_tokens, "logits": logits,
-        "kv_dtype": kv_dtype, "routing": routing, "fusion": fusion,
+        "ctx": ctx, "batch": 1, "phase": "decode", "new_tokens": 1, "cached_tokens": 0, "logits": None, "kv_dtype": None,
+        "routing": "expected", "fusion": "ideal", **options,
     }  # fmt: skip
     if engine is not None and not estimate:
         raise InvalidInput(f"engine={engine!r}", "says whose estimates are meant", "ask for them too (estimate=True, --estimate)")
@@ -95,7 +99,8 @@ def table(
     loads = {(f.moved_bytes, f.resident_bytes) for f in floors}
     same = f"{show_bytes(first.moved_bytes)} moved per step" if len(loads) == 1 else ""
     held = f"{show_bytes(first.resident_bytes)} resident" if len(loads) == 1 else ""
-    title = joined((the_model.id, phase, f"batch {show_count(batch)}", f"ctx {show_count(ctx)}", "/".join(formats), same, held))
+    step = (asked["phase"], f"batch {show_count(asked['batch'])}", f"ctx {show_count(asked['ctx'])}")
+    title = joined((the_model.id, *step, "/".join(formats), same, held))
     inputs = {"model": the_model, "gpus": gpus, **asked, "estimate": estimate, "engine": engine}
     meta = basis(floors, [f"{row[0]}: {row[-1]}" for row in rows if row[-1]], inputs)
     return Table(columns=columns, rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)

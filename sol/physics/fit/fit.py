@@ -15,7 +15,7 @@ import numpy as np
 
 from sol.errors import InvalidInput
 from sol.physics.fit.loads import INV_MBU, INV_MFU, Loads, Theta, log_errors, seconds, slopes
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
 """Nothing is faster than its peak, no time is negative."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from sol.physics.fit.fit import ACCURACY, LEAST, Form, Score, fitted, misfit, scipy
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, Loads, Theta, seconds
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 ROWS_OF_A_MODEL = 10
 """Rows of one model beyond this many add no evidence of their own."""

@@ -27,7 +27,7 @@ from sol.physics.fit.loads import (
     memory_bound,
     seconds,
 )
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 FEW, SIZES = 2, 3
 """Fewer rows in a regime do not count as being in it; fewer sizes do not tell two times apart."""

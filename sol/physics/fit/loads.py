@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 Theta = Array
 """(u, v, launch, host, step, each): 1/mbu and 1/mfu [1], seconds per kernel, per layer, per step, per sequence in it [s].

@@ -13,7 +13,8 @@ from sol.physics.operators.mixers import span_bytes, state_bytes_per_sequence
 from sol.physics.operators.operator import Amount, smaller
 from sol.specs.formats import NumberFormat
 from sol.specs.model import ModelPart
-from sol.specs.step import Array, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Storage
 
 
 def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:

@@ -11,7 +11,8 @@ import numpy as np
 from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Amount
 from sol.specs.model import ModelPart
-from sol.specs.step import Array, Step, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Step, Storage
 
 
 def kv_read_bytes(model: ModelPart, batch: Array, ctx: Array, storage: Storage) -> Array:

@@ -14,7 +14,8 @@ from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import ACT_BYTES, Amount, larger, smaller
 from sol.specs.model import ModelPart
-from sol.specs.step import Array, Step, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Step, Storage
 
 CHUNK_TOKENS = 2048.0
 LOGIT_BYTES = 4.0  # of one logit (fp32)

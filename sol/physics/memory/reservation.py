@@ -17,7 +17,8 @@ from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.operator import Amount
 from sol.specs.engines import Budget, Engine
 from sol.specs.model import ModelPart
-from sol.specs.step import Array, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Storage
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sol.specs.links import LinkType, Operation, Topology
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 ONE = np.ones(1)
 FLAGGED = {"_ll": 2.0, "": 1.0}

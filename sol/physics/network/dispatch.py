@@ -15,7 +15,7 @@ from sol.physics.network.collectives import exchange_s, rate, units
 from sol.physics.operators.operator import Amount
 from sol.physics.operators.spread import Spread
 from sol.specs.links import Topology
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 
 def level_bytes(token_bytes: Array, spread: Spread, topology: Topology) -> tuple[Array, ...]:

@@ -13,7 +13,7 @@ from sol.physics.operators.operator import Amount, Wire
 from sol.physics.operators.spread import Spread
 from sol.specs.links import Operation, Topology
 from sol.specs.parts import Count
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 
 class Sent(NamedTuple):

@@ -24,8 +24,9 @@ from sol.physics.operators.operator import Amount, Operator
 from sol.specs.blocks import Block
 from sol.specs.model import LayerGroup, Model, ModelPart
 from sol.specs.parts import Count, Parts
+from sol.specs.quantities import Array
 from sol.specs.split import Split
-from sol.specs.step import Array, Fusion, Routing, Step, Storage
+from sol.specs.step import Fusion, Routing, Step, Storage
 
 
 def device_model(model: Model, split: Split) -> ModelPart:

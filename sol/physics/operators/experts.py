@@ -11,7 +11,8 @@ from functools import lru_cache, reduce
 import numpy as np
 
 from sol.specs.parts import Count
-from sol.specs.step import Array, Routing, Shares
+from sol.specs.quantities import Array
+from sol.specs.step import Routing, Shares
 
 
 def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Count | None = None) -> Array:

@@ -10,7 +10,8 @@ from sol.physics.operators.linear import expert_bytes, linear_row, linears
 from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.parts import Parts
-from sol.specs.step import Array, Fusion, Shares
+from sol.specs.quantities import Array
+from sol.specs.step import Fusion, Shares
 
 
 def mlp_rows(mlp: MLP | Parts, layers: int, p: Pass) -> list[Operator]:

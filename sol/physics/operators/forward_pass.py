@@ -22,7 +22,8 @@ from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
 from sol.specs.model import LayerGroup, ModelPart
 from sol.specs.parts import Parts
-from sol.specs.step import Array, Fusion, Routing, Step, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Fusion, Routing, Step, Storage
 
 __all__ = ["ROWS", "Amount", "Operator", "Pass", "step_operators"]
 

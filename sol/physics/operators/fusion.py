@@ -18,7 +18,8 @@ from sol.physics.operators.operator import ACT_BYTES, FREE, Cost
 from sol.specs.feedforward import MoE
 from sol.specs.model import LayerGroup
 from sol.specs.parts import Count, Parts
-from sol.specs.step import Array, Fusion, Step
+from sol.specs.quantities import Array
+from sol.specs.step import Fusion, Step
 
 # A Hugging Face RMSNorm, pass by pass (read + written bytes per element): to fp32 2+4, square 4+4, mean 4, rsqrt –,
 # scale 4+4, to 16 bits 4+2, times weight 2+2. Eight launches.

@@ -14,7 +14,8 @@ from sol.physics.operators.operator import Amount, Cost, Operator, row
 from sol.specs.blocks import Block, Matrix
 from sol.specs.model import LayerGroup
 from sol.specs.parts import Count, Parts
-from sol.specs.step import Array, Role, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Role, Storage
 
 
 @dataclass(frozen=True, eq=False)

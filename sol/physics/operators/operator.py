@@ -11,7 +11,8 @@ import numpy as np
 from sol.physics.operators.spread import Spread
 from sol.specs.links import Operation
 from sol.specs.parts import Count
-from sol.specs.step import Array, Fusion, Role, Routing, Step, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Fusion, Role, Routing, Step, Storage
 
 Amount = Array | float
 """An array over the sweep, or a plain float: of a row that does not depend on it, and of one point."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sol.specs.parts import Count
-from sol.specs.step import Array
+from sol.specs.quantities import Array
 
 
 class Spread(NamedTuple):

@@ -17,8 +17,9 @@ from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.parts import Count
+from sol.specs.quantities import Array
 from sol.specs.split import Split
-from sol.specs.step import Array, Storage
+from sol.specs.step import Storage
 
 
 def request_kv_bytes(model: Model, prompt_tokens: Array, storage: Storage) -> Array:

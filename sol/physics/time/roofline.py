@@ -19,8 +19,9 @@ import numpy as np
 from sol.frozen import Frozen
 from sol.physics.network.pricing import Sent
 from sol.physics.operators.operator import Amount, Operator, Wire, larger
+from sol.specs.quantities import Array
 from sol.specs.split import Split
-from sol.specs.step import Array, Role, Step
+from sol.specs.step import Role, Step
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -20,7 +20,8 @@ from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Amount
 from sol.physics.time.roofline import Times
 from sol.specs.model import Model
-from sol.specs.step import Array, Routing, Step, Storage
+from sol.specs.quantities import Array
+from sol.specs.step import Routing, Step, Storage
 
 EVERY_TOKEN = 2.0**40
 """Tokens enough to read every row of the input table and to touch every expert."""

@@ -20,7 +20,7 @@ from sol.views.cli.measured import measured, measured_options
 @click.option("--save", type=click.Path(path_type=Path), default=None, help="Write a TOML file that estimates take.")
 @as_json
 def calibrate(
-    files: tuple[Path, ...], fusion: str | None, mbu: float | None, mfu: float | None, kernels: bool, save: Path | None, json_: bool,
+    files: tuple[Path, ...], fusion: Any, mbu: float | None, mfu: float | None, kernels: bool, save: Path | None, json_: bool,
     **given: Any,
 ) -> None:  # fmt: skip
     """Fit what an engine reaches of a device to the measured steps of FILEs: one calibration each.

@@ -47,6 +47,7 @@ def collective(op: str, gpu: str, ranks: Any, message_bytes: Any, network: str |
     """
     from sol.answers.collective.collective import collective as ask_collective
 
+    operation: Any = op.replace("-", "_")  # `collective` says what it may be
     asked = grid(ranks=ranks, message_bytes=message_bytes)
-    result = ask_collective(op.replace("-", "_"), gpu, network=network, **asked)
+    result = ask_collective(operation, gpu, network=network, **asked)
     answer(result, json_)

@@ -49,7 +49,7 @@ def plan(model: str, gpu: str, ttft_s: str | None, tpot_s: str | None, pools: bo
     answer(result, json_)
 
 
-def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: str | None, **asked: Any) -> Any:
+def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: Any, **asked: Any) -> Any:
     from sol.answers.plan.plan import plan as ask_plan
 
     if output_tokens is not None:

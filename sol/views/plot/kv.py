@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sol.answers.memory.memory import memory
-from sol.answers.question.ask import load_model, resolve_gpu
+from sol.answers.question.records import load_model, resolve_gpu
 from sol.errors import InvalidInput, MissingSpec
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU

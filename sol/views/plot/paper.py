@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sol.answers.question.ask import numbers
+from sol.answers.question.inputs import numbers
 from sol.errors import InvalidInput
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sol import compare, estimate, floor, plan
-from sol.answers.question import ask
+from sol.answers.question import records
 from sol.physics.network import sharding
 from sol.physics.operators import forward_pass
 from sol.physics.time import roofline
@@ -87,4 +87,4 @@ def test_a_comparison_reads_no_device_but_its_own_relatives_and_cpus(monkeypatch
     monkeypatch.setattr(database, "_shipped_gpu", lambda gpu_id, mode: read.append(gpu_id) or shipped(gpu_id, mode))
     compare(**ASKED, measured_s=0.5)
     others = set(read) - {"h100-sxm"}
-    assert all(ask.resolve_gpu(i).kind == "cpu" or i.startswith("h100") for i in others), others
+    assert all(records.resolve_gpu(i).kind == "cpu" or i.startswith("h100") for i in others), others

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import numpy as np
 import pytest
 
-from sol import GPU, BadFile, DoesNotFit, HubError, InvalidInput, MissingSpec, SolError, UnknownName, floor
+from sol import GPU, DoesNotFit, InvalidInput, MissingSpec, SolError, UnknownName, floor
 
 GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
 
@@ -15,47 +13,13 @@ GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
 @pytest.mark.parametrize(
     ("asked", "kind", "words"),
     [
-        ({"model": "qwen-2.5-7b"}, UnknownName, "did you mean 'qwen2.5-7b'"),
-        ({"model": "Qwen/Qwen9-7B"}, HubError, "config.json"),
-        ({"model": "./model.gguf"}, BadFile, "no file 'model.gguf'"),
-        ({"model": ""}, UnknownName, "no built-in model"),
-        ({"model": 7}, InvalidInput, "neither a name"),
-        ({"gpu": "h100-smx"}, UnknownName, "did you mean 'h100-sxm'"),
-        ({"gpu": None}, InvalidInput, "neither a name nor a GPU"),
         ({"dtype": "fp7"}, UnknownName, "bf16, fp16, fp8"),
         ({"gpu": "a100", "dtype": "fp8"}, MissingSpec, "w8a16"),
         ({"gpu": "apple-m2-ultra", "dtype": "fp8"}, MissingSpec, "fp8"),
         ({"kv_dtype": "w4a16"}, InvalidInput, "kv_dtype"),
-        ({"batch": 0}, InvalidInput, "batch=0"),
-        ({"batch": -1}, InvalidInput, "batch=-1"),
-        ({"batch": float("nan")}, InvalidInput, "batch=nan"),
-        ({"batch": float("inf")}, InvalidInput, "batch=inf"),
-        ({"batch": "many"}, InvalidInput, "batch='many'"),
-        ({"batch": "8"}, InvalidInput, "batch='8'"),
-        ({"batch": True}, InvalidInput, "batch=True"),
-        ({"batch": None}, InvalidInput, "batch=None"),
-        ({"batch": []}, InvalidInput, "batch is empty"),
-        ({"batch": [1, -2]}, InvalidInput, "batch=-2"),
-        ({"batch": [1, "x"]}, InvalidInput, "batch="),
-        ({"batch": 10**400}, InvalidInput, "batch="),
-        ({"batch": -(10**9000)}, InvalidInput, "batch="),
-        ({"batch": 1j}, InvalidInput, "batch="),
-        ({"batch": ["8"]}, InvalidInput, "batch="),
-        ({"batch": [True]}, InvalidInput, "batch="),
-        ({"batch": np.bool_(True)}, InvalidInput, "batch="),
-        ({"batch": np.array([8 + 3j])}, InvalidInput, "batch="),
-        ({"batch": np.datetime64("2020-01-01")}, InvalidInput, "batch="),
-        ({"batch": bytearray(b"12")}, InvalidInput, "batch="),
-        ({"batch": np.ma.masked_array([1.0, 2.0], mask=[0, 1])}, InvalidInput, "batch="),
-        ({"batch": np.array([object()])}, InvalidInput, "batch="),
-        ({"model": "x" * 5000}, UnknownName, "no built-in model"),
-        ({"model": "a\nb"}, UnknownName, "no built-in model"),
-        ({"gpu": "a\nb"}, UnknownName, "no gpu"),
         ({"dtype": []}, InvalidInput, "neither a name"),
         ({"dtype": "f32"}, InvalidInput, "stores only norm"),
         ({"phase": np.array(["decode", "prefill"])}, InvalidInput, "phase="),
-        ({"model": "~nosuchuser/config.json"}, BadFile, "no file"),
-        ({"ctx": -1}, InvalidInput, "ctx=-1"),
         ({"ctx": 0, "phase": "prefill"}, InvalidInput, "ctx=0"),
         ({"ctx": 10, "phase": "prefill", "cached_tokens": 10}, InvalidInput, "cached_tokens=10 is not below ctx=10"),
         ({"cached_tokens": 5}, InvalidInput, "cached_tokens=5"),
@@ -65,7 +29,6 @@ GOOD = {"model": "qwen2.5-7b", "gpu": "h100", "ctx": 2048}
         ({"routing": "best"}, InvalidInput, "routing='best'"),
         ({"fusion": "magic"}, InvalidInput, "fusion='magic'"),
         ({"logits": "some"}, InvalidInput, "logits='some'"),
-        ({"batch": [1, 2], "ctx": [1, 2, 3]}, InvalidInput, "do not broadcast"),
     ],
 )
 def test_one_line_that_names_the_thing(asked: dict, kind: type[SolError], words: str) -> None:
@@ -73,12 +36,6 @@ def test_one_line_that_names_the_thing(asked: dict, kind: type[SolError], words:
         floor(**{**GOOD, **asked})
     assert words in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_numbers_of_other_types_are_numbers() -> None:
-    expected = floor(**GOOD).latency_s
-    for ctx in (2048.0, np.int32(2048), np.float32(2048), Decimal(2048), np.array(2048)):
-        assert floor(**{**GOOD, "ctx": ctx}).latency_s == expected
 
 
 def test_ctx_zero_is_an_empty_cache_in_decode() -> None:
@@ -94,10 +51,6 @@ def test_what_does_not_fit_is_an_error_for_a_point_and_a_mask_in_a_sweep() -> No
     assert "use 2 devices, a narrower dtype" in str(error.value)
     sweep = floor("qwen2.5-7b", "l4", ctx=2048, batch=[1, 64, 4096])
     assert sweep.fits.tolist() == [True, True, False]
-
-
-def test_hugging_face_ids_resolve_in_any_case() -> None:
-    assert floor("qwen/QWEN2.5-7b", "H100", ctx=2048).latency_s == floor(**GOOD).latency_s
 
 
 def test_a_device_without_bf16_computes_in_fp16_and_says_so() -> None:
