@@ -7,7 +7,7 @@ from typing import Literal
 
 AssumptionKind = Literal[
     "weights", "asked_weights", "compute", "bits", "cache", "cold_cache", "no_skipped_work", "capacity", "unified_memory",
-    "routing", "imbalance", "wire", "state", "index_keys", "fusion", "links", "split", "pipeline", "calibration", "engine",
+    "routing", "experts", "imbalance", "wire", "state", "index_keys", "fusion", "links", "split", "pipeline", "calibration", "engine",
     "activations", "host", "pools", "baseline",
 ]  # fmt: skip
 

@@ -85,6 +85,21 @@ class Block(HandMade):
         return ()
 
     @property
+    def cache_heads(self) -> int:
+        """Into how many heads the cache can be divided [1]: more tensor-parallel devices hold copies. 0: it divides with the rest."""
+        return 0
+
+    @property
+    def cache_copies(self) -> float:
+        """How many tensor-parallel devices hold the same keys and values [1]: 1 unless this is a part of a split block."""
+        return 1.0
+
+    @property
+    def query_widths(self) -> tuple[int, int]:
+        """Elements of one token's queries and of what they find: what devices that divide the cached tokens exchange."""
+        return 0, 0
+
+    @property
     def states(self) -> tuple[State, ...]:
         """The memories of fixed size one layer keeps of a sequence."""
         return ()

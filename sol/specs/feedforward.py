@@ -41,7 +41,8 @@ class MoE(Block):
     `gated`: three matrices an expert, else two. `latent`: the width experts work in where that is not
     the model's, with a matrix down and one up around them. `shared`: a dense block every token goes
     through beside them; `shared_gate`: a one-output gate on it. `correction`: one stored value an
-    expert that corrects the router. `held`: the experts this part of a split block holds; None for all.
+    expert that corrects the router. `held`: the experts this part of a split block holds, None for all;
+    `parts`: over how many such parts they are spread.
     `groups` of experts side by side, of which a token first chooses `groups_per_token`; one where it chooses among all.
     """
 
@@ -56,6 +57,7 @@ class MoE(Block):
     shared: MLP | None = None
     shared_gate: bool = False
     held: Size | None = None
+    parts: Size = 1
     groups: Size = 1
     groups_per_token: Size = 1
 
@@ -91,8 +93,13 @@ class MoE(Block):
         return self if self.shared is None else self._with(shared=self.shared.shard(ways))
 
     def split_experts(self, ways: int, width_ways: int) -> MoE:
-        """experts / ways of them, each expert_ffn / width_ways wide, rounded up."""
-        return self._with(expert_ffn=-(-self.expert_ffn // width_ways), held=-(-self.experts // ways))
+        """experts / ways of them, each expert_ffn / width_ways wide, rounded up: where `ways` does not divide them some are held twice."""
+        return self._with(expert_ffn=-(-self.expert_ffn // width_ways), held=-(-self.experts // ways), parts=ways)
+
+    @property
+    def share_held(self) -> float:
+        """Of all experts, those a part computes if each is computed in one place [1]: experts / parts."""
+        return self.experts / self.parts
 
     @property
     def experts_held(self) -> int:

@@ -23,7 +23,8 @@ class Attention(Block):
     `head_dim`. `qk_norm`: norms of queries and keys per head ("head", weights shared by the heads) or
     over the whole width ("width"). `output_gate`: a gate as wide as the output.
     `owns_kv`: False where the layer reads another's cache. `values_are_keys`: no value projection.
-    `sinks`: one learned logit a head. `extra_norms`: further norm elements inside.
+    `sinks`: one learned logit a head. `extra_norms`: further norm elements inside. `copies`: of a part, the devices that hold
+    the same keys and values.
     """
 
     heads: Size
@@ -40,6 +41,7 @@ class Attention(Block):
     values_are_keys: bool = False
     sinks: bool = False
     extra_norms: SizeOrZero = 0
+    copies: float = 1.0
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Attention:
@@ -119,9 +121,25 @@ class Attention(Block):
         """Query heads."""
         return self.heads
 
+    @property
+    def cache_heads(self) -> int:
+        """KV heads."""
+        return self.kv_heads
+
+    @property
+    def cache_copies(self) -> float:
+        """What its part says."""
+        return self.copies
+
+    @property
+    def query_widths(self) -> tuple[int, int]:
+        """Queries, and the output of all heads."""
+        return self.q_width, self.out_width
+
     def shard(self, ways: int) -> Attention:
         """heads / ways; KV heads the same way, one at least: more ways than KV heads hold copies."""
-        return self._with(heads=self.heads // ways, kv_heads=-(-self.kv_heads // ways))
+        kv_heads = -(-self.kv_heads // ways)
+        return self._with(heads=self.heads // ways, kv_heads=kv_heads, copies=self.copies * (kv_heads * ways / self.kv_heads))
 
     def as_mha(self) -> Attention:
         """The same attention with one KV head per query head."""
@@ -145,7 +163,7 @@ class LatentAttention(Block):
     """Multi-head latent attention (arXiv:2405.04434): one latent of `kv_rank` + `rope_dim` elements a token is all that is cached.
 
     `q_rank` None: queries come from one plain projection. `indexed` is False where a layer reuses the
-    choice of another layer's indexer.
+    choice of another layer's indexer. `copies`: of a part, the devices that hold the same latents.
     """
 
     heads: Size
@@ -157,6 +175,7 @@ class LatentAttention(Block):
     bias: bool = False
     indexer: Indexer | None = None
     indexed: bool = True
+    copies: float = 1.0
 
     @property
     def kv_width(self) -> int:
@@ -218,9 +237,27 @@ class LatentAttention(Block):
         """Query heads."""
         return self.heads
 
+    @property
+    def cache_heads(self) -> int:
+        """The one latent."""
+        return 1
+
+    @property
+    def cache_copies(self) -> float:
+        """What its part says."""
+        return self.copies
+
+    @property
+    def query_widths(self) -> tuple[int, int]:
+        """Of every head the narrower: expanded, or in the latent."""
+        return (
+            self.heads * (min(self.nope_dim, self.kv_rank) + self.rope_dim),
+            self.heads * min(self.v_dim, self.kv_rank),
+        )
+
     def shard(self, ways: int) -> LatentAttention:
         """heads / ways; the latents and the way into them are held whole, and so is the indexer."""
-        return self._with(heads=self.heads // ways)
+        return self._with(heads=self.heads // ways, copies=self.copies * ways)
 
     def as_mha(self) -> Attention:
         """The same heads with keys and values of their own in the cache."""

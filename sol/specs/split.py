@@ -1,7 +1,8 @@
-"""How a replica is spread over devices: tensor, pipeline, expert and data parallelism.
+"""How a replica is spread over devices: tensor, pipeline, expert, data and context parallelism.
 
 A replica has tp·pp·dp devices. `ep` says how many ways the experts are split over those same devices:
-it divides tp·dp, and what remains, tp·dp/ep, splits each expert's width.
+it divides tp·dp, and what remains, tp·dp/ep, splits each expert's width. `cp` says over how many of the
+tensor-parallel devices that would hold the same keys and values the cached tokens are divided instead.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from sol.specs.parts import Count
 
 
 class Split(NamedTuple):
-    """tp, pp, ep, dp [1]; all 1 is one device. Of many splits side by side each is an int64 array; arrays broadcast."""
+    """tp, pp, ep, dp, cp [1]; all 1 is one device. Of many splits side by side each is an int64 array; arrays broadcast."""
 
     tp: Count = 1
     pp: Count = 1
     ep: Count = 1
     dp: Count = 1
+    cp: Count = 1
 
     @property
     def devices(self) -> Count:
@@ -39,7 +41,7 @@ class Split(NamedTuple):
     @property
     def is_many(self) -> bool:
         """Whether these are many splits side by side."""
-        return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is int  # asked at every turn
+        return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is type(self.cp) is int  # asked at every turn
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,6 +65,14 @@ def tp_divisor(model: Model) -> int:
     return math.gcd(*sizes) if sizes else 1
 
 
+def cache_copies(model: Model, tp: Count) -> Count:
+    """How many of `tp` devices hold the same keys and values of every layer [1]: max(⌊tp/kv_heads⌋, 1), all of a latent."""
+    found: Count = tp
+    for heads in {b.cache_heads for g in model.groups for b in g.blocks if b.cache_spans}:
+        found = np.minimum(found, np.maximum(tp // heads, 1)) if heads else 1
+    return found
+
+
 def experts_of(model: Model) -> int:
     """The experts of a layer that has them; 0 for a dense model."""
     return model.routed[0].experts if model.routed else 0
@@ -80,7 +90,7 @@ def legal(model: Model, splits: Split) -> Any:
 
 def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], InvalidPlan]]]:
     """Whether each rule holds, and what to say of one split where it does not."""
-    tp, pp, ep, dp = split
+    tp, pp, ep, dp, cp = split
     divisor, experts = tp_divisor(model), experts_of(model)
     yield (
         divisor % tp == 0,
@@ -92,18 +102,27 @@ def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], Inval
         pp <= model.layers,
         lambda: InvalidPlan(f"pp={pp}", f"is more stages than the {model.layers} layers of {model.id}", f"use 1 to {model.layers}"),
     )
+    copies = cache_copies(model, tp)
+    yield (
+        copies % cp == 0,
+        lambda: InvalidPlan(
+            f"cp={cp}",
+            f"divides the tokens that several devices would hold alike, and at tp={tp} {_hold(int(copies))} of {model.id}",
+            f"use {_those(copies, lambda n: copies % n == 0)}",
+        ),
+    )
     if not experts:
         yield ep == 1, lambda: InvalidPlan(f"ep={ep}", f"splits experts, and {model.id} has none", "use ep=1")
         return
     ways = tp * dp
     yield (
-        (ways % ep == 0) & (experts % ep == 0),
-        lambda: InvalidPlan(
-            f"ep={ep}",
-            f"must divide tp·dp={ways} and the {experts} experts of {model.id}",
-            f"use {_those(ways, lambda n: ways % n == 0 and experts % n == 0)}",
-        ),
+        ways % ep == 0,
+        lambda: InvalidPlan(f"ep={ep}", f"must divide tp·dp={ways} of {model.id}", f"use {_those(ways, lambda n: ways % n == 0)}"),
     )
+
+
+def _hold(copies: int) -> str:
+    return "no two hold the cache" if copies == 1 else f"{copies} hold the cache"
 
 
 def _those(most: Count, allowed: Callable[[int], bool]) -> str:

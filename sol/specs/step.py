@@ -43,7 +43,8 @@ class Step(Frozen):
     """Sequences [1], new tokens per sequence [1] and cached tokens per sequence [1], arrays that broadcast.
 
     `copies` is how many such steps' tokens meet at the same experts (no whole number where some copies have fewer sequences);
-    `imbalance` how many times the even share of them the experts of the fullest device get.
+    `imbalance` how many times the even share of them the experts of the fullest device get; `cp` over how many devices that
+    would hold the same keys and values the cached tokens are divided, of as many as there are.
     """
 
     batch: Array
@@ -52,11 +53,12 @@ class Step(Frozen):
     logits: Logits
     copies: Array | float = 1
     imbalance: float = 1.0
+    cp: Count = 1
 
     def in_floats(self) -> Step:
         """The same step of one point with plain floats for arrays: the same bits, without the cost of arrays of one element."""
         batch, new, past = (array.item() for array in (self.batch, self.new_tokens, self.past_tokens))
-        return Step(batch, new, past, self.logits, self.copies, self.imbalance)  # type: ignore[arg-type]  # what computes takes both
+        return Step(batch, new, past, self.logits, self.copies, self.imbalance, self.cp)  # type: ignore[arg-type]  # what computes takes both
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,8 @@ class Storage:
     """How a model's tensors are stored: the weights' format, the 16-bit format of the rest, the KV cache's.
 
     `layers` and `experts` are the model's, for formats that differ by layer. `computes` is the format the
-    device multiplies the weights in, where that is not what the weights' format asks for.
+    device multiplies the weights in, where that is not what the weights' format asks for. `sent_bytes` are those of an activation
+    on its way to another device [B], `state_bits` the most that an element of a recurrent state takes [bit].
     """
 
     weights: NumberFormat
@@ -73,6 +76,8 @@ class Storage:
     layers: int
     experts: int
     computes: str = ""
+    sent_bytes: float = 2.0
+    state_bits: float = 64.0
 
     def bytes_per_weight(self, tensor: TensorClass, columns: Count) -> Any:
         """Stored bytes per element of a tensor class with rows of `columns` elements [B]; an array for an array of lengths."""

@@ -17,6 +17,7 @@ import numpy as np
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.result import Floor
 from sol.answers.floor.rows import operator_table
+from sol.answers.floor.strictness import is_strict, loosened
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.question.splits import safe_splits, where_valid
@@ -57,8 +58,9 @@ def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options:
     new_tokens : tokens computed per sequence in decode [token]; more than one verifies drafts.
     logits : "last", "all" or "none"; by default all in decode, last in prefill.
     dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
-    tp, pp, ep, dp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data
-        parallelism; `ep` divides the experts over the same devices. `batch` is the whole replica's. Arrays make
+    tp, pp, ep, dp, cp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data
+        parallelism; `ep` divides the experts over the same devices, `cp` the cached tokens over tensor-parallel devices
+        that would hold the same keys and values. `batch` is the whole replica's. Arrays make
         a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
     imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
     network : id of the link beyond the devices' own scale-up domain (sol links).
@@ -101,27 +103,20 @@ def floor_of(q: Question) -> Floor:
 
     resident = device_resident_bytes(q.model, q.computed_step, q.storage, split).total
     capacity = q.gpu.memory_bytes
-    routed: Any = True
-    if q.model.is_moe:
-        even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(q.split.ep > 1))
-        step = q.computed_step
-        alone = (step.batch * step.new_tokens <= 1.0) & (q.split.dp == 1)  # one token's experts are k, of its own copy
-        routed = (alone | (q.routing == "min")) & even
     if q.scalar:
         times = staged(at(q.step, split), lambda step: at(step, split))
         show = _item
     else:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
-    moved = times.moved_weight_bytes + times.moved_kv_bytes
-    is_bound = routed & (moved > (q.gpu.last_level_cache_bytes or 0.0))  # a warm cache could hold it all
+    loose = loosened(q, times)
     return Floor(
         question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
         wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
-        resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_bound),
-        communication_s=show(times.communication_s), _rows=partial(_table, q, times), _at=partial(_at, q, times),
+        resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_strict(loose)),
+        communication_s=show(times.communication_s), _rows=partial(_table, q, times), _at=partial(_at, q, times), loosened=loose,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The least time that what was said of a step allows: against this alone is a measurement impossible.
 
 Every assumption at its optimistic end: a warm cache that holds as much as the last level can, the fewest
-experts, every tensor in the narrow format, an 8-bit cache where none was named, the fastest rate of any
+experts, every tensor in the narrow format, an 8-bit cache where none was named, its tokens divided over all
+devices that would hold the same ones, recurrent states of 16 bits, 8 bits on the links, the fastest rate of any
 format that may compute. What was said is kept: the model, the batch, the context, the weight format.
 """
 
@@ -14,15 +15,21 @@ from typing import Any, get_args
 import numpy as np
 
 from sol.answers.floor.floor import floor_of
+from sol.answers.floor.strictness import NARROW_STATE_BITS
 from sol.answers.question.ask import Question
 from sol.answers.question.formats import SIXTEEN
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import load_format
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
+from sol.specs.split import cache_copies
 from sol.specs.step import Role, Storage
 from sol.units import show_bytes
 
 NARROWEST_CACHE = "fp8"
+NARROWEST_SENT = 1.0
+"""Bytes of an activation on a link: TensorRT-LLM's all-reduce over PCIe sends 8 bits."""
+ALL = 2**20
+"""More devices than ever hold the same keys and values."""
 
 
 def optimistic_s(q: Question) -> Any:
@@ -30,13 +37,20 @@ def optimistic_s(q: Question) -> Any:
 
     Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B, each stage's in its own.
     """
-    storage = narrowed(q)
-    best = replace(q, step=replace(q.step, imbalance=1.0), storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal")
-    f = floor_of(best)
+    f = floor_of(_best(q))
     warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
     compute = 0.0 if f.compute_s is None else f.compute_s
     least = np.maximum(np.maximum(np.maximum(f.memory_s - warm, compute), f.network_s), 0.0)
     return float(least) if q.scalar else least
+
+
+def _best(q: Question) -> Question:
+    storage = replace(narrowed(q), sent_bytes=NARROWEST_SENT, state_bits=NARROW_STATE_BITS)
+    # Devices that would hold the same keys and values divide their tokens, and exchange what that takes for nothing.
+    step, split = replace(q.step, imbalance=1.0, cp=ALL), q.split._replace(cp=1)
+    return replace(
+        q, step=step, split=split, storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal",
+    )  # fmt: skip
 
 
 def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
@@ -49,6 +63,12 @@ def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
         lines.append(f"every tensor in {weights.id}")
     if not q.cache_stated:
         lines.append("a kv cache of 8 bits, as none was named")
+    if np.any(q.split.devices > 1):
+        lines.append("8 bits an activation on the links")
+    if np.any(cache_copies(q.model, q.split.tp) > q.split.cp):
+        lines.append("cached tokens divided over the devices that would hold them alike")
+    if any(state.bits is not None and state.bits > NARROW_STATE_BITS for b in q.model.blocks for state in b.states):
+        lines.append(f"recurrent states of {NARROW_STATE_BITS} bits")
     if not ctx_known:
         lines.append("an empty context, as none was said")
     return tuple(lines)

@@ -6,7 +6,7 @@ below it; the rows of a sweep are computed again, by the same function, when the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -41,8 +41,9 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     `moved_kv_bytes`, `wire_bytes` sent [B];
     `communication_s` the collectives of the serial floor, latency included [s]; `flops` [FLOP]; `resident_bytes` what must fit [B];
     `fits` (None where the capacity is unknown); `is_bound` whether
-    every assumption is at its optimistic end (uniform expert routing is not, nor a cold cache that could
-    hold all the step reads); `devices` how many (an array where splits are); `valid` whether the split can be, without which
+    no assumption is above its optimistic end by what would matter (5 %); `loosened` by kind which one is: "routing" (uniform experts),
+    "cache" (a warm one could hold a part), "unknown_cache", "copies" (keys and values read by several devices), "wire" (16 bits),
+    "states" (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
     figures are NaN. Of a split replica, all but the rates are those of one
     device, the fullest, over a whole pass.
     """
@@ -60,6 +61,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     resident_bytes: Amount
     fits: Flag | None
     is_bound: Flag
+    loosened: Mapping[str, Any]
     _rows: Callable[[], Table]
     _at: Callable[[Index], Floor]
     devices: Count = 1

@@ -11,6 +11,7 @@ import numpy as np
 from sol.answers.floor.document import to_document, to_table
 from sol.answers.floor.explain import explain
 from sol.answers.floor.result import Floor
+from sol.answers.floor.strictness import why_not_strict
 from sol.answers.report.report import Report
 from sol.tabular import Column, Table
 from sol.units import show_bytes, show_count, show_flops, show_gib, show_seconds, significant
@@ -49,11 +50,7 @@ def headline(f: Floor) -> list[str]:
         share = f"{show_seconds(f.network_s, 4)} at the links' whole rate" if f.network_s else "nothing the links bound"
         lines.append(f"network  {show_bytes(f.wire_bytes)} sent by each of {f.devices} devices, {share}")
     if not f.is_bound:
-        cache = f.question.gpu.last_level_cache_bytes
-        held = cache is not None and f.moved_bytes <= cache
-        fewer = "skewed routing may touch fewer " + ("experts and devices" if np.any(f.question.split.dp > 1) else "experts")
-        why = f"a warm cache of {show_bytes(cache)} could hold all it reads" if held and cache else fewer
-        lines.append(f"not a strict bound: {why}" + ("" if held else " (routing min is the bound)"))
+        lines.append(f"not a strict bound: {why_not_strict(f)}")
     return lines
 
 

@@ -187,7 +187,7 @@ def memory(
     stored = _stored(stored_format(the_model, options.get("dtype")))
     storage, _, assumptions, _ = resolve_formats(the_model, the_gpu or ANYWHERE, stored, options.get("kv_dtype"))
     c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
-    asked = resolve_split(*(options.get(way, 1) for way in ("tp", "pp", "ep", "dp")))
+    asked = resolve_split(*(options.get(way, 1) for way in ("tp", "pp", "ep", "dp", "cp")))
     valid = valid_splits(the_model, asked)
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
@@ -198,7 +198,7 @@ def memory(
     step_tokens = np.maximum(pass_of, limit)
     weights = device_weight_bytes(the_model, split, storage)
     adapters = _adapters(own, lora_rank, lora_adapters) * layers_held * storage.base.bytes_per_weight
-    kv, states = mine * kv_bytes(own, c, storage.cache) * layers_held, mine * state_bytes(own, storage) * layers_held
+    kv, states = mine * kv_bytes(own, c, storage.cache, split.cp) * layers_held, mine * state_bytes(own, storage) * layers_held
     activations = step_tokens * capacities.activation_bytes_per_token(own) + pass_of * capacities.logit_bytes_per_row(own)
     held_whole = weights + adapters + states
     resident = held_whole + kv + activations
@@ -210,11 +210,15 @@ def memory(
             return value.item() if isinstance(value, np.ndarray) else value
         return np.broadcast_to(where_valid(value, valid), shape)
 
-    longest = None if room is None else max_ctx(own, (room - held_whole - activations) / mine / layers_held, storage.cache)
-    most = 0.0 if room is None else split.dp * capacities.max_batch(own, storage, c, room - weights - adapters, limit, layers_held)
+    longest = None if room is None else max_ctx(own, (room - held_whole - activations) / mine / layers_held, storage.cache, split.cp)
+    most = (
+        0.0 if room is None else split.dp * capacities.max_batch(own, storage, c, room - weights - adapters, limit, layers_held, split.cp)
+    )
     held: dict[str, Any] = {}
     if the_engine is not None and room is not None:
-        pool = reservation(the_engine, 1.0 if fraction is None else fraction, own, storage, c, mine, room, weights + adapters, activations)
+        pool = reservation(
+            the_engine, 1.0 if fraction is None else fraction, own, storage, c, mine, room, weights + adapters, activations, split.cp
+        )
         held = {
             "engine": the_engine, "memory_fraction": fraction, "reserved_bytes": out(weights + adapters + activations + pool.kv_bytes),
             "kv_reserved_bytes": out(pool.kv_bytes), "kv_pool_tokens": out(pool.kv_tokens), "kv_wasted_bytes": out(pool.wasted_bytes),
@@ -224,7 +228,7 @@ def memory(
         model=the_model, gpu=the_gpu, storage=storage, ctx=c, batch=b, step_tokens=out(step_tokens), weight_bytes=out(weights),
         adapter_bytes=out(adapters), kv_bytes=out(kv), state_bytes=out(states),
         kv_bytes_as_mha=out(mine * kv_bytes(device_model(the_model.as_mha(), split), c, storage.cache) * layers_held),
-        kv_read_bytes=out(kv_read_bytes(own, mine, c, storage) * layers_held), activation_bytes=out(activations),
+        kv_read_bytes=out(kv_read_bytes(own, mine, c, storage, split.cp) * layers_held), activation_bytes=out(activations),
         resident_bytes=out(resident), capacity_bytes=room, capacity_basis=None if the_gpu is None else the_gpu.capacity_basis,
         fits=None if room is None else out(resident <= room), headroom_bytes=None if room is None else out(room - resident),
         max_batch=None if room is None else out(most),

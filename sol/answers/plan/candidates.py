@@ -15,7 +15,7 @@ from sol.errors import InvalidInput, InvalidPlan
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Number
-from sol.specs.split import Split, experts_of, legal, tp_divisor
+from sol.specs.split import Split, cache_copies, experts_of, legal, tp_divisor
 
 MOST_DEVICES = 4096
 MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
@@ -64,7 +64,8 @@ def legal_splits(model: Model, devices: int) -> list[Split]:
         for pp in _divisors(devices // tp):
             dp = devices // tp // pp
             if dp == 1 or routed:
-                found += [(tp, pp, ep, dp) for ep in (_divisors(tp * dp) if routed else (1,))]
+                ways = [n for n in _divisors(tp * dp) if experts_of(model) % n == 0] if routed else [1]
+                found += [(tp, pp, ep, dp, cp) for ep in ways for cp in _divisors(int(cache_copies(model, tp)))]
     return [Split(*ways) for ways, allowed in zip(found, legal(model, Split(*np.array(found).T)), strict=True) if allowed]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from sol.answers.question.formats import resolve_formats
 from sol.answers.question.inputs import PLAIN, common_shape, first_bad, number, numbers, one_of, reject
 from sol.answers.question.records import load_model, resolve_gpu
-from sol.answers.question.routing import resolve_routing, routed, skewed
+from sol.answers.question.routing import resolve_routing, routed, shared_out, skewed
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, with_links
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
@@ -83,7 +83,7 @@ class Question(Frozen):
 def ask(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, batch: Numbers = 1, phase: Phase = "decode", new_tokens: Numbers = 1,
     cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
-    kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1,
+    kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1, cp: Counts = 1,
     network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected", fusion: Fusion = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
@@ -93,7 +93,7 @@ def ask(
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`, one line each.
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
-    split = resolve_split(tp, pp, ep, dp)
+    split = resolve_split(tp, pp, ep, dp, cp)
     valid = valid_splits(the_model, split, the_gpu, network)
     run = safe_splits(split, valid)
     the_phase: Phase = one_of("phase", phase, get_args(Phase))
@@ -131,6 +131,7 @@ def ask(
                 ),
             )
         if np.any(run.ep > 1):
+            said = (*said, *assumed("experts", shared_out(the_model, run)))
             said = (*said, *assumed("imbalance", skewed(the_model, run, the_routing, skew)))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,

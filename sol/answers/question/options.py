@@ -53,6 +53,7 @@ class SplitOptions(TypedDict, Generic[C], total=False):
     pp: C
     ep: C
     dp: C
+    cp: C
 
 
 class MemoryOptions(FormatOptions, SplitOptions[C], Generic[N, C], total=False):
@@ -93,6 +94,7 @@ class StepOptions(EstimateOptions[N, C], Generic[N, C], total=False):
 
 OTHER_NAMES = {
     "tensor_parallel_size": "tp", "pipeline_parallel_size": "pp", "data_parallel_size": "dp", "expert_parallel_size": "ep",
+    "decode_context_parallel_size": "cp",
     "max_num_seqs": "batch", "max_model_len": "ctx", "input_len": "ctx", "quantization": "dtype", "kv_cache_dtype": "kv_dtype",
     "max_num_batched_tokens": "max_step_tokens", "gpu_memory_utilization": "memory_fraction",
 }  # fmt: skip

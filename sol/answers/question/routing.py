@@ -92,6 +92,18 @@ def routed(routing: Routing) -> str:
     return f"routing as measured: {routing:g} distinct experts per layer, k·T at the most"
 
 
+def shared_out(model: Model, split: Split) -> tuple[str, ...]:
+    """What is assumed of experts that the devices cannot divide evenly."""
+    experts = model.routed[0].experts
+    if np.all(experts % np.asarray(split.ep) == 0):
+        return ()
+    if np.size(split.ep) > 1:
+        return ("where ep does not divide the experts, some are held twice so that every device holds as many",)
+    held = -(-experts // int(split.ep))
+    twice = held * int(split.ep) - experts
+    return (f"{split.ep} devices hold {held} experts each: {twice} of {experts} are held twice, and each token goes to one of the two",)
+
+
 def skewed(model: Model, split: Split, routing: Routing, skew: float) -> tuple[str, ...]:
     """What is assumed of the devices' shares of the tokens, where it is not that they are even."""
     if not isinstance(routing, Shares):

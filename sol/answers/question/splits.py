@@ -24,9 +24,9 @@ ONE = Split()
 MOST = 2**20
 
 
-def resolve_split(tp: Any, pp: Any, ep: Any, dp: Any) -> Split:
+def resolve_split(tp: Any, pp: Any, ep: Any, dp: Any, cp: Any = 1) -> Split:
     """One split, or many side by side where any of them is an array. Raises `InvalidInput` for what is no count."""
-    return Split(*(_ways(name, value) for name, value in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp))))
+    return Split(*(_ways(name, value) for name, value in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp), ("cp", cp))))
 
 
 def _ways(name: str, value: Any) -> Count:

@@ -11,16 +11,17 @@ import numpy as np
 from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Amount
 from sol.specs.model import ModelPart
+from sol.specs.parts import Count
 from sol.specs.quantities import Array
 from sol.specs.step import Step, Storage
 
 
-def kv_read_bytes(model: ModelPart, batch: Array, ctx: Array, storage: Storage) -> Array:
+def kv_read_bytes(model: ModelPart, batch: Array, ctx: Array, storage: Storage, cp: Count = 1) -> Array:
     """Bytes of KV cache that one decode step of `batch` sequences at `ctx` cached tokens reads [B].
 
     A step of no new tokens writes nothing, so that what its rows move of the cache is what they read.
     """
-    rows = step_operators(model, Step(batch, np.array([0.0]), ctx, "none"), storage, "min", "ideal")
+    rows = step_operators(model, Step(batch, np.array([0.0]), ctx, "none", cp=cp), storage, "min", "ideal")
     total: Amount = 0.0 * batch * ctx
     for op in rows:
         total = total + op.kv_bytes

@@ -14,6 +14,7 @@ from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.linear import layer_bytes
 from sol.physics.operators.operator import ACT_BYTES, Amount, larger, smaller
 from sol.specs.model import ModelPart
+from sol.specs.parts import Count
 from sol.specs.quantities import Array
 from sol.specs.step import Step, Storage
 
@@ -71,11 +72,13 @@ def activation_bytes(model: ModelPart, step: Step) -> Amount:
     return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
 
 
-def max_batch(model: ModelPart, storage: Storage, ctx: Array, free_bytes: Amount, step_tokens: float, layers_held: Amount = 1.0) -> Array:
+def max_batch(
+    model: ModelPart, storage: Storage, ctx: Array, free_bytes: Amount, step_tokens: float, layers_held: Amount = 1.0, cp: Count = 1
+) -> Array:
     """The most sequences of `ctx` tokens that fit into what the weights leave [1]: their caches, and a step of `step_tokens` tokens
-    or one per sequence. `layers_held`: the share of the layers whose caches lie here."""
+    or one per sequence. `layers_held`: the share of the layers whose caches lie here; `cp`: devices that divide their tokens."""
     per_token = activation_bytes_per_token(model)
-    each = (kv_bytes(model, ctx, storage.cache) + state_bytes(model, storage)) * layers_held + logit_bytes_per_row(model)
+    each = (kv_bytes(model, ctx, storage.cache, cp) + state_bytes(model, storage)) * layers_held + logit_bytes_per_row(model)
     few = np.floor((free_bytes - step_tokens * per_token) / each)
     many = np.floor(free_bytes / (each + per_token))
     return np.maximum(np.where(few <= step_tokens, few, np.maximum(many, np.floor(step_tokens))), 0.0)

@@ -17,6 +17,7 @@ from sol.physics.memory.cache import kv_bytes, state_bytes
 from sol.physics.operators.operator import Amount
 from sol.specs.engines import Budget, Engine
 from sol.specs.model import ModelPart
+from sol.specs.parts import Count
 from sol.specs.quantities import Array
 from sol.specs.step import Storage
 
@@ -49,7 +50,7 @@ def cache_budget(budget: Budget, fraction: float, memory_bytes: float, weight_by
 
 def reservation(
     engine: Engine, fraction: float, model: ModelPart, storage: Storage, ctx: Array, batch: Array, memory_bytes: float,
-    weight_bytes: Amount, activation_bytes: Array,
+    weight_bytes: Amount, activation_bytes: Array, cp: Count = 1,
 ) -> Reservation:  # fmt: skip
     """The pool of an engine on one device, and how many sequences of `ctx` tokens it holds.
 
@@ -59,13 +60,13 @@ def reservation(
     """
     block = engine.block_tokens
     blocks = np.maximum(np.ceil(ctx / block), 1.0) * block
-    cached = kv_bytes(model, blocks, storage.cache)
-    wasted = batch * (cached - kv_bytes(model, ctx, storage.cache))
+    cached = kv_bytes(model, blocks, storage.cache, cp)
+    wasted = batch * (cached - kv_bytes(model, ctx, storage.cache, cp))
     each = cached + state_bytes(model, storage)
     room = cache_budget(engine.budget, fraction, memory_bytes, weight_bytes, activation_bytes)
     if engine.budget == "asked":
         return Reservation(batch * each, batch * blocks, np.floor(room / each), wasted)
-    token = kv_bytes(model, np.array([1.0]), storage.cache).item()
+    token = kv_bytes(model, np.array([1.0]), storage.cache).item() / cp
     if not token:
         return Reservation(room, 0.0 * room, np.floor(room / each), wasted)
     tokens = np.floor(room / (block * token)) * block

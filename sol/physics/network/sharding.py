@@ -78,9 +78,14 @@ def device_step(step: Step, split: Split) -> Step:
     sequences than copies some copies have none, so that no more tokens meet at the experts than there are.
     """
     if not split.is_many and split.pp == split.dp == 1:
-        return step
+        return step if split.cp == 1 else replace(step, cp=_divided(step, split))
     own = share(step.batch, split.pp * split.dp)
-    return replace(step, batch=own, copies=share(step.batch, split.pp) / own)
+    return replace(step, batch=own, copies=share(step.batch, split.pp) / own, cp=_divided(step, split))
+
+
+def _divided(step: Step, split: Split) -> Count:
+    """Over how many devices cached tokens are divided: as the split says, or as the step does where the split says nothing."""
+    return np.maximum(step.cp, split.cp) if isinstance(split.cp, np.ndarray) else max(split.cp, step.cp)
 
 
 def share(batch: Array, ways: Count) -> Array:
@@ -169,6 +174,6 @@ def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Spl
     A stage keeps the caches of all micro-batches, for its own layers.
     """
     own, stage = device_model(model, split), -(-model.layers // split.pp) / model.layers
-    each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache) + state_bytes(own, storage)
+    each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache, split.cp) + state_bytes(own, storage)
     held = share(step.batch, split.dp) * (each * stage)
     return Resident(device_weight_bytes(model, split, storage), held, activation_bytes(own, device_step(step, split)))

@@ -54,6 +54,14 @@ def cached_tokens_read(past_tokens: Amount, window: int | None = None, chunk: in
     return past_tokens if window is None else smaller(past_tokens, window - 1.0)
 
 
+def tokens_held(tokens: Amount, ways: Amount) -> Amount:
+    """Of cached tokens dealt out one by one over `ways` devices, those of the fullest [1]: ⌈n/ways⌉; an average is divided."""
+    if not isinstance(ways, np.ndarray) and ways == 1.0:
+        return tokens
+    held: Amount = np.where(tokens == np.floor(tokens), np.ceil(tokens / ways), tokens / ways)
+    return held
+
+
 def cached_tokens_written(new_tokens: Amount, span: int | None = None) -> Amount:
     """New tokens whose keys and values must be kept after the step, of at most `span` ever kept [1, per sequence]."""
     return new_tokens if span is None else smaller(new_tokens, float(span))

@@ -7,16 +7,22 @@ expectation, never fewer than the minimum.
 from __future__ import annotations
 
 from functools import lru_cache, reduce
+from typing import Any
 
 import numpy as np
 
-from sol.specs.parts import Count
 from sol.specs.quantities import Array
 from sol.specs.step import Routing, Shares
 
+Amount = Array | float
+ROUNDING = 1e-9
+"""So near to a whole number of experts a part of them counts as whole."""
 
-def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Count | None = None) -> Array:
+
+def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routing: Routing, held: Amount | None = None) -> Array:
     """Distinct experts of one layer that `tokens` tokens are routed to, of the `held` ones a device has (all by default) [1].
+
+    An even part of the experts need be no whole number of them: some are then held twice, and the tokens of one divided.
 
     `min`: all tokens choose the same k experts, spread evenly over the devices (the only bound). `max`:
     none shares until all are used. `expected`: held·(1 − (1 − k/E)ᵀ), tokens routed uniformly and
@@ -28,7 +34,7 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routin
     array([163.3, 222.4])
     """
     here = experts if held is None else held
-    least = np.minimum(tokens, 1.0) * (experts_per_token if held is None else -(-experts_per_token * held // experts))
+    least = np.minimum(tokens, 1.0) * (experts_per_token if held is None else -((ROUNDING - experts_per_token * held) // experts))
     if routing == "min":
         return least
     most = np.minimum(tokens * experts_per_token, here)
@@ -66,14 +72,14 @@ def chances(shares: Shares, experts_per_token: int) -> Array:
     return found
 
 
-def _fullest(chance: Array, tokens: Array, held: Count) -> Array:
+def _fullest(chance: Array, tokens: Array, held: Any) -> Array:
     """Distinct experts on the device that touches most [1]; devices hold `held` consecutive experts each."""
     if isinstance(held, np.ndarray):
         found = np.zeros(np.broadcast_shapes(tokens.shape, held.shape))
         for one in np.unique(held).tolist():
             found = np.where(held == one, _fullest(chance, tokens, one), found)
         return found
-    return reduce(np.maximum, (_sum(part, tokens) for part in chance.reshape(-1, held)))
+    return reduce(np.maximum, (_sum(chance[i : i + held], tokens) for i in range(0, chance.size, held)))
 
 
 def _sum(chance: Array, tokens: Array) -> Array:
@@ -83,7 +89,7 @@ def _sum(chance: Array, tokens: Array) -> Array:
     return total
 
 
-def imbalance(experts: int, experts_per_token: int, held: Count, routing: Routing, given: float) -> Array:
+def imbalance(experts: int, experts_per_token: int, held: Amount, routing: Routing, given: float) -> Array:
     """How many times an even share of the tokens the experts of the fullest device get [1]: as `given`, or as the shares make it.
 
     One where every device holds all experts, or a part of each.
@@ -93,6 +99,6 @@ def imbalance(experts: int, experts_per_token: int, held: Count, routing: Routin
     chance = chances(routing, experts_per_token)
     found = np.ones(np.shape(held))
     for one in np.unique(held).tolist():
-        skew = chance.reshape(-1, one).sum(axis=1).max() * (experts / one) / experts_per_token
+        skew = max(chance[i : i + one].sum() for i in range(0, experts, one)) * (experts / one) / experts_per_token
         found = np.where(held == one, 1.0 if one == experts else skew, found)
     return found

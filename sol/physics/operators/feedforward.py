@@ -41,12 +41,13 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         rows.append(_activation("shared_activation", moe.shared, layers, tokens, fusion))
     matrices = moe.expert_matrices(hidden)
     met = tokens * step.copies
-    touched = distinct_experts(moe.experts, moe.experts_per_token, met, routing, moe.held)
+    here = None if moe.held is None else moe.held if isinstance(routing, Shares) else moe.share_held
+    touched = distinct_experts(moe.experts, moe.experts_per_token, met, routing, here)
     each: Amount = float(moe.experts_per_token)
-    if moe.held is not None:
-        skew = imbalance(moe.experts, moe.experts_per_token, moe.held, routing, step.imbalance)
-        each = moe.experts_per_token * (moe.held / moe.experts) * skew
-        touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, moe.held)
+    if here is not None:
+        skew = imbalance(moe.experts, moe.experts_per_token, here, routing, step.imbalance)
+        each = moe.experts_per_token * (moe.share_held / moe.experts) * skew
+        touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, here)
     one = sum(m.weights for m in matrices)
 
     def shape() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sol.physics.operators import fusion as fused
-from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs
+from sol.physics.operators.attention import cached_tokens_read, cached_tokens_written, causal_pairs, tokens_held
 from sol.physics.operators.linear import linear_row, linears
 from sol.physics.operators.operator import Amount, Operator, Pass, row, smaller
 from sol.specs.blocks import Block, CacheSpan, StateMixer
@@ -18,8 +18,9 @@ def attention_rows(att: Attention | Parts, layers: int, p: Pass) -> list[Operato
     hidden, step, tokens, storage, _, fusion = p
     *before, o = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(att, hidden, storage))
     token_bytes = att.kv_width * storage.cache.bytes_per_weight
-    read = cached_tokens_read(step.past_tokens, att.window, att.chunk)
-    written = cached_tokens_written(step.new_tokens, att.span)
+    ways = smaller(1.0 * step.cp, att.cache_copies)
+    read = tokens_held(cached_tokens_read(step.past_tokens, att.window, att.chunk), ways)
+    written = tokens_held(cached_tokens_written(step.new_tokens, att.span), ways)
     pairs = causal_pairs(step.new_tokens, step.past_tokens, att.window, att.chunk)
     costs = fused.attention(fusion, att.heads, att.q_width, att.kv_width, att.out_width, att.kv_heads < att.heads, step, tokens)
     core_cost = costs.attention
@@ -59,13 +60,14 @@ def latent_rows(att: LatentAttention | Parts, layers: int, p: Pass) -> list[Oper
             rows.append(made)
     assert o is not None
     new, past, chosen = step.new_tokens, step.past_tokens, None if att.indexer is None else att.indexer.top_k
-    pairs, read = causal_pairs(new, past, chosen), cached_tokens_read(past, chosen)
+    ways = smaller(1.0 * step.cp, att.cache_copies)
+    pairs, read, written = causal_pairs(new, past, chosen), tokens_held(cached_tokens_read(past, chosen), ways), tokens_held(new, ways)
     plain = (past + new) * expanding + pairs * (2.0 * (att.q_width + att.out_width))
     absorbed = new * expanding + pairs * (2.0 * att.heads * (att.kv_width + att.kv_rank))
     costs = fused.attention(fusion, att.heads, att.q_width, att.kv_width, att.out_width, False, step, tokens)
     core = row(
         "attention", layers, "attention",
-        kv_bytes=(step.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + new),
+        kv_bytes=(step.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + written),
         flops=(step.batch * float(layers)) * smaller(plain, absorbed), cost=costs.attention,
         shape=lambda: f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
         detail=(("cached tokens read per sequence", read), ("query-key pairs per sequence", pairs),
@@ -80,8 +82,9 @@ def _index(att: LatentAttention | Parts, layers: int, step: Step) -> Operator:
     """Scores of the indexer over every cached index key, in 8 bits where the device has them."""
     assert att.indexer is not None
     i, pairs = att.indexer, causal_pairs(step.new_tokens, step.past_tokens)
+    held = tokens_held(step.past_tokens + step.new_tokens, smaller(1.0 * step.cp, att.cache_copies))
     return row(
-        "index", layers, "index", kv_bytes=(step.batch * (layers * i.cache_bytes)) * (step.past_tokens + step.new_tokens),
+        "index", layers, "index", kv_bytes=(step.batch * (layers * i.cache_bytes)) * held,
         flops=(step.batch * (layers * 2.0 * i.heads * i.head_dim)) * pairs,
         shape=lambda: f"h·d = {i.heads}·{i.head_dim}, the best {i.top_k}",
         detail=(("query-key pairs per sequence", pairs),),
@@ -107,7 +110,8 @@ def state_rows(mixer: StateMixer | Parts, layers: int, p: Pass) -> list[Operator
 def state_bytes_per_sequence(block: Block | Parts, storage: Storage) -> Amount:
     """Bytes of what one layer keeps of a sequence whatever its length [B]."""
     base = storage.base.bytes_per_weight
-    stored: Amount = sum(s.elements * base if s.bits is None else s.elements * s.bits / 8 for s in block.states)
+    widest = storage.state_bits
+    stored: Amount = sum(s.elements * base if s.bits is None else s.elements * smaller(s.bits, widest) / 8 for s in block.states)
     return stored
 
 

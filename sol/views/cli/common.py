@@ -111,6 +111,14 @@ def plain_split_options(command: Command) -> Command:
             click.option("--pp", "--pipeline-parallel-size", type=WAYS, default=1, show_default=True, help="Pipeline stages."),
             click.option("--ep", "--expert-parallel-size", type=WAYS, default=1, show_default=True, help="Ways the experts are split."),
             click.option("--dp", "--data-parallel-size", type=WAYS, default=1, show_default=True, help="Copies that divide the sequences."),
+            click.option(
+                "--cp",
+                "--decode-context-parallel-size",
+                type=WAYS,
+                default=1,
+                show_default=True,
+                help="Tensor-parallel devices that divide the cached tokens they would hold alike.",
+            ),
         )
     ):
         command = option(command)

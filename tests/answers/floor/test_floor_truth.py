@@ -58,7 +58,8 @@ def test_llama_8b_prefill_on_an_a100() -> None:
 def test_mixtral_on_a_card_that_would_hold_it() -> None:
     a100 = load_gpu("a100")
     roomy = GPU(id="a100-roomy", name="A100 with 200 GB", memory_bytes=200e9, memory_bytes_per_s=a100.memory_bytes_per_s,
-                flops_per_s=a100.flops_per_s, source="the A100's own rates, capacity set aside")  # fmt: skip
+                flops_per_s=a100.flops_per_s, last_level_cache_bytes=a100.last_level_cache_bytes,
+                source="the A100's own rates, capacity set aside")  # fmt: skip
     ms(floor("mixtral-8x7b", roomy, ctx=2048).latency_s, "12.64")
     at64 = floor("mixtral-8x7b", roomy, ctx=2048, batch=64)
     ms(at64.latency_s, "54.1")

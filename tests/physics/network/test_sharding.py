@@ -17,7 +17,7 @@ from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Operator
 from sol.specs.links import Topology
 from sol.specs.model import Model
-from sol.specs.split import Split, illegal, legal, tp_divisor
+from sol.specs.split import Split, cache_copies, illegal, tp_divisor
 from sol.specs.step import Step, Storage
 
 BF16 = load_format("bf16")
@@ -66,14 +66,47 @@ def test_the_groups_of_a_state_divide_with_its_heads() -> None:
 
 
 @pytest.mark.truth
-def test_experts_divide_evenly_or_not_at_all() -> None:
-    """Mixtral's 8 experts over 3 or over 16 devices would leave a device without its share."""
-    assert legal(load_model("mixtral-8x7b"), Split(dp=np.array([2, 3, 8, 16]), ep=np.array([2, 3, 8, 16]))).tolist() == [
-        True,
-        False,
-        True,
-        False,
-    ]
+@pytest.mark.parametrize(("ep", "held"), [(8, 32), (64, 4), (72, 4), (144, 2), (320, 1)])
+def test_experts_that_do_not_divide_are_held_twice(ep: int, held: int) -> None:
+    """DeepSeek's own decode deployments: 144 devices with two routed experts each, 320 with one; 288 places make 72 of four."""
+    model, split = load_model("deepseek-v3"), Split(dp=ep, ep=ep)
+    assert illegal(model, split) is None
+    part = device_model(model, split)
+    assert part.routed[0].experts_held == held
+    rows = {op.name: op for op in split_operators(model, step(batch=1e9), stored(model), "expected", "ideal", split)}
+    expert = 58 * 3 * 7168 * 2048
+    assert float(rows["experts"].weight_bytes[0]) == pytest.approx(256 / ep * expert * 2)  # each expert is read in one place at least
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize(
+    ("name", "tp", "copies"), [("llama-3.1-70b", 8, 1), ("llama-3.1-70b", 16, 2), ("deepseek-v3", 8, 8), ("qwen3-30b-a3b", 8, 2)]
+)
+def test_how_many_devices_hold_the_same_keys_and_values(name: str, tp: int, copies: int) -> None:
+    """8, 1 and 4 heads of keys and values."""
+    model = load_model(name)
+    assert cache_copies(model, tp) == copies
+    assert {block.cache_copies for block in device_model(model, Split(tp=tp)).blocks if block.cache_spans} == {copies}
+    whole, divided = (
+        {op.name: op for op in split_operators(model, at, stored(model), "min", "ideal", split)}
+        for at in (step(past=4096.0),) for split in (Split(tp=tp), Split(tp=tp, cp=copies))
+    )  # fmt: skip
+    token = whole["attention"].kv_bytes / (4096.0 + 1.0)
+    assert float(divided["attention"].kv_bytes[0]) == pytest.approx(float((token * (4096 // copies + 1)).item()))
+
+
+@pytest.mark.truth
+def test_what_devices_exchange_that_divide_the_cached_tokens() -> None:
+    """Llama-70B over 16, pairs dividing: 2·64/16 heads' queries of 128 and outputs of 128, 16 bits; of a long pass the cache itself."""
+    model = load_model("llama-3.1-70b")
+    rows = {r.name: r for r in wire_rows(model, Split(tp=16, cp=2), step(batch=4.0), stored(model))}
+    assert set(rows) == {"all_reduce", "context_gather", "context_sum"}
+    for name, op in (("context_gather", "all_gather"), ("context_sum", "reduce_scatter")):
+        assert (rows[name].layers, rows[name].wire.op, rows[name].wire.ranks) == (80, op, 2)
+        assert float(rows[name].wire.message_bytes[0]) == 4 * 8 * 128 * 2
+    rows = {r.name: r for r in wire_rows(model, Split(tp=16, cp=2), step(new=8192.0, past=100.0), stored(model))}
+    assert float(rows["context_gather"].wire.message_bytes[0]) == 100 * 2 * 128 * 2  # one head's keys and values of 100 tokens
+    assert float(rows["context_sum"].wire.message_bytes[0]) == 0.0
 
 
 @pytest.mark.truth
@@ -190,9 +223,11 @@ def test_what_is_sent() -> None:
     ("name", "split", "words"),
     [
         ("llama-3.1-8b", Split(tp=6), "tp=6 does not divide heads=32 of llama-3.1-8b; use 1, 2, 4, 8, 16, 32"),
+        ("llama-3.1-70b", Split(tp=16, cp=4), "and at tp=16 2 hold the cache of llama-3.1-70b; use 1, 2"),
+        ("llama-3.1-70b", Split(tp=8, cp=2), "and at tp=8 no two hold the cache of llama-3.1-70b; use 1"),
         ("llama-3.1-8b", Split(pp=33), "pp=33 is more stages than the 32 layers"),
         ("llama-3.1-8b", Split(tp=2, ep=2), "ep=2 splits experts, and llama-3.1-8b has none"),
-        ("mixtral-8x7b", Split(tp=4, ep=3), "ep=3 must divide tp·dp=4 and the 8 experts of mixtral-8x7b; use 1, 2, 4"),
+        ("mixtral-8x7b", Split(tp=4, ep=3), "ep=3 must divide tp·dp=4 of mixtral-8x7b; use 1, 2, 4"),
         ("mixtral-8x7b", Split(tp=2, ep=4), "use 1, 2"),
     ],
 )
