@@ -53,12 +53,12 @@ class Comparison(Shown, Frozen):
     decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
 
-    floor: Floor
+    floor: Floor[float, bool, str]
     measured_s: float
     optimistic_s: float
     granted: tuple[str, ...]
     verdict: Verdict
-    estimate: Estimate | None
+    estimate: Estimate[float, bool, str] | None
     parts: tuple[GapPart, ...]
     suspects: tuple[Suspect, ...]
     actions: tuple[Action, ...]

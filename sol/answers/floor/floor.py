@@ -54,8 +54,9 @@ def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options:
     gpu : id or alias ("h100"), or a `GPU`.
     ctx : tokens in the KV cache (decode), or tokens of the prompt (prefill) [token].
     batch : sequences in the step [1]; an average may be fractional.
-    phase : "decode", or "prefill" (of which `cached_tokens` are already in the cache).
+    phase : "decode" or "prefill".
     new_tokens : tokens computed per sequence in decode [token]; more than one verifies drafts.
+    cached_tokens : tokens of the prompt that are already in the cache, in prefill [token].
     logits : "last", "all" or "none"; by default all in decode, last in prefill.
     dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
     tp, pp, ep, dp, cp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data

@@ -71,7 +71,7 @@ class Plan(Shown, Frozen):
     limits: dict[str, float | None]
     meets: Flags
     asked: dict[str, Any]  # any: values of every option of a step, by name
-    winner: Floor
+    winner: Floor[float, bool, str]
     assumptions: tuple[Assumption, ...]
     communication_s: Array
     shown_by: ClassVar[str] = "sol.answers.plan.show"

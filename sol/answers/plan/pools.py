@@ -60,7 +60,7 @@ class Pools(Shown, Frozen):
     without: tuple[int, ...]
     links: Topology
     asked: dict[str, Any]  # any: values of every option of a step, by name
-    winner: Floor
+    winner: Floor[float, bool, str]
     shown_by: ClassVar[str] = "sol.answers.plan.show_pools"
 
     @property

@@ -93,9 +93,8 @@ class StepOptions(EstimateOptions[N, C], Generic[N, C], total=False):
 
 
 OTHER_NAMES = {
-    "tensor_parallel_size": "tp", "pipeline_parallel_size": "pp", "data_parallel_size": "dp", "expert_parallel_size": "ep",
-    "decode_context_parallel_size": "cp",
-    "max_num_seqs": "batch", "max_model_len": "ctx", "input_len": "ctx", "quantization": "dtype", "kv_cache_dtype": "kv_dtype",
+    "tensor_parallel_size": "tp", "pipeline_parallel_size": "pp", "data_parallel_size": "dp", "decode_context_parallel_size": "cp",
+    "max_num_seqs": "batch", "max_model_len": "ctx", "quantization": "dtype", "kv_cache_dtype": "kv_dtype",
     "max_num_batched_tokens": "max_step_tokens", "gpu_memory_utilization": "memory_fraction",
 }  # fmt: skip
 """What vLLM calls the same options, as docs/notation.md has them."""
