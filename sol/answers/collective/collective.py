@@ -209,7 +209,7 @@ def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[
 
 def _assumptions(op: Operation, gpu: GPU, links: Topology, network: LinkType | None, ranks: Array) -> Iterator[str]:
     yield "full duplex, links shared with nobody; a pair of ranks takes the innermost link that joins both"
-    counts = collectives.units(np.array([ranks.max()]), links)
+    counts = collectives.placed(np.array([ranks.max()]), links).counts
     used = [link for k, link in enumerate(links.levels) if counts[k].item() > counts[k + 1].item()]
     for link in used:
         if link.domain is None and link.kind != "network":

@@ -114,7 +114,7 @@ def _footer(c: Collective) -> list[str]:
 def _rate(c: Collective, link: LinkType) -> str:
     """The rate a rank has among the others of this link, where a mesh gives it less than all."""
     level = next(k for k, other in enumerate(c.topology.levels) if other is link)
-    counts = collectives.units(c.ranks, c.topology)
+    counts = collectives.placed(c.ranks, c.topology).counts
     rate = collectives.rate(c.op, link, counts[level] / counts[level + 1])
     return show_rate(np.asarray(rate).reshape(-1)[0].item(), "B/s")
 

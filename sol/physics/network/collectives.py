@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,22 @@ FLAGGED_PEER_BYTES = 16_384.0
 """Up to how many bytes to one peer a library takes that protocol between pairs [B]."""
 
 
-def units(ranks: Array, topology: Topology, stride: Array = ONE) -> tuple[Array, ...]:
-    """Ranks [1], then how many domains of each level they spread over, innermost first; the outermost joins the rest.
+class Placed(NamedTuple):
+    """Where ranks are [1], level by level: `counts`, the domains they spread over (the ranks themselves first, 1 for the whole last);
+    `full`, the ranks inside one full domain (1 first, all last). Domains are filled one after the other."""
 
-    `stride`: devices from one rank of the group to the next (8 where a box holds one rank of each group).
-    """
-    counts = [ranks]
+    counts: tuple[Array, ...]
+    full: tuple[Array, ...]
+
+
+def placed(ranks: Array, topology: Topology, stride: Array = ONE) -> Placed:
+    """Where ranks are; `stride`: devices from one rank of the group to the next (8 where a box holds one rank of each group)."""
+    counts, full = [ranks], [np.ones_like(ranks)]
     for link in topology.levels[:-1]:
         room = np.maximum(np.floor((link.domain or np.inf) / stride), 1.0)
         counts.append(np.minimum(np.maximum(np.ceil(ranks / room), 1.0), counts[-1]))
-    return (*counts, np.ones_like(ranks))
+        full.append(np.maximum(np.minimum(room, ranks), full[-1]))
+    return Placed((*counts, np.ones_like(ranks)), (*full, ranks))
 
 
 def wire_bytes(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> tuple[Array, ...]:
@@ -45,16 +52,16 @@ def wire_bytes(op: Operation, message_bytes: Array, ranks: Array, topology: Topo
     those farther away that this level joins, (M−m)/N·S of N ranks in all with M inside the next level; a send S, at the
     outermost level in use. Of boxes filled one after the other the full ones count: their ranks share what crosses.
     """
-    counts = units(ranks, topology, stride)
+    counts, full = placed(ranks, topology, stride)
     found = []
     for level, link in enumerate(topology.levels):
-        inside, outside = np.ceil(ranks / counts[level]), counts[level + 1]
-        n = np.ceil(counts[level] / outside)
+        inside, outside = full[level], counts[level + 1]
+        n = np.ceil(full[level + 1] / inside)
         if op == "all_reduce":
             twice = 2.0 * (n - 1.0) / n
             share = (np.minimum(twice, 1.0) if link.reduces_in_network else twice) / inside
         elif op == "all_to_all":
-            share = (np.ceil(ranks / outside) - inside) / ranks
+            share = (full[level + 1] - inside) / ranks
         elif op == "send":
             share = np.where((n > 1.0) & (outside <= 1.0), 1.0, 0.0)
         else:
@@ -65,9 +72,9 @@ def wire_bytes(op: Operation, message_bytes: Array, ranks: Array, topology: Topo
 
 def floor_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> Array:
     """The least time of a collective [s]: the slowest level, each at its peak rate, all at once. No latency enters."""
-    counts = units(ranks, topology, stride)
-    sent = wire_bytes(op, message_bytes, ranks, topology, stride)
-    times = [b / rate(op, link, np.ceil(counts[k] / counts[k + 1])) for k, (b, link) in enumerate(zip(sent, topology.levels, strict=True))]
+    full, sent = placed(ranks, topology, stride).full, wire_bytes(op, message_bytes, ranks, topology, stride)
+    beside = [np.ceil(outer / inner) for inner, outer in pairwise(full)]
+    times = [b / rate(op, link, n) for b, link, n in zip(sent, topology.levels, beside, strict=True)]
     return reduce(np.maximum, times)
 
 
@@ -110,9 +117,9 @@ def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topol
         algorithms |= dict.fromkeys(_KERNELS, _kernel)
     if len(topology.levels) > 1 and op in ("all_reduce", "all_gather", "reduce_scatter"):
         algorithms["hierarchical"] = _hierarchical
-    counts = units(ranks, topology, stride)
+    at = placed(ranks, topology, stride)
     return {
-        name: np.where(ranks > 1.0, run(op, name, message_bytes, counts, topology), 0.0 * message_bytes)
+        name: np.where(ranks > 1.0, run(op, name, message_bytes, at, topology), 0.0 * message_bytes)
         for name, run in algorithms.items()
     }  # fmt: skip
 
@@ -122,11 +129,10 @@ def estimate_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topo
     return reduce(np.minimum, estimates(op, message_bytes, ranks, topology, stride).values())
 
 
-def _levels(counts: tuple[Array, ...], topology: Topology) -> list[tuple[LinkType, Array, Array, Array]]:
+def _levels(at: Placed, topology: Topology) -> list[tuple[LinkType, Array, Array, Array]]:
     """Each level's link, ranks side by side, ranks inside each of them, and units outside; full boxes count."""
-    return [
-        (link, np.ceil(counts[k] / counts[k + 1]), np.ceil(counts[0] / counts[k]), counts[k + 1]) for k, link in enumerate(topology.levels)
-    ]
+    inside = zip(topology.levels, pairwise(at.full), at.counts[1:], strict=True)
+    return [(link, np.ceil(outer / inner), inner, outside) for link, (inner, outer), outside in inside]
 
 
 def _latency(link: LinkType, key: str, times: Array, used: NDArray[np.bool_]) -> Array:
@@ -134,20 +140,20 @@ def _latency(link: LinkType, key: str, times: Array, used: NDArray[np.bool_]) ->
     return np.where(used, np.where(used, times, 1.0) * link.alpha_s.get(key, np.inf), 0.0)
 
 
-def _chain(op: Operation, name: str, counts: tuple[Array, ...], topology: Topology, turns: float) -> Array:
+def _chain(op: Operation, name: str, at: Placed, topology: Topology, turns: float) -> Array:
     """The latency of a ring through all ranks: once the constant of the outermost link in use, then each step at its own link's."""
     total: Array = np.zeros(1)
-    for k, (link, n, _, outside) in enumerate(_levels(counts, topology)):
+    for k, (link, n, _, outside) in enumerate(_levels(at, topology)):
         used = n > 1.0
         total = total + _latency(link, name, ONE, used & (outside <= 1.0))
-        total = total + _latency(link, f"{name}_step", turns * (counts[k] - counts[k + 1]), used)
+        total = total + _latency(link, f"{name}_step", turns * (at.counts[k] - at.counts[k + 1]), used)
     return total
 
 
-def _narrowest(op: Operation, suffix: str, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _narrowest(op: Operation, suffix: str, at: Placed, topology: Topology) -> Array:
     """The rate of a ring through all ranks [B/s of data]: as many rings as a box has ranks cross between boxes."""
     rate: Array = np.full(1, np.inf)
-    for link, n, inside, _ in _levels(counts, topology):
+    for link, n, inside, _ in _levels(at, topology):
         reached = inside * _reached(op, link, n) / FLAGGED[suffix]
         if suffix and link.low_latency_bytes_per_s is not None:
             reached = np.minimum(reached, link.low_latency_bytes_per_s)
@@ -155,50 +161,49 @@ def _narrowest(op: Operation, suffix: str, counts: tuple[Array, ...], topology: 
     return rate
 
 
-def _ring(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
-    turns, n, suffix = (2.0 if op == "all_reduce" else 1.0), counts[0], name.removeprefix("ring")
+def _ring(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
+    turns, n, suffix = (2.0 if op == "all_reduce" else 1.0), at.counts[0], name.removeprefix("ring")
     sent = turns * (n - 1.0) / n * message_bytes
-    return _chain(op, name, counts, topology, turns) + sent / _narrowest(op, suffix, counts, topology)
+    return _chain(op, name, at, topology, turns) + sent / _narrowest(op, suffix, at, topology)
 
 
-def _tree(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _tree(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     """Chains inside, a binary tree at the outermost level, up and down: 2·S/β."""
     suffix = name.removeprefix("tree")
     total: Array = np.zeros(1)
-    for link, n, _, outside in _levels(counts, topology):
+    for link, n, _, outside in _levels(at, topology):
         used, last = n > 1.0, outside <= 1.0
         total = total + _latency(link, name, ONE, used & last)
         total = total + _latency(link, f"{name}_step", 2.0 * np.ceil(np.log2(n)), used & last)
         total = total + _latency(link, f"ring{suffix}_step", 2.0 * (n - 1.0), used & ~last)
-    return total + 2.0 * message_bytes / _narrowest(op, suffix, counts, topology)
+    return total + 2.0 * message_bytes / _narrowest(op, suffix, at, topology)
 
 
-def _pairwise(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _pairwise(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     """Every pair exchanges its share, one peer after another; all levels carry theirs at once."""
-    held = [np.ceil(counts[0] / one) for one in counts]
-    sent = tuple((outer - inner) / counts[0] * message_bytes for inner, outer in pairwise(held))
-    return _exchange(op, name.removeprefix("pairwise"), sent, message_bytes / counts[0], counts, topology)
+    sent = tuple((outer - inner) / at.counts[0] * message_bytes for inner, outer in pairwise(at.full))
+    return _exchange(op, name.removeprefix("pairwise"), sent, message_bytes / at.counts[0], at, topology)
 
 
-def exchange_s(op: Operation, sent: tuple[Array, ...], peer_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def exchange_s(op: Operation, sent: tuple[Array, ...], peer_bytes: Array, at: Placed, topology: Topology) -> Array:
     """The time of an exchange between all pairs of which each level carries so much [s]; infinite where no latency is sourced."""
-    return reduce(np.minimum, (_exchange(op, suffix, sent, peer_bytes, counts, topology) for suffix in FLAGGED))
+    return reduce(np.minimum, (_exchange(op, suffix, sent, peer_bytes, at, topology) for suffix in FLAGGED))
 
 
 def _exchange(
-    op: Operation, suffix: str, sent: tuple[Array, ...], peer_bytes: Array, counts: tuple[Array, ...], topology: Topology
+    op: Operation, suffix: str, sent: tuple[Array, ...], peer_bytes: Array, at: Placed, topology: Topology
 ) -> Array:  # fmt: skip
     busy: Array = np.zeros(1)
-    for (link, n, _, _), one in zip(_levels(counts, topology), sent, strict=True):
+    for (link, n, _, _), one in zip(_levels(at, topology), sent, strict=True):
         busy = np.maximum(busy, FLAGGED[suffix] * one / _reached(op, link, n))
-    return _short(suffix, peer_bytes, _chain(op, f"ring{suffix}", counts, topology, 1.0) + busy)
+    return _short(suffix, peer_bytes, _chain(op, f"ring{suffix}", at, topology, 1.0) + busy)
 
 
-def _send(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _send(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     """One hop, at the outermost level in use: the slowest pair of neighbours counts."""
     suffix = name.removeprefix("send")
     total: Array = np.zeros(1)
-    for link, n, _, outside in _levels(counts, topology):
+    for link, n, _, outside in _levels(at, topology):
         used = (n > 1.0) & (outside <= 1.0)
         total = total + _latency(link, f"ring{suffix}", ONE, used) + _latency(link, f"ring{suffix}_step", ONE, used)
         total = total + np.where(used, FLAGGED[suffix] * message_bytes / _reached(op, link, n), 0.0)
@@ -219,11 +224,11 @@ _KERNELS: dict[str, tuple[str, float, str, Callable[[Array], Array]]] = {
 """Latency class and how often, rate class, and bytes sent per byte of the message by n ranks."""
 
 
-def _kernel(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _kernel(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     """All ranks side by side at one level; in the switch where it adds, from the ranks its libraries use it."""
     key, times, kind, sent = _KERNELS[name]
     best: Array = np.full(1, np.inf)
-    for link, n, inside, outside in _levels(counts, topology):
+    for link, n, inside, outside in _levels(at, topology):
         adds = bool(link.reduces_in_network) or kind != "nvls"
         alone = (inside <= 1.0) & (outside <= 1.0) & (n >= ((link.reduction_min_ranks or 2.0) if kind == "nvls" else 2.0))
         if adds and key in link.alpha_s:
@@ -232,10 +237,10 @@ def _kernel(op: Operation, name: str, message_bytes: Array, counts: tuple[Array,
     return best
 
 
-def _hierarchical(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
+def _hierarchical(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     total, part = np.zeros(1), message_bytes
     crossed: Array = np.zeros(1)
-    for link, n, _, outside in _levels(counts, topology):
+    for link, n, _, outside in _levels(at, topology):
         alone = Topology((link,))
         gathered = estimate_s("all_gather", part, n, alone)
         if op == "all_reduce":

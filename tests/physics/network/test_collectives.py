@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sol import collective, load_link
-from sol.physics.network.collectives import estimate_s, estimates, floor_s, units, wire_bytes
+from sol.physics.network.collectives import estimate_s, estimates, floor_s, placed, wire_bytes
 from sol.specs.links import LinkType, Topology
 
 OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send")
@@ -140,7 +140,7 @@ def test_ranks_alone_in_their_boxes_use_the_network() -> None:
     both = Topology((SWITCH, network()))  # two ranks, eight devices apart: not at the rate of the box
     side_by_side, apart = (floor_s("all_reduce", arr(1e9), arr(2), both, arr(stride)).item() for stride in (1, 8))
     assert (side_by_side, apart) == pytest.approx((1e9 / 100e9, 1e9 / 10e9))
-    assert [u.item() for u in units(arr(16), both, arr(4))] == [16, 8, 1]
+    assert [u.item() for u in placed(arr(16), both, arr(4)).counts] == [16, 8, 1]
     assert [b.item() for b in wire_bytes("send", arr(5.0), arr(2), both, arr(8))] == [0.0, 5.0]
 
 
