@@ -55,7 +55,7 @@ def table(
     format is no faster than they (None: no such batch; `note` says why).
 
     >>> table(gpus="h100", dtype="bf16,w4a16", ctx=0)["gain_ends_batch"]
-    [None, 296.0]
+    [None, 321.0]
     """
     asked: dict[str, Any] = {
         "ctx": ctx, "batch": batch, "phase": phase, "new_tokens": new_tokens, "cached_tokens": cached_tokens, "logits": logits,
