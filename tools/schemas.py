@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sol.sources.database.device_names import TotalsRecord
 from sol.specs.calibration import Calibration
 from sol.specs.engines import EngineRecord
 from sol.specs.hardware import DeviceRecord
@@ -26,6 +27,7 @@ def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
     records: dict[str, type[Record]] = {
         "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "link": LinkTypeRecord, "model": ModelRecord,
+        "total": TotalsRecord,
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()

@@ -56,9 +56,10 @@ class GPU(HandMade):
 
     Fields [unit]: `memory_bytes` [B] capacity on the basis `capacity_basis` says; `memory_bytes_per_s`
     [B/s] peak bandwidth; `flops_per_s` [FLOP/s by format] dense peaks, fp32 accumulation;
-    `ceiling_flops_per_s` [FLOP/s by format] where a source shows the part exceeds its listed peak;
-    `lacks` formats the hardware has no unit for; `last_level_cache_bytes` [B]; `clock_hz` [Hz];
-    `tdp_w` [W]; `cites` the source of each number, by field.
+    `ceiling_flops_per_s` [FLOP/s by format] where a source shows the part exceeds its listed peak,
+    at its maximum clock for one; `lacks` formats the hardware has no unit for;
+    `last_level_cache_bytes` [B]; `clock_hz` [Hz] the clock the peaks assume; `max_clock_hz` [Hz] the
+    highest the device reports; `tdp_w` [W]; `cites` the source of each number, by field.
 
     Raises `InvalidInput` for a number that is missing, not positive or not finite.
     """
@@ -75,6 +76,7 @@ class GPU(HandMade):
     last_level_cache_bytes: Amount | None = None
     sm_count: Amount | None = None
     clock_hz: Amount | None = None
+    max_clock_hz: Amount | None = None
     tdp_w: Amount | None = None
     unified_memory: bool = False
     link: Link | None = None
@@ -177,6 +179,7 @@ class DeviceRecord(Record):
     last_level_cache_bytes: Quantity | None = None
     sm_count: Quantity | None = None
     clock_hz: Quantity | None = None
+    max_clock_hz: Quantity | None = None
     tdp_w: Quantity | None = None
     flops_per_s: dict[ComputeFormat, Quantity] = Field(default_factory=dict)
     ceiling_flops_per_s: dict[ComputeFormat, Quantity] = Field(default_factory=dict)
@@ -205,7 +208,7 @@ class DeviceRecord(Record):
             if getattr(changes, key) is not None
         }
         update["flops_per_s"] = dict(changes.flops_per_s)
-        update["ceiling_flops_per_s"] = {}
+        update |= {"ceiling_flops_per_s": {}, "max_clock_hz": None}  # the mode caps the clock
         return self.model_copy(update=update)
 
     def quantities(self) -> dict[str, Quantity]:

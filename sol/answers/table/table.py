@@ -58,7 +58,7 @@ def table(
     format is no faster than they (None: no such batch; `note` says why).
 
     >>> table(gpus="h100", dtype="bf16,w4a16", ctx=0)["gain_ends_batch"]
-    [None, 296.0]
+    [None, 321.0]
     """
     check_names(table, options, TableOptions.__optional_keys__)
     asked: dict[str, Any] = {

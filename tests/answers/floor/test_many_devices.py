@@ -142,7 +142,7 @@ EP = (8, 16, 32, 64)
 def test_large_expert_parallelism_erodes_what_narrow_experts_save(model: str) -> None:
     """64 sequences a card: experts' share of a card's bytes falls as 1/ep, and with it what 4 bits save over 8.
 
-    At ep=64 on H200 less than an eighth is left: tokens travel to 16-bit products in 16 bits, to 8-bit products in 8.
+    At ep=64 on H200 less than an eighth is left: with so many tokens an expert the 16-bit products set the floor of w4a16.
     """
     memory, whole, tokens = [], [], []
     experts = {"deepseek-v3": 256, "qwen3-235b-a22b": 128}[model]

@@ -14,6 +14,7 @@ from sol.answers.table.break_even import first_batch
 from sol.sources.database.database import model_ids
 
 H, P, P8 = 3.35e12, 989.4e12, 1978.9e12  # H100 SXM: B/s, dense FLOP/s in 16 bits and in fp8, as its data sheets have them
+CEILING = P * 1980 / 1830  # the peaks hold at 1,830 MHz, and the device runs to 1,980
 STREAMED = 7_070_619_136  # Qwen2.5-7B without its input table; of these, in weight matrices of the layers and in the head:
 LINEAR = 28 * (3584 * (28 * 128 + 2 * 4 * 128) + 28 * 128 * 3584 + 3 * 3584 * 18944)
 HEAD = 152_064 * 3584
@@ -52,13 +53,14 @@ def test_what_four_bit_weights_buy_a_7b_on_an_h100() -> None:
 def test_the_gain_of_four_bits_ends_where_sixteen_turn_compute_bound() -> None:
     assert compute_bound_batch(0) == pytest.approx(295.7, abs=0.05)  # as published
     assert compute_bound_batch(512) == pytest.approx(738, abs=0.5)
-    for ctx in (0, 100, 512, 800):
-        assert table(gpus="h100", dtype=["bf16", "w4a16"], ctx=ctx)["gain_ends_batch"] == [None, math.ceil(compute_bound_batch(ctx))]
-    # 854 tokens, where the cache all but keeps up: past the vocabulary no further row of the table is gathered
-    last = (2 * STREAMED + ROW * VOCAB) * P / (flops(854) * H - kv(854) * P)
-    (ends,) = table(gpus="h100", dtype=["w4a16"], ctx=854)["gain_ends_batch"]
+    for ctx in (0, 100, 512, 700):  # the bound is at the maximum clock: until there four bits may gain
+        ends = math.ceil(compute_bound_batch(ctx, CEILING))
+        assert table(gpus="h100", dtype=["bf16", "w4a16"], ctx=ctx)["gain_ends_batch"] == [None, ends]
+    # 787 tokens, where the cache all but keeps up: past the vocabulary no further row of the table is gathered
+    last = (2 * STREAMED + ROW * VOCAB) * CEILING / (flops(787) * H - kv(787) * CEILING)
+    (ends,) = table(gpus="h100", dtype=["w4a16"], ctx=787)["gain_ends_batch"]
     assert ends == pytest.approx(last, rel=1e-6)
-    for ctx in (856, 2048, 100_000):
+    for ctx in (789, 2048, 100_000):
         t = table(gpus="h100", dtype=["w4a16"], ctx=ctx)
         assert t["gain_ends_batch"] == [None]
         assert "stays memory-bound" in t["note"][0]
@@ -102,7 +104,7 @@ def test_a_mixture_of_experts_pays_for_longer() -> None:
     f = floor("qwen3-30b-a3b", "h100", batch=[1, 16, 10**6], **asked)
     weights = f.moved_weight_bytes[1] - 16 * 2 * 2048
     per_sequence = f.moved_kv_bytes[0] + 2 * 2048
-    ends = weights * P / (f.flops[0] * H - per_sequence * P)
+    ends = weights * CEILING / (f.flops[0] * H - per_sequence * CEILING)
     assert table("qwen3-30b-a3b", "h100", dtype=["w4a16"], **asked)["gain_ends_batch"] == [math.ceil(ends)]
     assert ends > 2500
 
@@ -213,7 +215,7 @@ def test_what_no_source_says_and_what_does_not_fit_are_said() -> None:
 
 def test_a_format_of_your_own_stands_in_the_table() -> None:
     mine = NumberFormat(id="w5", name="five bits", bits=5, group=64, scale_bits=16, covers=("linear",), compute="16-bit", source="a kernel")
-    assert table(gpus="h100", dtype=["bf16", mine], ctx=0)["gain_ends_batch"] == [None, 296]
+    assert table(gpus="h100", dtype=["bf16", mine], ctx=0)["gain_ends_batch"] == [None, math.ceil(compute_bound_batch(0, CEILING))]
 
 
 @pytest.mark.parametrize(
