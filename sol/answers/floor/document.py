@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.floor.best_measured import best_measured
 from sol.answers.floor.result import Floor
 from sol.answers.question.routing import routing_document
 from sol.answers.report.document import document, listed, one_row_a_point
@@ -22,6 +23,9 @@ OUTPUTS = (
 def to_document(f: Floor) -> dict[str, Any]:
     """A floor as plain JSON values; arrays as nested lists of the sweep's shape."""
     outputs = listed(_outputs(f), f.is_point)
+    best = best_measured(f)
+    if best is not None:
+        outputs["best_measured_s"] = best.seconds
     if f.is_point:
         outputs["operators"] = f.operators.to_dicts()
     return document(

@@ -2,7 +2,7 @@
 
 Every assumption at its optimistic end: a warm cache that holds as much as the last level can, the fewest
 experts, every tensor in the narrow format, an 8-bit cache where none was named, its tokens divided over all
-devices that would hold the same ones, recurrent states of 16 bits, 8 bits on the links, the fastest rate of any
+devices that would hold the same ones, experts whole or in parts, recurrent states of 16 bits, 8 bits on the links, the fastest rate of any
 format that may compute. What was said is kept: the model, the batch, the context, the weight format.
 """
 
@@ -21,7 +21,7 @@ from sol.answers.question.formats import SIXTEEN
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import load_format
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
-from sol.specs.split import cache_copies
+from sol.specs.split import Split, cache_copies
 from sol.specs.step import Role, Storage
 from sol.units import show_bytes
 
@@ -37,17 +37,23 @@ def optimistic_s(q: Question) -> Any:
 
     Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B, each stage's in its own.
     """
-    f = floor_of(_best(q))
-    warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
-    compute = 0.0 if f.compute_s is None else f.compute_s
-    least = np.maximum(np.maximum(np.maximum(f.memory_s - warm, compute), f.network_s), 0.0)
+    least = _warm_s(q, q.split)
+    if q.model.is_moe and np.any(q.split.tp * q.split.dp > q.split.ep):  # whole experts lie closer in their blocks of a format
+        least = np.minimum(least, _warm_s(q, q.split._replace(ep=q.split.tp * q.split.dp)))
     return float(least) if q.scalar else least
 
 
-def _best(q: Question) -> Question:
+def _warm_s(q: Question, split: Split) -> Any:
+    f = floor_of(_best(q, split))
+    warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
+    compute = 0.0 if f.compute_s is None else f.compute_s
+    return np.maximum(np.maximum(np.maximum(f.memory_s - warm, compute), f.network_s), 0.0)
+
+
+def _best(q: Question, split: Split) -> Question:
     storage = replace(narrowed(q), sent_bytes=NARROWEST_SENT, state_bits=NARROW_STATE_BITS)
     # Devices that would hold the same keys and values divide their tokens, and exchange what that takes for nothing.
-    step, split = replace(q.step, imbalance=1.0, cp=ALL), q.split._replace(cp=1)
+    step, split = replace(q.step, imbalance=1.0, cp=ALL), split._replace(cp=1)
     return replace(
         q, step=step, split=split, storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal",
     )  # fmt: skip

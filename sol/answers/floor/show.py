@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.floor.best_measured import best_measured
 from sol.answers.floor.document import to_document, to_table
 from sol.answers.floor.explain import explain
 from sol.answers.floor.result import Floor
@@ -41,6 +42,9 @@ def headline(f: Floor) -> list[str]:
         f"floor    {show_seconds(f.latency_s, 4)}/{per}   {significant(f.tokens_per_s)} {rate}   {f.bound}-bound{ridge}",
         f"serial   {show_seconds(f.serial_s, 4)}   the same operators one after the other",
     ]
+    best = best_measured(f)
+    if best is not None:
+        lines.append(f"best     {show_seconds(best.seconds, 4)}   {best.text()}")
     moved = f.moved_bytes
     lines.append(
         f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "

@@ -50,6 +50,10 @@ class TomlRecords:
                 found[-1][1].extend(_STRING.findall(match.group(3)))
         return found
 
+    def holds(self, record_id: str) -> bool:
+        """Whether any table of the file is of this record."""
+        return record_id in self._cut()[0]
+
     def load(self, record_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """The record's table and the tables of the sources it names."""
         records, sources = self._cut()
