@@ -138,8 +138,10 @@ FAULTS: dict[str, Fault] = {
     ),
     "ranks of several boxes priced as if they shared one": Fault(
         replaced(
-            "sol.physics.network.collectives:units",
-            lambda _: lambda ranks, topology, *stride: (ranks, *(len(topology.levels) * [0 * ranks + 1.0])),
+            "sol.physics.network.collectives:placed",
+            lambda right: lambda ranks, topology, *stride: type(right(ranks, topology))(
+                (ranks, *(len(topology.levels) * [0 * ranks + 1.0])), (0 * ranks + 1.0, *(len(topology.levels) * [ranks]))
+            ),
         ),
         COLLECTIVES + "test_floors_across_boxes_are_the_slower_level",
     ),
@@ -159,7 +161,7 @@ FAULTS: dict[str, Fault] = {
         FLOOR + "test_llama_8b_prefill_counts_the_causal_half",
     ),
     "the whole input table read every step": Fault(
-        rewritten("sol.physics.operators.forward_pass:_embedding", "np.minimum(tokens, model.vocab)", "model.vocab"),
+        rewritten("sol.physics.operators.forward_pass:_embedding", "smaller(tokens, model.vocab)", "model.vocab"),
         FLOOR + "test_qwen_7b_byte_by_byte",
     ),
     "the KV cache sized with the query heads": Fault(
@@ -185,7 +187,7 @@ FAULTS: dict[str, Fault] = {
         "physics/memory/test_capacity.py::test_attention_may_be_the_widest_block",
     ),
     "a decode step of many sequences cut into chunks": Fault(
-        rewritten("sol.physics.memory.capacity:activation_bytes", "np.maximum(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
+        rewritten("sol.physics.memory.capacity:activation_bytes", "larger(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
         "physics/memory/test_capacity.py::test_a_decode_step_is_never_cut_into_chunks",
     ),
     "values as wide as keys": Fault(
@@ -193,7 +195,7 @@ FAULTS: dict[str, Fault] = {
         FORWARD + "test_values_narrower_than_keys_cost_less",
     ),
     "the index keys of new tokens not written": Fault(
-        rewritten("sol.physics.operators.mixers:_index", "(step.past_tokens + step.new_tokens)", "step.past_tokens"),
+        rewritten("sol.physics.operators.mixers:_index", "step.past_tokens + step.new_tokens, smaller", "step.past_tokens, smaller"),
         FORWARD + "test_index_keys_of_new_tokens_are_written",
     ),
     "a row of positions for every token": Fault(
@@ -220,9 +222,41 @@ FAULTS: dict[str, Fault] = {
         rewritten("sol.specs.hardware:GPU.ceiling", "ceiling if peak is None else max(peak, ceiling or 0.0)", "ceiling or peak"),
         "specs/test_hardware.py::test_a_ceiling_is_never_below_its_peak",
     ),
-    "experts that do not divide over their devices": Fault(
-        rewritten("sol.specs.split:_rules", "(ways % ep == 0) & (experts % ep == 0),", "(ways % ep == 0),"),
-        SHARDING + "test_experts_divide_evenly_or_not_at_all",
+    "experts that do not divide rounded down": Fault(
+        rewritten("sol.specs.feedforward:MoE.split_experts", "held=-(-self.experts // ways)", "held=max(1, self.experts // ways)"),
+        SHARDING + "test_experts_that_do_not_divide_are_held_twice",
+    ),
+    "cached tokens divided over one device too many": Fault(
+        rewritten("sol.specs.split:cache_copies", "np.maximum(tp // heads, 1)", "np.maximum(-(-tp // heads) + 1, 1)"),
+        SHARDING + "test_how_many_devices_hold_the_same_keys_and_values",
+    ),
+    "a token sent to a box once for each of its experts' devices": Fault(
+        rewritten("sol.physics.network.dispatch:level_bytes", "spread.reached(u)", "spread.reached(counts[0])"),
+        "physics/network/test_dispatch.py::test_a_token_crosses_to_another_box_once",
+    ),
+    "groups of experts forgotten": Fault(
+        rewritten("sol.physics.operators.spread:chosen", "if groups == groups_per_token:", "if True:"),
+        "physics/network/test_dispatch.py::test_boxes_a_token_reaches",
+    ),
+    "16 bits on the links taken as a law": Fault(
+        rewritten("sol.answers.floor.optimistic:_best", "sent_bytes=NARROWEST_SENT, ", ""),
+        "answers/floor/test_strictness.py::test_activations_may_be_sent_in_8_bits",
+    ),
+    "32-bit states taken as a law": Fault(
+        rewritten("sol.answers.floor.optimistic:_best", ", state_bits=NARROW_STATE_BITS", ""),
+        "answers/floor/test_strictness.py::test_recurrent_states_may_be_kept_in_16_bits",
+    ),
+    "copies of the cache taken as a law": Fault(
+        rewritten("sol.answers.floor.optimistic:_best", "cp=ALL", "cp=1"),
+        "answers/floor/test_strictness.py::test_a_cache_that_several_devices_hold_alike_can_be_divided",
+    ),
+    "a cold cache taken as a law": Fault(
+        rewritten("sol.answers.floor.strictness:loosened", "last_level_cache_bytes > TOLERATED", "last_level_cache_bytes > 1.0"),
+        "answers/floor/test_strictness.py::test_a_warm_cache_can_hold_a_part_and_an_unknown_one_cannot_be_told",
+    ),
+    "prompts that fill every stage priced as if cut": Fault(
+        rewritten("sol.answers.floor.floor:floor_of", "q.step.batch >= split.pp * split.dp", "q.step.batch < 0.0"),
+        "answers/floor/test_many_devices.py::test_one_prompt_more_is_never_faster",
     ),
     "the groups of a state copied to every device": Fault(
         rewritten("sol.specs.states:Mamba2.shard", ", groups=-(-self.groups // ways)", ""),
