@@ -122,3 +122,14 @@ def _advice(near: tuple[str, ...], listing: str) -> str:
     if not near:
         return f"{listing} lists them all"
     return f"did you mean {' or '.join(repr(n) for n in near)}? ({listing} lists them all)"
+
+
+def short(value: Any) -> str:
+    """A value as an error quotes it: one line, at most 60 characters."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number beyond 1e30"  # Python refuses to print the largest
+    try:
+        text = repr(value)
+    except ValueError:  # such a number inside
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:59] + "…"

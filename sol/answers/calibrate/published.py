@@ -16,7 +16,7 @@ import numpy as np
 from sol.answers.calibrate.accuracy import questions
 from sol.answers.calibrate.step_loads import OWN, RateFigures, joined_loads, step_loads
 from sol.answers.question.ask import Question
-from sol.physics.fit.fit import LEAST, Form, Usual, fitted, left_out, whole
+from sol.physics.fit.fit import LEAST, Form, Usual, all_figures, fitted, left_out
 from sol.physics.fit.loads import FIGURES, HOST, PER_SEQUENCE, STEP, Loads, Theta, log_errors
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
@@ -84,7 +84,7 @@ class EngineRows:
         values = [_value(calibration, name) for name in self.usual]
         free = np.array([1.0 / v if _inverse(name) else v for name, v in zip(self.usual, values, strict=True)])
         known = self._of_every_form(calibration) + self.form.known[FIGURES:]
-        return whole(self.form._replace(known=known), free)
+        return all_figures(self.form._replace(known=known), free)
 
     def calibration(self, theta: Theta) -> Calibration:
         """The calibration with these figures."""

@@ -14,7 +14,7 @@ import numpy as np
 from sol.answers.question.ask import Question
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, LAUNCH
 from sol.physics.operators.operator import Operator
-from sol.physics.time.estimate import kind_of, names, operator_times, time_parts
+from sol.physics.time.estimate import operator_kind, operator_times, rate_names, time_parts
 from sol.specs.calibration import Calibration, RateFigure
 from sol.specs.step import Array, Storage
 
@@ -39,8 +39,8 @@ class RateFigures:
 
     def of(self, op: Operator, storage: Storage) -> tuple[int, int, int]:
         """The places of an operator's 1/mbu, 1/mfu and seconds per kernel."""
-        kind = kind_of(op)
-        formats = names(storage.cache if kind == "attention" else storage.stored(op.role))
+        kind = operator_kind(op)
+        formats = rate_names(storage.cache if kind == "attention" else storage.stored(op.role))
         found = []
         for figure, own in OWN.items():
             keys, _ = self.template.rates_of(cast(RateFigure, figure), kind, *formats)

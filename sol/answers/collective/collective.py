@@ -119,7 +119,7 @@ def collective(op: str, gpu: str | GPU, *, message_bytes: Any, ranks: Any, netwo
     the_op: Operation = op  # type: ignore[assignment]  # one of them, as just seen
     the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
     links = topology(the_gpu, the_network)
-    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole(ranks)
+    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole_number(ranks)
     try:
         shape = np.broadcast_shapes(size.shape, count.shape)
     except ValueError:
@@ -158,7 +158,7 @@ def show_size(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def _whole(ranks: Any) -> Array:
+def _whole_number(ranks: Any) -> Array:
     count = numbers("ranks", ranks, above=0.0)
     odd = count != np.round(count)
     if odd.any():

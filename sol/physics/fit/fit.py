@@ -73,7 +73,7 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
     least_squares = scipy("optimize").least_squares
     free, logs = list(form.free), bool(form.usual)
     if not free:
-        return whole(form, np.zeros(0))
+        return all_figures(form, np.zeros(0))
     scale = np.ones(len(free)) if logs else _scale(loads)[free]
     usual, spread, low, high = np.array(form.usual).T if logs else (scale, scale, LEAST[free], np.full(len(free), np.inf))
 
@@ -81,12 +81,12 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
         return np.exp(z) if logs else z * scale
 
     def errors(z: Array) -> Array:
-        found = log_errors(loads, whole(form, figures(z)))
+        found = log_errors(loads, all_figures(form, figures(z)))
         return np.concatenate([found, SOFT * (z - np.log(usual)) / spread]) if logs else found
 
     def by_z(z: Array) -> Array:
         x = figures(z)
-        theta = whole(form, x)
+        theta = all_figures(form, x)
         found: Array = _by_free(loads, form, theta) * (x if logs else scale) / seconds(loads, theta)[:, None]
         return np.concatenate([found, np.diag(SOFT / spread)]) if logs else found
 
@@ -102,7 +102,7 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
         )
         for s in starts
     ]
-    theta = whole(form, figures(min(found, key=lambda f: float(f.cost)).x))
+    theta = all_figures(form, figures(min(found, key=lambda f: float(f.cost)).x))
     return theta if logs else _on_its_bounds(loads, form, theta)
 
 
@@ -130,7 +130,7 @@ def _scale(loads: Loads) -> Array:
     return np.array([1.0, 1.0, per_kernel, np.median(y / loads.layers), np.median(y), np.median(y / loads.sequences)])
 
 
-def whole(form: Form, free: Array) -> Theta:
+def all_figures(form: Form, free: Array) -> Theta:
     """All figures from the free ones."""
     theta = np.array(form.known)
     theta[list(form.free)] = free

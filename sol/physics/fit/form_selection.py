@@ -70,7 +70,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
         unknown = tuple(i for i, bounds in rates.items() if unidentified(loads, score.form, i, bounds))
         scores = (score, *(s for s in tried if s is not score))
         if not unknown and len(loads.measured_s) > len(score.form.free):
-            return _whole(loads, score, scores, rates)
+            return _completed(loads, score, scores, rates)
         first = first or Fit(score, scores, rates, unknown or (INV_MBU,), None, None, seconds(loads, score.theta), None)
     assert first is not None  # M1 is always tried
     return first
@@ -82,7 +82,7 @@ def _likeliest(scores: list[Score], loads: Loads) -> list[Score]:
     return sorted(scores, key=lambda s: n * np.log(max(misfit(loads, s.theta), 1e-12) / n) + 2 * len(s.form.free))
 
 
-def _whole(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
+def _completed(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
     left_out = loads.measured_s * np.exp(score.errors) if len(loads.models) > 1 else None
     return Fit(
         score, scores, rates, (), intervals(loads, score, rates), within_95(loads, score), seconds(loads, score.theta), left_out

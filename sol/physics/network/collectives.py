@@ -175,7 +175,7 @@ def _pairwise(op: Operation, name: str, message_bytes: Array, counts: tuple[Arra
     busy: Array = np.zeros(1)
     for link, n, inside, _ in _levels(counts, topology):
         busy = np.maximum(busy, FLAGGED[suffix] * (n - 1.0) * inside / counts[0] * message_bytes / _reached(op, link, n))
-    return _short(suffix, message_bytes / counts[0], _chain(op, f"ring{suffix}", counts, topology, 1.0) + busy)
+    return _short_messages(suffix, message_bytes / counts[0], _chain(op, f"ring{suffix}", counts, topology, 1.0) + busy)
 
 
 def _send(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, ...], topology: Topology) -> Array:
@@ -186,10 +186,10 @@ def _send(op: Operation, name: str, message_bytes: Array, counts: tuple[Array, .
         used = (n > 1.0) & (outside <= 1.0)
         total = total + _latency(link, f"ring{suffix}", ONE, used) + _latency(link, f"ring{suffix}_step", ONE, used)
         total = total + np.where(used, FLAGGED[suffix] * message_bytes / _reached(op, link, n), 0.0)
-    return _short(suffix, message_bytes, total)
+    return _short_messages(suffix, message_bytes, total)
 
 
-def _short(suffix: str, peer_bytes: Array, took: Array) -> Array:
+def _short_messages(suffix: str, peer_bytes: Array, took: Array) -> Array:
     """The low-latency protocol between pairs serves short messages only."""
     return np.where(peer_bytes <= FLAGGED_PEER_BYTES, took, np.inf) if suffix else took
 

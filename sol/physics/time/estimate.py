@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator, larger
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
-from sol.specs.calibration import Calibration, Kind, Reached
+from sol.specs.calibration import Calibration, OperatorKind, Reached
 from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
 
@@ -30,7 +30,7 @@ class OperatorTime(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: OperatorKind
     network: bool
     serial_s: Amount
     memory_s: Amount
@@ -63,7 +63,7 @@ class TimeParts(Frozen):
 
 def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
     """The expected seconds of one operator, from its `times` at the peaks."""
-    kind = kind_of(op)
+    kind = operator_kind(op)
     if op.wire is not None:
         return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
@@ -76,8 +76,8 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
 
 
 @lru_cache(maxsize=1024)
-def _reached(calibration: Calibration, kind: Kind, fmt: NumberFormat) -> Reached:
-    return calibration.at(kind, *names(fmt))
+def _reached(calibration: Calibration, kind: OperatorKind, fmt: NumberFormat) -> Reached:
+    return calibration.at(kind, *rate_names(fmt))
 
 
 def operator_times(priced: Priced, rates: Rates, storage: Storage, calibration: Calibration) -> list[OperatorTime]:
@@ -109,7 +109,7 @@ def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, laye
     return TimeParts(busy + step, serial, below, launches, kernels - device, busy - device, step)
 
 
-def kind_of(op: Operator) -> Kind:
+def operator_kind(op: Operator) -> OperatorKind:
     """Which rates an operator reaches: its experts', its attention's, those of matrix products, or of norms and the like."""
     if op.name == "experts":
         return "experts"
@@ -119,7 +119,7 @@ def kind_of(op: Operator) -> Kind:
 
 
 @lru_cache(maxsize=256)
-def names(fmt: NumberFormat) -> tuple[str, ...]:
+def rate_names(fmt: NumberFormat) -> tuple[str, ...]:
     """What a calibration may call a format: its id, the id's first word, and the kind of products it makes.
 
     16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.benchmarks.documents import MAX_DOCUMENT_BYTES, json_lines, json_values, parsed_line
 from sol.sources.benchmarks.logs import log_records
 from sol.sources.benchmarks.metric_tables import metric_tables
-from sol.sources.tensors.tensor_files import short, shown
+from sol.sources.tensors.tensor_files import shown
 
 MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 1000

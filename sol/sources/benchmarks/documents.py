@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sol.errors import BadFile
-from sol.sources.tensors.tensor_files import short
+from sol.errors import BadFile, short
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 GAP = re.compile(r"\s*")

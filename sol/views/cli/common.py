@@ -36,13 +36,13 @@ AMOUNT = Numbers("BYTES[,…]", parse_amount)
 """Bytes with their unit: 40GiB, 2GB."""
 
 
-def _whole(text: str, field: str) -> int:
+def _whole_number(text: str, field: str) -> int:
     if not text.strip().isdecimal():
         raise InvalidInput(f"{field} '{text}'", "is not a whole number of devices", "write it like 8 or 1,2,4,8")
     return int(text)
 
 
-WAYS = Numbers("N[,N…]", _whole)
+WAYS = Numbers("N[,N…]", _whole_number)
 """Ways to split."""
 
 

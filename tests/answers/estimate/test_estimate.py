@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sol import Calibration, InvalidInput, MissingSpec, UnknownName, estimate, floor
 from sol.errors import DoesNotFit
-from sol.physics.time.estimate import names
+from sol.physics.time.estimate import rate_names
 from sol.sources.database.calibrations import engine_classes, shipped
 from sol.sources.database.database import format_ids, load_format
 
@@ -148,7 +148,7 @@ def test_an_interval_is_the_calibrations() -> None:
 
 def test_a_format_is_found_by_its_own_name_or_its_familys() -> None:
     c = made(mbu=0.9, rates={"gemm.w4a16": {"mbu": 0.5}, "gemm.gptq-w4-g128": {"mbu": 0.4}, "gemm": {"launch_s": 1e-6}})
-    found = {f: c.at("gemm", *names(load_format(f))) for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")}
+    found = {f: c.at("gemm", *rate_names(load_format(f))) for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")}
     assert [found[f].mbu for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")] == [0.9, 0.5, 0.4, 0.5]
     assert all(r.launch_s == 1e-6 for r in found.values())
     assert c.at("experts", "w4a16").mbu == 0.5
@@ -174,7 +174,7 @@ def test_no_shipped_calibration_takes_a_format_as_ideal() -> None:
     """Whatever the format, products reach less than the whole bandwidth: experts of two calibrations were fitted at it."""
     for c in shipped().values():
         for name in format_ids():
-            assert c.at("gemm", *names(load_format(name))).mbu < 1.0, (c.id, name)
+            assert c.at("gemm", *rate_names(load_format(name))).mbu < 1.0, (c.id, name)
 
 
 def test_a_rate_of_flops_that_no_row_tells_is_said() -> None:
