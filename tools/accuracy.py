@@ -179,7 +179,7 @@ def by_kind(rows: Sequence[Scored]) -> list[str]:
 
 
 def worst(rows: Sequence[Scored]) -> list[str]:
-    """The estimates that miss most, worst first, one a model, device and engine."""
+    """The estimates that miss most, worst first, one per model, device and engine."""
     far: dict[tuple[str, str, str], Scored] = {}
     for s in sorted((s for s in rows if s.estimate_s is not None), key=lambda s: -abs(math.log(s.estimate_s / s.row.measured_s))):  # type: ignore[operator]
         far.setdefault((s.row.gpu, s.row.engine, s.row.model), s)

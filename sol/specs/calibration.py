@@ -62,7 +62,7 @@ NOTHING, WHOLE = Figure(value=0.0), Figure(value=1.0)
 
 
 class Rate(Record):
-    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel.
+    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds per kernel.
 
     `passes`: the operator's activations cross memory so many times after its product, and not beneath it [1].
     """

@@ -127,7 +127,7 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
 
 
 def style(engine: str | None) -> Fusion:
-    """Which kernels an engine issues: every operation its own, or one an operator."""
+    """Which kernels an engine issues: every operation its own, or one per operator."""
     return "eager" if engine_classes().get((engine or "").lower()) == "eager" else "kernel"
 
 

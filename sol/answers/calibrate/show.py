@@ -97,14 +97,14 @@ def calibration_report(c: Calibration) -> Report:
 
 
 def report(found: Calibrations) -> Report:
-    """A line a calibration with what was refused, then each calibration; of one alone only that."""
+    """A line per calibration with what was refused, then each calibration; of one alone only that."""
     if len(found) == 1 and not found.refused:
         return calibration_report(found[0])
     return Report(table=to_table(found), more=tuple(calibration_report(c) for c in found))
 
 
 def to_table(found: Calibrations) -> Table:
-    """One line a calibration."""
+    """One line per calibration."""
     times = [name for name in MEANING if name.endswith("_s") and any(getattr(c, name).value for c in found)]
     columns = (
         Column("of", "calibration", left=True, wrap=True),

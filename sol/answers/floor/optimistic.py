@@ -1,8 +1,8 @@
-"""The least time that what was said of a step allows: against this alone is a measurement impossible.
+"""The optimistic floor: the least time that the inputs allow. Only a time below it is impossible.
 
-Every assumption at its optimistic end: a warm cache that holds as much as the last level can, the fewest
-experts, every tensor in the narrow format, an 8-bit cache where none was named, the fastest rate of any
-format that may compute. What was said is kept: the model, the batch, the context, the weight format.
+Every assumption is at its optimistic end: the last-level cache still holds as much as it can, tokens choose the
+fewest experts, every tensor has the narrow format, the KV cache is 8-bit unless given, and products run at the
+fastest rate of any format that may compute them. The given model, batch, context and weight format are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NARROWEST_CACHE = "fp8"
 def optimistic_s(q: Question) -> Any:
     """The optimistic floor [s], of a point or of each point of a sweep: never above its floor.
 
-    Bytes the last-level cache can hold from the step before are not read again: max(0, moved − cache)/B, each stage's in its own.
+    Bytes that the last-level cache can hold from the previous step are not read again: max(0, moved − cache)/B, with a cache per stage.
     """
     storage = narrowed(q)
     best = replace(q, step=replace(q.step, imbalance=1.0), storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal")
@@ -40,7 +40,7 @@ def optimistic_s(q: Question) -> Any:
 
 
 def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
-    """What the optimistic floor grants beyond the floor, one line each."""
+    """The assumptions by which the optimistic floor is below the floor, one line each."""
     cache, weights = q.gpu.last_level_cache_bytes, q.storage.weights
     lines = [f"a warm cache of {show_bytes(cache)}" if cache else f"no warm cache: no source gives {q.gpu.id} a last-level cache"]
     if q.model.is_moe and q.routing != "min":
@@ -48,21 +48,21 @@ def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
     if everywhere(weights, q.storage.base) is not weights:
         lines.append(f"every tensor in {weights.id}")
     if not q.cache_stated:
-        lines.append("a kv cache of 8 bits, as none was named")
+        lines.append("an 8-bit kv cache, because no format was given")
     if not ctx_known:
-        lines.append("an empty context, as none was said")
+        lines.append("an empty context, because none was given")
     return tuple(lines)
 
 
 def narrowed(q: Question) -> Storage:
-    """The step's storage with every tensor in the narrow format, and the narrowest cache where none was named."""
+    """The step's storage with every tensor in the narrow format, and the narrowest cache format if none was given."""
     cache = q.storage.cache if q.cache_stated else load_format(NARROWEST_CACHE)
     return replace(q.storage, weights=everywhere(q.storage.weights, q.storage.base), cache=cache)
 
 
 @lru_cache(maxsize=256)
 def everywhere(weights: NumberFormat, base: NumberFormat) -> NumberFormat:
-    """A narrow format as if it covered every tensor; itself where it does, or where the bits of each part are known."""
+    """A narrow format as if it covered every tensor; the format itself if it does, or if the bits of each part are known."""
     classes = get_args(TensorClass)
     if weights.class_bits or weights.bits_per_weight >= base.bits_per_weight or all(map(weights.covering, classes)):
         return weights
@@ -70,7 +70,7 @@ def everywhere(weights: NumberFormat, base: NumberFormat) -> NumberFormat:
 
 
 def _fastest(q: Question, cache: NumberFormat) -> Rates:
-    """The rates with every product at the fastest sourced rate of a format it may run in, 16-bit formats included."""
+    """The rates, with every product at the fastest sourced rate of the formats it may run in, 16-bit formats included."""
     if q.rates.ceiling is None:
         return q.rates
     ceiling = q.rates.ceiling

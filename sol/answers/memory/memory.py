@@ -111,7 +111,7 @@ class Memory(Shown, Frozen):
         return joined((where, f"batch {span[0]}", f"ctx {span[1]}", self.storage.weights.id, f"kv {self.storage.cache.id}", engine))
 
     def table(self) -> Table:
-        """One line a part for a point, one line a point for a sweep."""
+        """One line per part for a point, one line per point for a sweep."""
         made: Table = self.drawn("memory_table")
         return made
 

@@ -31,7 +31,7 @@ class Shown:
         return made
 
     def to_table(self) -> Table:
-        """The answer as rows for programs: what was asked and what was found, one row a point."""
+        """The answer as rows for programs: what was asked and what was found, one row per point."""
         made: Table = self.drawn("to_table")
         return made
 

@@ -17,7 +17,7 @@ from sol.specs.step import Array, Storage
 
 
 def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
-    """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
+    """The most tokens each kind of layer keeps (None for all), and the bytes that one token takes in all of them."""
     for group in model.groups:
         for block in group.blocks:
             for span in block.cache_spans:
@@ -27,7 +27,7 @@ def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None
 def kv_bytes(model: ModelPart, ctx: Array, cache: NumberFormat) -> Array:
     """Bytes of KV cache of one sequence of `ctx` tokens [B]: Σ over layers of min(ctx, W)·k·(dk+dv)·bytes.
 
-    A latent cache holds (r + rope) elements a token, and an index key where there is an indexer.
+    A latent cache holds (r + rope) elements per token, and an index key where there is an indexer.
     Llama-3-70B at 16 bits holds 327,680 B per token, 40 GiB at 131,072 tokens.
     """
     total = 0.0 * ctx

@@ -1,4 +1,4 @@
-"""Prefill and decode on devices of their own, or on the same: how many requests a second, how long the first token and each further one.
+"""Prefill and decode on devices of their own, or on the same: how many requests per second, how long the first token and each further one.
 
     pools       prefill b / max( t(b) , b·KV/link )      decode B / max( (output − 1)·t(B) , B·KV/link )
     undivided   B / ( (output − 1)·t(B) + B·t(b)/b )      the prefill of b prompts at a time stops every decode
@@ -42,17 +42,17 @@ def apart(devices: int, links: Topology) -> int:
 
 
 def prefill_rate(prompts: Array, prefill_s: Array, transfer_s: Array) -> Array:
-    """Requests a second of one prefill replica [1/s]: its caches leave while the next prompts are computed."""
+    """Requests per second of one prefill replica [1/s]: its caches leave while the next prompts are computed."""
     return prompts / np.maximum(prefill_s, prompts * transfer_s)
 
 
 def decode_rate(batch: Array, step_s: Array, transfer_s: Array, output_tokens: float) -> Array:
-    """Requests a second of one decode replica [1/s]: caches arrive while it decodes; the prefill gave the first token."""
+    """Requests per second of one decode replica [1/s]: caches arrive while it decodes; the prefill gave the first token."""
     return batch / np.maximum((output_tokens - 1.0) * step_s, batch * transfer_s)
 
 
 def undivided_rate(batch: Array, step_s: Array, prompts: Array, prefill_s: Array, output_tokens: float) -> Array:
-    """Requests a second of a replica that does both, prefill not mixed with decode [1/s]."""
+    """Requests per second of a replica that does both, prefill not mixed with decode [1/s]."""
     return batch / ((output_tokens - 1.0) * step_s + batch * prefill_s / prompts)
 
 
@@ -77,7 +77,7 @@ def first_token(
 
 
 class Shared(NamedTuple):
-    """Replicas of either pool [1], and the requests a second of both together [1/s]."""
+    """Replicas of either pool [1], and the requests per second of both together [1/s]."""
 
     prefill: Array
     decode: Array
@@ -85,9 +85,9 @@ class Shared(NamedTuple):
 
 
 def matched(total: int, prefill_devices: Array, prefill: Array, decode_devices: Array, decode: Array) -> Shared:
-    """So many replicas of each kind, in `total` devices, that together they serve the most requests a second.
+    """So many replicas of each kind, in `total` devices, that together they serve the most requests per second.
 
-    Shapes broadcast: devices [1] and requests a second [1/s] of one replica of either kind. The rate is zero where not one of
+    Shapes broadcast: devices [1] and requests per second [1/s] of one replica of either kind. The rate is zero where not one of
     each fits. Of equal rates the fewest prefill replicas are kept.
     """
     none: Array = 0.0 * (prefill * decode)

@@ -80,7 +80,7 @@ def _text_content(file: BinaryIO, size: int, where: str) -> Content:
         if size > MAX_DOCUMENT_BYTES:
             limit = MAX_DOCUMENT_BYTES // 2**20
             raise BadFile(
-                f"{where}: a JSON document of more than {limit} MiB; write one record a line (JSONL), or leave out per-request data"
+                f"{where}: a JSON document of more than {limit} MiB; write one record per line (JSONL), or leave out per-request data"
             )
         file.seek(0)
         return Content(None, (Piece(*p) for p in json_values(_decoded(file.read(), where, 1), where)))

@@ -133,7 +133,7 @@ class _File:
         return {**config, **self._layer_types(kind, config), **OWN.get(self.name, _nothing)(self, config)}
 
     def _same(self, key: str) -> Any:
-        """The value of a key that may be a list of one a layer, 0 or False for layers without the part; the others must agree."""
+        """The value of a key that may be a list of one per layer, 0 or False for layers without the part; the others must agree."""
         value = self.get(key)
         if not isinstance(value, list):
             return value
@@ -199,7 +199,7 @@ def _nothing(file: _File, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _falcon(file: _File, config: dict[str, Any]) -> dict[str, Any]:
-    """One key and value head, one a head, or groups: the third is the newer decoder."""
+    """One key and value head, one per head, or groups: the third is the newer decoder."""
     kv, heads = config.get("num_key_value_heads"), config.get("num_attention_heads")
     return {"multi_query": kv == 1, "new_decoder_architecture": kv not in (1, heads) or "attn_norm_2.weight" in file.within,
             "num_ln_in_parallel_attn": 2 if "attn_norm_2.weight" in file.within else 1}  # fmt: skip

@@ -88,7 +88,7 @@ def _parallel_norms(r: Reader) -> int:
 
 
 def _residuals(r: Reader, blocks: tuple[Block, ...]) -> int | None:
-    """Sums added to a layer's input, where they are not one a block."""
+    """Sums added to a layer's input, where they are not one per block."""
     if r.said(r.kind.parallel):
         return 1
     return 2 if len(blocks) > 2 else None

@@ -114,7 +114,7 @@ class Reader:
         return self.flag(key, default == "true")
 
     def listed(self, key: str, length: int) -> list[Any] | None:
-        """A list of one entry a layer, or None where it is not given."""
+        """A list of one entry per layer, or None where it is not given."""
         value = self.config.get(key)
         if value is None:
             return None

@@ -91,7 +91,7 @@ def _fixed(weights: Mapping[str, Any], layout: str, block: tuple[int, int], act:
 
 
 def _plain(weights: Mapping[str, Any], layout: str, block: tuple[int, int], act: str) -> Scheme | None:
-    """Integers or 8-bit floats, with a 16-bit scale a row, group or block."""
+    """Integers or 8-bit floats, with a 16-bit scale per row, group or block."""
     symmetric = weights.get("symmetric", True)
     form = next((f for f in PLAIN.get(layout, ()) if f == (weights.get("type"), weights.get("num_bits"))), None)
     if form is None or weights.get("scale_dtype") is not None or not isinstance(symmetric, bool) or act == "fp4":

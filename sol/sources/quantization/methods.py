@@ -4,8 +4,8 @@ One reader per `quant_method`; each gives a `Statement`, or None where a key it 
 could change what is stored. Facts of the layouts, and where each was read:
 
 - GPTQ, AWQ: packed integers, a 16-bit scale and (asymmetric) a zero of as many bits a group
-- fp8: an fp32 scale a block (DeepSeek-V3, arXiv:2412.19437) or a tensor; fbgemm_fp8: an fp32 scale a row (vLLM, quantization/fbgemm_fp8)
-- bitsandbytes: blocks of 64 (QLoRA, arXiv:2305.14314); 8-bit: an fp32 scale a row (LLM.int8(), arXiv:2208.07339)
+- fp8: an fp32 scale per block (DeepSeek-V3, arXiv:2412.19437) or tensor; fbgemm_fp8: an fp32 scale per row (vLLM, quantization/fbgemm_fp8)
+- bitsandbytes: blocks of 64 (QLoRA, arXiv:2305.14314); 8-bit: an fp32 scale per row (LLM.int8(), arXiv:2208.07339)
 - ModelOpt: github.com/NVIDIA/Model-Optimizer@a2fbac7 (torch/export/quant_utils, convert_hf_config)
 - Quark: its MXFP4 and FP8, as vLLM's quantization/quark reads them
 """
@@ -39,7 +39,7 @@ def _everywhere(quant: Mapping[str, Any], scheme: Scheme | None, *, head: bool, 
 
 
 def _integers(method: str, bits: Any, group: Any, zeros: Any) -> Scheme | None:
-    """Integer weights with a 16-bit scale a group, and a zero of as many bits as a weight where they are asymmetric."""
+    """Integer weights with a 16-bit scale per group, and a zero of as many bits as a weight where they are asymmetric."""
     if not is_size(bits) or bits > 8 or not (is_size(group) or group == -1) or isinstance(group, bool) or not isinstance(zeros, bool):
         return None
     size = "row" if group == -1 else f"g{group}"
@@ -91,7 +91,7 @@ def _bitsandbytes(quant: Mapping[str, Any], kind: str | None) -> Statement | Non
     storage, twice = quant.get("bnb_4bit_quant_storage", "uint8"), quant.get("bnb_4bit_use_double_quant", False)
     if four is not True or eight or quant.get("bnb_4bit_quant_type") != "nf4" or storage != "uint8" or not isinstance(twice, bool):
         return None
-    # Doubly quantised: an 8-bit scale a block, and 32 bits for every 256 of them (QLoRA, section 3).
+    # Doubly quantised: an 8-bit scale per block, and 32 bits for every 256 of them (QLoRA, section 3).
     scheme = Scheme("nf4-dq" if twice else "nf4", 4, "16-bit", (1, 64), 8.125 if twice else 32, flat=True)
     return _everywhere(quant, scheme, head=True)
 

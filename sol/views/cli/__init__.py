@@ -1,4 +1,4 @@
-"""The command line `sol`: one file a command, loaded only when it is the one asked for.
+"""The command line `sol`: one file per command, loaded only when it is the one asked for.
 
 stdout carries the answer and nothing else; a user's mistake is one line on stderr (with --json
 a JSON document of one line) and exit status 2.

@@ -64,7 +64,7 @@ def _pools(model: str, gpu: str, *, ctx: Any, objective: Any, batch: Any, prompt
 
     for name, value in (("ctx", ctx), ("objective", objective), ("batch", batch)):
         if value is not None:
-            raise InvalidInput(f"--{name} is not for --pools:", "they serve the most requests a second of given lengths", "leave it out")
+            raise InvalidInput(f"--{name} is not for --pools:", "they serve the most requests per second of given lengths", "leave it out")
     if prompt_tokens is None or output_tokens is None:
         raise InvalidInput("--pools", "needs --prompt-tokens and --output-tokens, the lengths of one request")
     return ask_pools(model, gpu, prompt_tokens=prompt_tokens, output_tokens=output_tokens, **asked)

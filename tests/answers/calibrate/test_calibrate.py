@@ -296,7 +296,7 @@ def test_eager_transformers_on_an_a100_cost_time_per_layer() -> None:
 
 @pytest.mark.truth
 def test_eager_transformers_on_an_h20_wait_for_a_faster_host_and_tell_no_rate() -> None:
-    steps = [m for m in published("transformers", "h20") if m.model != "qwen3-30b-a3b"]  # experts in a loop: 11 ms a layer
+    steps = [m for m in published("transformers", "h20") if m.model != "qwen3-30b-a3b"]  # experts in a loop: 11 ms per layer
     with pytest.raises(BadMeasurement, match=r"wait for the host \(6\d\d µs a layer\)"):
         calibrate(steps)
     assert 0.595e-3 <= calibrate(steps, mbu=0.8).host_s.value <= 0.616e-3

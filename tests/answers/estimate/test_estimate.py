@@ -115,7 +115,7 @@ def test_a_step_by_hand() -> None:
     """Qwen2.5-7B at ctx 2,048 on H100: 14,141,245,440 B of streamed weights (7,168 of the gathered row), 57,344·2,049 B of cache.
 
     At 0.8 of 3.35e12 B/s, 3 µs for each of one fused engine's kernels (28 layers of qkv, rope, attention, o, gate_up, activation, down and
-    two norms, and outside embedding, norm and head), 1 ms a step and 50 µs a sequence. Activations are left to `ideal`.
+    two norms, and outside embedding, norm and head), 1 ms per step and 50 µs a sequence. Activations are left to `ideal`.
     """
     c = Calibration(gpu="h100-sxm", engine="mine", mbu=0.8, step_s=1e-3, sequence_s=5e-5)
     moved = (7_070_619_136 * 2 + 7168 + 57_344 * 2049) / 3.35e12 / 0.8

@@ -77,7 +77,7 @@ def read_throughput(record: RawRecord, given: Given) -> Iterator[Finding]:
     requests, tokens = number(record, "num_requests"), number(record, "total_num_tokens")
     per_request = given["prompt_tokens"] + given["output_tokens"]
     if abs(tokens / requests - per_request) > 0.01 * per_request:
-        raise Unreadable(f"{tokens / requests:g} tokens a request are recorded, and {per_request:g} were given")
+        raise Unreadable(f"{tokens / requests:g} tokens per request are recorded, and {per_request:g} were given")
     time = number(record, "elapsed_time") / (requests * given["output_tokens"])
     yield Found({**fields, "measured_s": time})
 
