@@ -218,7 +218,7 @@ def sources(rows: Sequence[Scored]) -> list[str]:
 
 
 def where(s: Scored) -> tuple[str, ...]:
-    """A row in words."""
+    """A row as text."""
     r = s.row
     at = f"ctx {r.ctx:,g}" if r.ctx is not None else f"{r.prompt_tokens:,g} + {r.output_tokens:,g} tokens"
     split = "".join(f" {k}{n}" for k, n in (("tp", r.tp), ("pp", r.pp), ("ep", r.ep), ("dp", r.dp)) if n > 1)

@@ -1,4 +1,4 @@
-"""Two arms as people read them: one line per step, the ratio with its interval, and what the switch saves."""
+"""Two arms as text: one line per step, the ratio with its interval, and the time saved."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How many bytes the KV cache needs: piecewise affine in the context, layer by layer; and fixed recurrent states.
+"""Bytes of the KV cache, piecewise affine in the context, layer by layer, and of recurrent states.
 
-This is the cache that is *needed*; what an engine reserves, and what one step reads, differ.
+This is the cache that is *needed*. What an engine reserves (`reservation`) and what a step reads (`cache_traffic`) differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the devices of a split replica send each other in one step, as operator rows.
+"""What the devices of a split replica send each other in one step, as operator rows. Symbols: docs/notation.
 
 Tensor parallelism: an all-reduce of T·d for every sum a layer adds to its input. Experts spread over
 data-parallel copies: each token goes once to every device that holds one of its experts, and comes
@@ -21,7 +21,7 @@ from sol.specs.split import Split
 from sol.specs.step import Routing, Step, Storage
 
 NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
-"""Bytes per activation on the way to experts that compute in these formats, which is how they take them; scales left out."""
+"""Bytes per activation sent to experts that compute in these formats; scales are not counted."""
 
 
 def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing: Routing = "expected") -> list[Operator]:
@@ -41,7 +41,7 @@ def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing:
 def _expert_rows(
     model: Model, layers: int, moe: MoE, split: Split, tokens: Amount, storage: Storage, routing: Routing
 ) -> list[Operator]:  # fmt: skip
-    """Dispatch and combine, each token once to a device however many of its experts are there; then the copy's own group gathers."""
+    """Dispatch and combine: each token once per device, however many of its experts are there; then the copy's own group gathers."""
     reached = fewest_copies if routing == "min" else remote_copies
     copies = reached(moe.experts, moe.experts_per_token, split)
     narrow = NARROW.get(storage.computed("experts_up"), ACT_BYTES)
@@ -60,7 +60,7 @@ def _expert_rows(
 
 
 def remote_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
-    """Devices outside its own copy that a token must reach, over the tp devices that share sending it [1].
+    """Devices outside its own copy that a token must reach, divided by the tp devices that share the sending [1].
 
         (dp − 1)·(1 − C(E − E/ep, k) / C(E, k))
 
@@ -74,11 +74,11 @@ def remote_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
 
 
 def fewest_copies(experts: int, experts_per_token: int, split: Split) -> Amount:
-    """The same where a token's experts are as near to it as they can be [1]: in one part, its own, if that holds them.
+    """The same if a token's experts are as near as possible [1]: in the token's own part, if that holds them all.
 
         max( 0 , ⌈k·ep/E⌉·dp/ep − 1 )
 
-    A router that prefers near experts reaches fewer devices than the uniform choice, so that alone is no bound.
+    A router that prefers near experts reaches fewer devices than the uniform choice, so the uniform choice is not a bound.
     """
     parts = -(-experts_per_token * split.ep // experts)  # each is tp·dp/ep devices that split the width, of which tp may be its own
     least: Amount = np.maximum(parts * split.dp / split.ep - 1.0, 0.0)

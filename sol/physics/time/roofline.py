@@ -1,11 +1,11 @@
-"""From operator rows to times: the floor (a bound), the serial floor, and which resource binds.
+"""From operator rows to times: the floor (a bound), the serial floor, and the resource that binds. Symbols: docs/notation.
 
     floor  = max( Σ bytes/B , Σ flops/ceiling , Σ wire bytes/β )   perfect overlap, perfect fusion, compulsory work only
     serial = Σ max( bytes/B , flops/peak ) + Σ collectives         the same operators one after the other
 
-Sums run over the rows from first to last, elementwise, so a cell of a sweep equals its scalar to the
-last bit, and floor ≤ serial holds in floating point too. Large sweeps go block by block so that they
-stay in cache. No efficiency factor enters here.
+Sums run over the rows from first to last, elementwise, so a point of a sweep equals the scalar result to the last bit,
+and floor ≤ serial holds in floating point too. Large sweeps are computed block by block, to stay in the CPU's cache.
+There are no efficiency factors.
 """
 
 from __future__ import annotations
@@ -135,9 +135,9 @@ def total(priced: Priced) -> Times:
 
 
 def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:
-    """The bound where stages may work on pieces of a pass side by side: each stage's part, or the last token's way through all of them.
+    """The bound if stages work on pieces of a pass at the same time: the part of each stage, or the last token's way through all.
 
-    No longer than the pass in one piece, whose times these are.
+    Never longer than the pass in one piece, given as `whole`.
     """
 
     def bound(name: str) -> Amount:

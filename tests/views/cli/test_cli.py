@@ -221,7 +221,7 @@ def test_help_holds_a_worked_example(capsys: pytest.CaptureFixture[str], command
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "fast"), "measured 'fast' is not a number"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "nan"), "measured 'nan' is not a number"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "3 parsecs"), "parsecs"),
-        (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "0tok/s"), "no rate a step can have"),
+        (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "0tok/s"), "not a rate that a step can have"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "59tok/s/gpu"), "tok/s of all sequences, or tok/s/user"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "1k,2k", "--measured", "5ms"), "call it once a row"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "1k", "--measured", "5ms", "--engine", "tgi"), "no engine 'tgi' has a calibration"),
