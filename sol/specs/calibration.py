@@ -18,14 +18,14 @@ from sol.specs.step import Fusion
 from sol.tabular import Column, Table
 from sol.units import show_seconds
 
-Form = Literal["M1", "M2", "M3", "given"]
+FormName = Literal["M1", "M2", "M3", "given"]
 """M1: serial/mbu + one time, per step or per kernel · M2: both, or per sequence too · M3: the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
-Kind = Literal["gemm", "attention", "experts", "other"]
+OperatorKind = Literal["gemm", "attention", "experts", "other"]
 """Operators that reach different rates: matrix products, attention and states, grouped products of experts, and what multiplies nothing."""
 RateFigure = Literal["mbu", "mfu", "launch_s"]
-KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
+OPERATOR_KINDS: tuple[OperatorKind, ...] = ("gemm", "attention", "experts", "other")
 
 
 class Figure(Record):
@@ -62,7 +62,7 @@ NOTHING, WHOLE = Figure(value=0.0), Figure(value=1.0)
 
 
 class Rate(Record):
-    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel.
+    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds per kernel.
 
     `passes`: the operator's activations cross memory so many times after its product, and not beneath it [1].
     """
@@ -128,7 +128,7 @@ class Calibration(HandMade):
     engine: str
     cuda_graphs: bool | None = None
     dtype: str = ""
-    form: Form = "given"
+    form: FormName = "given"
     fusion: Fusion = "ideal"
     mbu: Figure = WHOLE
     mfu: Figure = WHOLE
@@ -153,11 +153,13 @@ class Calibration(HandMade):
         if self.overlap.value > 1:
             raise ValueError(f"overlap: a fraction is at most 1 (got {self.overlap.value:g})")
         for key in self.rates:
-            if key.partition(".")[0] not in KINDS:
-                raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
+            if key.partition(".")[0] not in OPERATOR_KINDS:
+                raise ValueError(
+                    f"rates: '{key}' is no kind of operator; one of {', '.join(OPERATOR_KINDS)}, or one with a format, gemm.fp8"
+                )
         return self
 
-    def at(self, kind: Kind, *formats: str) -> Reached:
+    def at(self, kind: OperatorKind, *formats: str) -> Reached:
         """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
 
         The nearest that is known: the kind in that format, the kind, for experts what matrix products reach. In a format of which
@@ -176,7 +178,7 @@ class Calibration(HandMade):
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
 
-    def rates_of(self, figure: RateFigure, kind: Kind, *formats: str) -> tuple[tuple[str, ...], bool]:
+    def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
         """The rates that a figure of a kind of operator comes from, and whether it is their geometric mean; none: the calibration's own."""
         keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
         for key in keys:
@@ -185,18 +187,18 @@ class Calibration(HandMade):
         others = () if figure == "launch_s" else tuple(k for k in self._others(kind, formats) if getattr(self.rates[k], figure) is not None)
         return others, True
 
-    def _known(self, kind: Kind, formats: tuple[str, ...]) -> list[Rate]:
+    def _known(self, kind: OperatorKind, formats: tuple[str, ...]) -> list[Rate]:
         """The rates of a kind of operator in a format, the nearest first."""
         keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
         return [self.rates[k] for k in keys if k in self.rates]
 
-    def _others(self, kind: Kind, formats: tuple[str, ...]) -> list[str]:
+    def _others(self, kind: OperatorKind, formats: tuple[str, ...]) -> list[str]:
         """The names of the rates that stand in for a format of which nothing here says how much of the bandwidth it reaches."""
         if self.mbu.value < 1.0 or any(r.mbu is not None for r in self._known(kind, formats)):
             return []
         return next(filter(None, ([k for k in self.rates if k.startswith(f"{of}.")] for of in _kinds(kind))), [])
 
-    def stand_in(self, kind: Kind, *formats: str) -> str:
+    def stand_in(self, kind: OperatorKind, *formats: str) -> str:
         """Whose rates stand in for a format (under its names) of which a calibration by formats has none; nothing where it has.
 
         >>> Calibration(gpu="mi300x", engine="vllm", rates={"gemm.fp8": Rate(mbu=0.6)}).stand_in("gemm", "bf16")
@@ -208,7 +210,7 @@ class Calibration(HandMade):
         others = self._others(kind, formats)
         return f"rates of {', '.join(k.partition('.')[2] for k in others)}" if others else "rates of no one format"
 
-    def tells_mfu(self, kind: Kind, *formats: str) -> bool:
+    def tells_mfu(self, kind: OperatorKind, *formats: str) -> bool:
         """Whether anything here says which fraction of the peak FLOPs a kind of operator reaches; else it is taken as whole."""
         said = [*self._known(kind, formats), *(self.rates[k] for k in self._others(kind, formats))]
         return any(r.mfu is not None for r in said) or self.mfu.value < 1.0 or self.mfu.low is not None
@@ -236,7 +238,7 @@ class Calibration(HandMade):
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
 
 
-def _kinds(kind: Kind) -> tuple[Kind, ...]:
+def _kinds(kind: OperatorKind) -> tuple[OperatorKind, ...]:
     """Kinds whose rates an operator of a kind has: experts have those of matrix products where they have none of their own."""
     return (kind, "gemm") if kind == "experts" else (kind,)
 

@@ -19,7 +19,7 @@ from sol.specs.formula import arithmetic
 from sol.specs.record import Cite, Cites, Evidence, HandMade, Positive, Quantity, Record, Source
 
 ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
-Rate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
+FlopRate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
 Amount = Annotated[float, Field(gt=1e-3, lt=1e21, strict=True)]
 """A positive number in a sane range; whole numbers count as numbers, text and truth values do not."""
 
@@ -31,8 +31,8 @@ def _known(rates: Mapping[str, float]) -> Mapping[str, float]:
     return FrozenMap(rates)
 
 
-Rates = Annotated[Mapping[str, Rate], AfterValidator(_known)]
-Kind = Literal["gpu", "soc", "cpu", "accelerator"]
+FlopRates = Annotated[Mapping[str, FlopRate], AfterValidator(_known)]
+DeviceKind = Literal["gpu", "soc", "cpu", "accelerator"]
 DeviceId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
@@ -70,8 +70,8 @@ class GPU(HandMade):
     memory_bytes: Amount | None = None
     capacity_basis: Literal["driver", "marketed", "stated"] | None = None
     marketed_memory_bytes: Amount | None = None
-    flops_per_s: Rates = Field(default_factory=FrozenMap)
-    ceiling_flops_per_s: Rates = Field(default_factory=FrozenMap)
+    flops_per_s: FlopRates = Field(default_factory=FrozenMap)
+    ceiling_flops_per_s: FlopRates = Field(default_factory=FrozenMap)
     lacks: frozenset[str] = frozenset()
     last_level_cache_bytes: Amount | None = None
     sm_count: Amount | None = None
@@ -82,7 +82,7 @@ class GPU(HandMade):
     link: Link | None = None
     pcie: Link | None = None
     vendor: str = ""
-    kind: Kind = "gpu"
+    kind: DeviceKind = "gpu"
     architecture: str = ""
     year: int | None = None
     line: str = ""
@@ -167,7 +167,7 @@ class DeviceRecord(Record):
 
     name: str
     vendor: str
-    kind: Kind
+    kind: DeviceKind
     architecture: str = ""
     year: int | None = Field(default=None, ge=1990, le=2100, strict=True)
     line: DeviceId | None = None

@@ -152,7 +152,7 @@ class Measurements:
         return self.rows[index]
 
     def to_table(self) -> Table:
-        """The rows and the aggregates, one a line; below them what was assumed and what was rejected."""
+        """The rows and the aggregates, one per line; below them what was assumed and what was rejected."""
         lines = (*(_row(m, m.phase, m.batch, m.ctx) for m in self.rows), *(_row(a, a.metric, a.concurrency, None) for a in self.aggregates))
         footer = [f"assumes: {' · '.join(self.assumptions)}"] if self.assumptions else []
         footer += [f"rejected: {r}" for r in self.rejected[:SHOWN_REJECTS]]

@@ -160,7 +160,7 @@ class Indexer(HandMade):
 
 
 class LatentAttention(Block):
-    """Multi-head latent attention (arXiv:2405.04434): one latent of `kv_rank` + `rope_dim` elements a token is all that is cached.
+    """Multi-head latent attention (arXiv:2405.04434): one latent of `kv_rank` + `rope_dim` elements per token is all that is cached.
 
     `q_rank` None: queries come from one plain projection. `indexed` is False where a layer reuses the
     choice of another layer's indexer. `copies`: of a part, the devices that hold the same latents.

@@ -28,7 +28,7 @@ class LayerGroup(HandMade):
     `norms` is how many norms of the hidden width a layer has, by default one before each block;
     `norm_vectors` how many vectors each stores: a weight (1), a weight and a bias (2), or nothing (0).
     `scalars` are further elements of a layer; `residuals` how many sums a layer adds to its input, by
-    default one a block (parallel blocks share one).
+    default one per block (parallel blocks share one).
     """
 
     count: Size

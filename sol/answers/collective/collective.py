@@ -1,8 +1,7 @@
-"""How long a collective takes, by which algorithm, and how fast it could be.
+"""The floor of a collective, its estimated time, and the algorithm that takes it.
 
-The floor has no latency and the whole rate of each link; the estimate is the fastest algorithm with
-sourced latencies, at the rate the library that runs it plans with. It waits for no rank and shares
-its links with nobody.
+The floor has no latency and uses the full rate of each link. The estimate is the fastest algorithm with sourced
+latencies, at the rate that its library assumes. No rank waits, and no other traffic is on the links.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from sol.tabular import Table, joined
 from sol.units import GIB, KIB, MIB, show_count, show_seconds, significant
 
 LARGEST_SHOWN = 2.0**40
-"""Up to how many bytes the fastest algorithm is looked for [B]."""
+"""Largest message for which the fastest algorithm is searched [B]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,13 +62,13 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
     @property
     def algorithms(self) -> Table:
-        """Every algorithm the links allow at every point: its floor, its latency, its estimate; of one point the sizes it is fastest at."""
+        """Every algorithm that the links allow, at every point: floor, latency, estimate, and for one point its fastest sizes."""
         made: Table = self.drawn("algorithms")
         return made
 
     @property
     def fastest(self) -> Table:
-        """Which algorithm is the fastest at which size, for each number of ranks asked."""
+        """The fastest algorithm at each size, for each number of ranks."""
         made: Table = self.drawn("fastest")
         return made
 
@@ -81,7 +80,7 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
         return joined((f"{self.op} of {size}", f"{count} × {self.gpu.id}", " + ".join(self.wire_bytes_by_link)))
 
     def table(self) -> Table:
-        """One line an algorithm for a point, one line a point for a sweep."""
+        """One line per algorithm for a point, one line per point for a sweep."""
         made: Table = self.drawn("algorithms" if self.is_point else "points")
         return made
 
@@ -129,7 +128,7 @@ def collective(
         raise InvalidInput(f"op={op!r}", f"is not one of {', '.join(get_args(Operation))}")
     the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
     links = topology(the_gpu, the_network)
-    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole(ranks)
+    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole_number(ranks)
     try:
         shape = np.broadcast_shapes(size.shape, count.shape)
     except ValueError:
@@ -161,14 +160,14 @@ def collective(
 
 
 def show_size(value: float) -> str:
-    """A message size as people type it: whole KiB, MiB or GiB, else three digits of the largest that fits."""
+    """A message size as people write it: whole KiB, MiB or GiB, else three digits of the largest unit that fits."""
     for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if value >= scale:
             return f"{value / scale:.0f} {unit}" if (value / scale).is_integer() else f"{significant(value / scale)} {unit}"
     return f"{value:.0f} B"
 
 
-def _whole(ranks: Any) -> Array:
+def _whole_number(ranks: Any) -> Array:
     count = numbers("ranks", ranks, above=0.0)
     odd = count != np.round(count)
     if odd.any():
@@ -177,7 +176,7 @@ def _whole(ranks: Any) -> Array:
 
 
 def _best(times: dict[str, Array], ranks: Array) -> tuple[Any, Array]:
-    """The name and the time of the fastest algorithm; no name where there is nothing to do, or no latency."""
+    """Name and time of the fastest algorithm; no name without work or without a latency."""
     stacked = np.stack(np.broadcast_arrays(*times.values()))
     took = stacked.min(axis=0)
     names = np.array([*times, ""])[np.where(np.isfinite(took) & (ranks > 1.0), stacked.argmin(axis=0), len(times))]
@@ -185,9 +184,9 @@ def _best(times: dict[str, Array], ranks: Array) -> tuple[Any, Array]:
 
 
 def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[str, float, float]]:
-    """The fastest algorithms of `ranks` ranks from the smallest message on: name, from [B], to [B].
+    """The fastest algorithms of `ranks` ranks, from the smallest message up: name, from [B], to [B].
 
-    Found on a grid of sizes and by bisection between two neighbours that differ.
+    Found on a grid of sizes, with bisection between neighbours that differ.
     """
     count = np.array([ranks])
 
@@ -208,23 +207,23 @@ def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[
 
 
 def _assumptions(op: Operation, gpu: GPU, links: Topology, network: LinkType | None, ranks: Array) -> Iterator[str]:
-    yield "full duplex, links shared with nobody; a pair of ranks takes the innermost link that joins both"
+    yield "full duplex, no other traffic on the links; a pair of ranks uses the innermost link that joins both"
     counts = collectives.placed(np.array([ranks.max()]), links).counts
     used = [link for k, link in enumerate(links.levels) if counts[k].item() > counts[k + 1].item()]
     for link in used:
         if link.domain is None and link.kind != "network":
-            yield f"how many devices {link.id} joins has no source: all are taken as joined, any pair at the whole rate"
+            yield f"how many devices {link.id} joins has no source: all are assumed to be joined, each pair at the full rate"
         elif link.is_full_mesh:
-            yield f"{link.id} joins each pair by a link of its own: n ranks use n − 1 of them"
+            yield f"{link.id} joins each pair with a separate link: n ranks use n − 1 of them"
         elif link.joins_pairs:
-            yield f"{link.id} does not join every pair: the floor takes all ports of a rank, up to n − 1, as in use"
+            yield f"{link.id} does not join every pair: the floor assumes that all ports of a rank, up to n − 1, are in use"
         if not link.reduces_in_network and link.kind != "network" and op == "all_reduce":
-            yield f"nothing in {link.id} adds"
+            yield f"no reduction inside {link.id}"
     if len(used) > 1:
         inner = " and ".join(f"{link.domain:.0f} over {link.id}" for link in used[:-1] if link.domain)
         yield f"ranks spread evenly over the fewest boxes: {inner}; a port of {used[-1].id} for each device"
     if network is not None and network not in used:
-        yield f"network {network.id} is not read: {links.levels[0].id} joins them all"
+        yield f"network {network.id} is not used: {links.levels[0].id} joins all ranks"
     for link in used:
         if not {"ring_ll", "ring"} & set(link.alpha_s):
-            yield f"no latency of a collective over {link.id} has a source: a floor, no estimate"
+            yield f"no source gives a collective over {link.id} a latency: floor only, no estimate"

@@ -1,4 +1,4 @@
-"""Why is a measurement so far from light? Suspects whose numbers fit it, the likeliest first."""
+"""Why is a measurement so far from the floor? The suspects whose numbers fit, most likely first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sol.answers.compare.suspects import SHOWN, STRONG, WEAK, Case, Suspect
 
 
 def suspects(case: Case) -> tuple[Suspect, ...]:
-    """The suspects that fit, likeliest first; none at the limit."""
+    """The suspects that fit, most likely first; none at the limit."""
     finders = too_fast.FINDERS if case.fraction > 1.0 else (*too_slow.FINDERS, *wrong_place.FINDERS)
     if case.fraction > 1.0 and too_fast.permitted(case):
         finders = (too_fast.permitted,)  # nothing need be wrong

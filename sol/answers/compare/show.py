@@ -1,4 +1,4 @@
-"""A comparison as people read it: the verdict, the two fractions, where the gap goes, who is suspected, what to run next."""
+"""A comparison as text: the verdict, MBU and MFU, the parts of the gap, the suspects, the commands to run next."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BESIDE = (
     ("gpt-fast on an A100", 0.69, "GPTF-0006"),
     ("eager transformers on an H100", 0.25, "PAIG-0016"),
 )
-"""Published systems, the fraction of light they reach in 16 bits at batch 1 [1], and the measured row that says so."""
+"""Published systems, the fraction of light they reach in 16 bits at batch 1 [1], and the id of the measured row."""
 NOTHING_FITS = {
-    True: "no single change that is known here makes this possible: check the clock, and what was counted",
-    False: "no usual suspect fits: a profile of one step would tell (nsys profile, or the engine's own)",
+    True: "no known single change makes this time possible: check the clock and what was counted",
+    False: "no known cause fits: profile one step (nsys profile, or the engine's own profiler)",
 }
 
 
 def report(c: Comparison) -> Report:
-    """The verdict, where the gap goes, the suspects, and the commands that measure the same step."""
+    """The verdict, the parts of the gap, the suspects, and the commands that measure the same step."""
     return Report(
         heading=headline(c), under=tuple(fractions(c)), table=gap_table(c) if c.gap_s > 0.0 else None,
         more=tuple(block for block in (_suspected(c), _commands(c)) if block), notes=tuple(footnotes(c)),
@@ -35,13 +35,13 @@ def report(c: Comparison) -> Report:
 
 
 def _suspected(c: Comparison) -> tuple[Item, ...]:
-    """Who may be at fault, the likeliest first; or why nobody is."""
+    """The suspects, most likely first, or the reason why there are none."""
     found = []
     for i, s in enumerate(c.suspects):
-        word = "or" if i else "likeliest" if s.weight >= WEAK else "perhaps"
+        word = "or" if i else "most likely" if s.weight >= WEAK else "possibly"
         found.append(Item(f"{word}: {s.title}", (Item(s.evidence), Item(f"→ {s.action}")), "" if i else "bold"))
     if c.usual and c.estimate is not None:
-        found.append(Item(f"as usual for {called(c.estimate)} here: what to gain lies in the parts above, or in another engine"))
+        found.append(Item(f"usual for {called(c.estimate)} here: to go faster, reduce the parts above or use another engine"))
     elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
         found.append(Item(NOTHING_FITS[c.fraction > 1.0]))
     return tuple(found)
@@ -55,15 +55,14 @@ def _commands(c: Comparison) -> tuple[Item, ...]:
 
 def headline(c: Comparison) -> str:
     """The verdict and its three numbers, on one line."""
-    by = {"mbu": "bytes", "mfu": "FLOPs"}.get(c.matters, "what is sent")
     start = f"{c.verdict}: {percent(c.fraction)} of light. {show_seconds(c.measured_s, 4)} measured, {show_seconds(c.floor_s)} floor"
     if c.verdict == "impossible":
-        return f"{start}, {show_seconds(c.optimistic_s)} at the most optimistic"
-    return f"{start}, {show_seconds(c.gap_s, 4)} unexplained by {by}" if c.gap_s > 0.0 else f"{start}, which is no strict bound here"
+        return f"{start}, {show_seconds(c.optimistic_s)} optimistic floor"
+    return f"{start}, {show_seconds(c.gap_s, 4)} above the floor" if c.gap_s > 0.0 else f"{start}, which is not a strict bound here"
 
 
 def fractions(c: Comparison) -> list[str]:
-    """What was asked, MBU and MFU, which of them matters, and what the optimistic floor grants where it decides."""
+    """What was asked, MBU and MFU, which of them matters, and what the optimistic floor assumes if it decides the verdict."""
     rate = "prompt tok/s" if c.question.phase == "prefill" else "tok/s"
     lines = [f"{c.floor.heading()}: {significant(c.tokens_per_s)} {rate} of {significant(c.floor.tokens_per_s)}"]
     mfu = "unknown" if c.mfu is None else percent(c.mfu)
@@ -74,27 +73,27 @@ def fractions(c: Comparison) -> list[str]:
         if e.low_s is not None and e.high_s is not None:
             lines[-1] += f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
     if c.fraction > 1.0:
-        lines.append(f"the most optimistic, {show_seconds(c.optimistic_s)}, grants: " + " · ".join(c.granted))
+        lines.append(f"the optimistic floor, {show_seconds(c.optimistic_s)}, assumes: " + " · ".join(c.granted))
     return lines
 
 
 def matter(c: Comparison) -> str:
-    """Which fraction matters at this batch, and from which batch on the other one does."""
+    """Which fraction matters at this batch, and the batch from which on the other one does."""
     f, batch = c.floor, c.question.step.batch.item()
     if c.matters == "network":
-        return "bound by the links: neither fraction says how well it runs"
+        return "network-bound: neither fraction says how well it runs"
     if c.matters == "mfu":
         return f"compute-bound at batch {show_count(batch)}: mfu is the fraction that matters"
     start = f"memory-bound at batch {show_count(batch)}: mbu is the fraction that matters"
     if f.compute_s is None or c.question.phase == "prefill":
         return start
     if c.mfu_from_batch is None:
-        return f"{start}, at any batch with this context"
-    return f"{start}, mfu from batch {significant(c.mfu_from_batch, 2)} or so"
+        return f"{start}, at every batch with this context"
+    return f"{start}, mfu from about batch {significant(c.mfu_from_batch, 2)} on"
 
 
 def gap_table(c: Comparison) -> Table:
-    """Where the gap goes, a line a part; the last explains nothing."""
+    """The parts of the gap, one line each; the last is the unexplained rest."""
     columns = (
         Column("part", "the gap", left=True),
         Column("seconds", "time", lambda v: show_seconds(v, 3)),
@@ -108,10 +107,10 @@ def gap_table(c: Comparison) -> Table:
 
 
 def footnotes(c: Comparison) -> list[str]:
-    """The bands beside published systems, notes and assumptions."""
+    """The bands of the verdict with published systems, the notes, and the assumptions."""
     bands = ", ".join(f"{word} from {100 * least:.0f} %" for least, word in BANDS if least) + ", broken below"
     beside = ", ".join(f"{name} {100 * share:.0f} %" for name, share, _ in BESIDE)
-    return [f"{bands}; published: {beside}", *(f"note: {w}" for w in c.warnings), "assumes: " + " · ".join(c.assumptions)]
+    return [f"verdicts: {bands}; published: {beside}", *(f"note: {w}" for w in c.warnings), "assumes: " + " · ".join(c.assumptions)]
 
 
 OUTPUTS = (

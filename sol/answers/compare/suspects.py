@@ -1,8 +1,8 @@
-"""Why may a measurement be so far from light? What a suspect is, and what the searches for suspects share.
+"""What a suspect is, and what the searches for suspects share.
 
-A suspect is a change to what was said (another format, another device, a host that sets the pace) under
-which the measured time would be an ordinary one. Only those that fit are listed. Their order is a
-rule, not a probability: `weight` says how often such a thing is at fault when its numbers fit.
+A suspect is one change to the inputs (another format, another device, a slow host) that would make the measured
+time normal. Only suspects whose numbers fit are listed. `weight` orders them by a rule: how often the cause is
+the right one when its numbers fit. It is not a probability.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sol.specs.hardware import GPU
 from sol.units import show_seconds, significant
 
 ORDINARY = (0.6, 1.02)
-"""A time that is this much of light is an ordinary one [1]: from healthy to the limit, a measurement's rounding allowed for."""
+"""Fractions of light that are normal [1]: from healthy to the limit, with room for rounding of the measurement."""
 SHOWN = 5
 STRONG, WEAK = 0.8, 0.4
-"""Once a suspect this strong fits, those this weak are noise."""
+"""If a suspect of the first weight fits, suspects of the second weight are left out."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One thing that may be at fault: `kind` for programs, `title`, the `evidence` with its numbers, what it `takes`, what to do.
+    """One possible cause: `kind` for programs, `title`, the `evidence` with its numbers, what it `takes`, and the `action`.
 
     `weight` [0..1] orders suspects.
     """
@@ -52,7 +52,7 @@ class Suspect:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What suspects are looked for in: the floor, the measured and the optimistic time [s], and what was known.
+    """The input of the searches: the floor, the measured and the optimistic time [s], and what is known of the engine.
 
     `kind` of engine: "eager", "graph", "fused" or None where none was named.
     """
@@ -84,11 +84,11 @@ class Case:
         return self.question.model.layers
 
     def share(self, other: Floor | None) -> float:
-        """Another floor over the measured time [1]; 0 where there is none."""
+        """Another floor divided by the measured time [1]; 0 without one."""
         return 0.0 if other is None else float(other.latency_s) / self.measured_s
 
     def plausible(self, seconds: float) -> bool:
-        """Whether this would be a time somebody could have measured: possible, and above 2 % of light."""
+        """Whether somebody could have measured this time: it is possible, and above 2 % of light."""
         return bool(self.optimistic_s <= seconds <= self.floor.latency_s / 0.02)
 
 
@@ -96,17 +96,17 @@ Finder = Callable[[Case], Sequence[Suspect]]
 
 
 def ordinary(share: float) -> bool:
-    """Whether a time at this share of light is an ordinary one."""
+    """Whether this fraction of light is normal."""
     return ORDINARY[0] <= share <= ORDINARY[1]
 
 
 def unit_weight(share: float) -> float:
-    """The weight of a wrong unit: the nearer to light the time would be in the right one, the likelier [0.8..1]."""
+    """The weight of a wrong unit [0.8..1]: higher if the time in the right unit would be closer to the floor."""
     return 0.8 + 0.2 * min(1.0, share)
 
 
 def percent(share: float) -> str:
-    """A share as people read it: "25 %", "0.14 %", "4,000 %"."""
+    """A share as text: "25 %", "0.14 %", "4,000 %"."""
     return f"{100 * share:,.0f} %" if share >= 0.02 else f"{significant(100 * share, 2)} %"
 
 
@@ -114,7 +114,7 @@ def variant(
     q: Question, *, dtype: NumberFormat | None = None, cache: NumberFormat | None = None, gpu: GPU | None = None, batch: Any = None,
     past: Any = None, tp: int | None = None,
 ) -> Floor | None:  # fmt: skip
-    """The floor of the same question with one thing changed, fitting or not; None where that is refused."""
+    """The floor of the same question with one change, whether or not it fits; None if the change is invalid."""
     try:
         device, storage, rates, split = gpu or q.gpu, q.storage, q.rates, q.split
         if dtype is not None or cache is not None or gpu is not None:
@@ -140,7 +140,7 @@ def variant(
 
 
 def siblings(gpu: GPU) -> list[GPU]:
-    """Devices of the same name up to its number (h100-pcie of h100-sxm), and the power modes of this one."""
+    """Devices whose names share the model number (h100-pcie and h100-sxm), and the power modes of this one."""
     from sol.sources.database.database import gpu_ids, load_gpu
 
     stem = _stem(gpu.id)
@@ -156,5 +156,5 @@ def _stem(gpu_id: str) -> str:
 
 
 def at_light(seconds: float) -> str:
-    """A time at light, in words."""
-    return f"{show_seconds(seconds, 4)} at light"
+    """A time at the floor, as text."""
+    return f"{show_seconds(seconds, 4)} at the floor"

@@ -1,4 +1,4 @@
-"""What makes a time too short for what was said: each function looks for one thing, and lists it only where its numbers fit."""
+"""Causes of a time that is too short: each function checks one cause and lists it only if its numbers fit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sol.sources.database.database import load_format
 from sol.units import show_bytes, show_count, show_seconds, significant
 
 LIKELY = (0.3, 1.02)
-"""A time at this share of light needs no further excuse [1]."""
+"""A time at up to this fraction of light needs no other explanation [1]."""
 QUEUED_S = (1.6e-6, 15e-6)
-"""What a host needs to queue one kernel [s]: 1.64 µs is the shortest gpu-benches measured, 15 µs of a slow host."""
+"""Time in which a host queues one kernel [s]: from 1.64 µs, the shortest in gpu-benches, to 15 µs on a slow host."""
 MOST_DRAFTED = 8
 
 
 def likely(share: float) -> bool:
-    """Whether a time at this share of light would pass without question."""
+    """Whether a time at this fraction of light would be accepted."""
     return LIKELY[0] <= share <= LIKELY[1]
 
 
@@ -37,14 +37,14 @@ def wrong_unit(case: Case) -> Sequence[Suspect]:
             "seconds given as milliseconds",
             f"{show_seconds(longer, 4)} would be {percent(case.floor.latency_s / longer)} of light",
             "a thousand times the time",
-            "say the unit: 16.97ms, or 0.01697 in Python",
+            "give the unit: 16.97ms, or 0.01697 in Python",
             unit_weight(case.floor.latency_s / longer),
         ),
     )
 
 
 def shared_among_sequences(case: Case) -> Sequence[Suspect]:
-    """The time of a step divided by its sequences: a rate over all users, turned round."""
+    """The time of a step divided by its sequences: the inverse of a rate over all users."""
     whole = case.measured_s * case.batch
     share = case.floor.latency_s / whole
     if case.batch < 2 or not likely(share):
@@ -53,7 +53,7 @@ def shared_among_sequences(case: Case) -> Sequence[Suspect]:
         Suspect(
             "aggregate",
             "a time per token over all sequences, not of a step",
-            f"times the batch of {show_count(case.batch)} it is {show_seconds(whole, 4)}, {percent(share)} of light",
+            f"times batch {show_count(case.batch)} it is {show_seconds(whole, 4)}, {percent(share)} of light",
             "the time of the whole step",
             f"give {show_seconds(whole, 4)}, or the rate of all sequences: --measured {case.batch / whole:.4g}tok/s",
             0.9,
@@ -62,7 +62,7 @@ def shared_among_sequences(case: Case) -> Sequence[Suspect]:
 
 
 def narrower_format(case: Case) -> Sequence[Suspect]:
-    """Weights of fewer bits than were said."""
+    """Weights with fewer bits than given."""
     own = case.question.storage.weights
     for name in ("fp8", "w8a16", "w4a16"):
         fmt = load_format(name)
@@ -72,9 +72,9 @@ def narrower_format(case: Case) -> Sequence[Suspect]:
                 Suspect(
                     "precision",
                     f"the weights may be {name}, not {own.id}",
-                    f"as if they were {name}: {percent(share)} of that floor",
+                    f"with {name} weights: {percent(share)} of the floor",
                     f"{fmt.bits_per_weight:.4g} bits a weight",
-                    f"say --dtype {name}, or see the format the engine logs as it loads",
+                    f"give --dtype {name}, or look for the format in the engine's log at load",
                     0.8,
                 ),
             )
@@ -82,7 +82,7 @@ def narrower_format(case: Case) -> Sequence[Suspect]:
 
 
 def drafted(case: Case) -> Sequence[Suspect]:
-    """More tokens counted than steps taken: speculative decoding."""
+    """More tokens counted than steps: speculative decoding."""
     tokens = case.fraction
     if case.question.phase != "decode" or not 1.0 < tokens <= MOST_DRAFTED:
         return ()
@@ -90,16 +90,16 @@ def drafted(case: Case) -> Sequence[Suspect]:
         Suspect(
             "speculation",
             "speculative tokens counted",
-            f"{significant(tokens)} tokens or more accepted a step would do",
-            f"a step of {at_light(case.floor.latency_s)} that yields {math.ceil(tokens)} tokens or so",
-            "switch speculation off, or give the time of one step and its tokens (--new-tokens)",
+            f"{significant(tokens)} or more accepted tokens per step would explain it",
+            f"a step of {at_light(case.floor.latency_s)} that yields about {math.ceil(tokens)} tokens",
+            "turn speculation off, or give the time of one step and its tokens (--new-tokens)",
             0.7,
         ),
     )
 
 
 def prefix_cached(case: Case) -> Sequence[Suspect]:
-    """A part of the prompt that was in the cache already."""
+    """Part of the prompt was already in the cache."""
     q = case.question
     if q.phase != "prefill" or q.ctx.item() < 32:
         return ()
@@ -113,16 +113,16 @@ def prefix_cached(case: Case) -> Sequence[Suspect]:
         Suspect(
             "prefix",
             "part of the prompt came from a prefix cache",
-            f"{show_count(cached[good[0]])} or more of {show_count(prompt)} tokens cached would do",
-            "a prompt no request has shared before",
-            "switch prefix caching off (vLLM --no-enable-prefix-caching), or say --cached-tokens",
+            f"{show_count(cached[good[0]])} or more cached tokens of {show_count(prompt)} would explain it",
+            "a prompt that shares no prefix with earlier requests",
+            "turn prefix caching off (vLLM --no-enable-prefix-caching), or give --cached-tokens",
             0.85,
         ),
     )
 
 
 def less_work(case: Case) -> Sequence[Suspect]:
-    """A shorter context, or fewer sequences, than were said."""
+    """A shorter context or fewer sequences than given."""
     q, found = case.question, []
     if q.phase == "decode" and q.ctx.item() > 0:
         f = variant(q, past=np.floor(q.ctx.item() * np.arange(32) / 32))
@@ -133,8 +133,8 @@ def less_work(case: Case) -> Sequence[Suspect]:
                     "ctx",
                     "the context may be shorter",
                     f"at {show_count(f.question.ctx[good[-1]])} tokens a step takes {at_light(f.latency_s[good[-1]])}",
-                    f"{show_count(q.ctx.item())} tokens in the cache as said",
-                    "count what is in the cache before the step; of a run, the mean",
+                    f"{show_count(q.ctx.item())} tokens in the cache as given",
+                    "count the tokens in the cache before the step; for a run of steps, their mean",
                     0.6,
                 )
             )
@@ -148,8 +148,8 @@ def less_work(case: Case) -> Sequence[Suspect]:
                     "batch",
                     "fewer sequences may run in the step",
                     f"at batch {show_count(fewer[good[0]])} a step takes {at_light(f.latency_s[good[0]])}",
-                    f"batch {show_count(case.batch)} as said",
-                    "see how many requests the engine's log says are running",
+                    f"batch {show_count(case.batch)} as given",
+                    "check the number of running requests in the engine's log",
                     0.5,
                 )
             )
@@ -157,7 +157,7 @@ def less_work(case: Case) -> Sequence[Suspect]:
 
 
 def faster_device(case: Case) -> Sequence[Suspect]:
-    """A faster variant of the device, or more of them, than were said."""
+    """A faster variant of the device, or more devices than given."""
     q, found = case.question, []
     for gpu in siblings(q.gpu):
         share = case.share(variant(q, gpu=gpu))
@@ -167,8 +167,8 @@ def faster_device(case: Case) -> Sequence[Suspect]:
                     "device",
                     f"the device may be {gpu.id}",
                     f"{percent(share)} of the floor of {gpu.id}",
-                    f"{q.gpu.id} as said",
-                    "nvidia-smi, or the vendor's tool, names the part",
+                    f"{q.gpu.id} as given",
+                    "check the name of the part with nvidia-smi or the vendor's tool",
                     0.45,
                 )
             )
@@ -179,9 +179,9 @@ def faster_device(case: Case) -> Sequence[Suspect]:
                 Suspect(
                     "split",
                     f"{tp} devices may share the work, not {q.split.tp}",
-                    f"as if tp={tp}: {percent(share)} of that floor",
-                    f"tp={q.split.tp} as said",
-                    f"say --tp {tp}, or see the tensor-parallel size the engine logs",
+                    f"with tp={tp}: {percent(share)} of the floor",
+                    f"tp={q.split.tp} as given",
+                    f"give --tp {tp}, or check the tensor-parallel size in the engine's log",
                     0.4,
                 )
             )
@@ -190,7 +190,7 @@ def faster_device(case: Case) -> Sequence[Suspect]:
 
 
 def permitted(case: Case) -> Sequence[Suspect]:
-    """What the last-level cache kept, experts that tokens share, a cache of fewer bits: possible, and outside the floor's assumptions."""
+    """A warm last-level cache, experts that tokens share, a narrower KV cache: possible, and outside the floor's assumptions."""
     q, f, found = case.question, case.floor, []
     if case.measured_s < case.optimistic_s:
         return ()
@@ -202,7 +202,7 @@ def permitted(case: Case) -> Sequence[Suspect]:
                 "cache",
                 "the last-level cache kept part of it",
                 f"{show_bytes(held)} of cache, {show_bytes(f.moved_bytes)} read: {at_light(warm)} when warm",
-                "nothing: this is possible, where the floor assumes a cold cache",
+                "nothing: this is possible; the floor assumes a cold cache",
                 "read more than the cache holds between steps to measure it cold",
                 0.85,
             )
@@ -214,7 +214,7 @@ def permitted(case: Case) -> Sequence[Suspect]:
                 "fewer experts touched than uniform routing expects",
                 f"routing {q.routing if isinstance(q.routing, str) else 'as measured'} takes {at_light(f.latency_s)}",
                 "nothing: real traffic is skewed",
-                "compare with --routing min, the only bound",
+                "compare with --routing min, the only strict bound",
                 0.8,
             )
         )
@@ -225,8 +225,8 @@ def permitted(case: Case) -> Sequence[Suspect]:
                 "precision",
                 "the cache may be narrower than 16 bits",
                 f"with an 8-bit cache: {percent(share)} of that floor",
-                "a 16-bit cache as assumed",
-                "say --kv-dtype fp8, or see what the engine logs",
+                "the 16-bit cache that was assumed",
+                "give --kv-dtype fp8, or check the cache format in the engine's log",
                 0.6,
             )
         )
@@ -234,7 +234,7 @@ def permitted(case: Case) -> Sequence[Suspect]:
 
 
 def not_synchronised(case: Case) -> Sequence[Suspect]:
-    """A clock stopped when the kernels were queued, before the device was done."""
+    """The clock stopped when the kernels were queued, before the device was done."""
     n = kernels(case.floor, "eager")
     if case.question.gpu.kind != "gpu" or case.question.model.is_moe or not QUEUED_S[0] <= case.measured_s / n <= QUEUED_S[1]:
         return ()

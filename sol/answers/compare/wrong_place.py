@@ -1,4 +1,4 @@
-"""What makes a step slow because it ran elsewhere than was said: on the host, another device, fewer of them, at lower clocks."""
+"""Causes of a slow step that ran in another place than given: on the host, another device, fewer devices, at lower clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sol.units import show_bytes, show_rate
 
 
 def does_not_fit(case: Case) -> Sequence[Suspect]:
-    """More memory needed than there is: something is elsewhere, and streams."""
+    """More memory is needed than the device has, so part of the model streams from elsewhere."""
     f, q = case.floor, case.question
     if f.fits is not False:
         return ()
@@ -48,14 +48,14 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
             "it does not fit: part of it streams from the host",
             seen,
             "all of it in the device's memory",
-            "a narrower dtype, a shorter context or more devices (sol plan, sol offload)",
+            "use a narrower dtype, a shorter context or more devices (sol plan, sol offload)",
             0.95,
         ),
     )
 
 
 def slower_sibling(case: Case) -> Sequence[Suspect]:
-    """A variant of the device that shares its name, or one of its power modes."""
+    """A variant of the device with the same model number, or one of its power modes."""
     found = []
     for gpu in siblings(case.question.gpu) if case.fraction <= 0.75 else ():
         share = case.share(variant(case.question, gpu=gpu))
@@ -65,8 +65,8 @@ def slower_sibling(case: Case) -> Sequence[Suspect]:
                     "device",
                     f"the device may be {gpu.id}",
                     f"{percent(share)} of the floor of {gpu.id} ({show_rate(gpu.memory_bytes_per_s, 'B/s')})",
-                    f"{case.question.gpu.id} as said",
-                    "nvidia-smi -q, or the vendor's tool, names the part, its power limit and its clocks",
+                    f"{case.question.gpu.id} as given",
+                    "check the part, its power limit and its clocks with nvidia-smi -q or the vendor's tool",
                     0.55 * min(share, 1.0),
                 )
             )
@@ -74,7 +74,7 @@ def slower_sibling(case: Case) -> Sequence[Suspect]:
 
 
 def on_the_host(case: Case) -> Sequence[Suspect]:
-    """All of the weights over the host's link, or a run on the CPU."""
+    """All weights over the host's link, or a run on the CPU."""
     f, gpu = case.floor, case.question.gpu
     if case.fraction > 0.3 or gpu.unified_memory or gpu.kind == "cpu":
         return ()
@@ -87,7 +87,7 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
                     "offload",
                     "the weights may stream from the host every step",
                     f"{show_bytes(f.moved_weight_bytes)} over {gpu.pcie.name} take {at_light(streaming)}, "
-                    f"{percent(streaming / case.measured_s)} of it",
+                    f"{percent(streaming / case.measured_s)} of the measured time",
                     "the weights in the device's memory",
                     "load without offload: llama.cpp -ngl 99, vLLM without --cpu-offload-gb",
                     0.7,
@@ -103,7 +103,7 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
                     "it may have run on the CPU",
                     f"{percent(share)} of the floor of a {name} ({show_rate(cpu.memory_bytes_per_s, 'B/s')})",
                     f"the step on {gpu.id}",
-                    "see which device the engine names as it loads",
+                    "check the device in the engine's log at load",
                     0.5,
                 )
             )
@@ -111,7 +111,7 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
 
 
 def fewer_devices(case: Case) -> Sequence[Suspect]:
-    """Devices that take turns instead of sharing the work (a split by layers), or fewer than were said."""
+    """Devices that take turns instead of sharing the work (a split by layers), or fewer devices than given."""
     q = case.question
     if q.split.tp == 1 or case.fraction > 0.6:
         return ()
@@ -122,9 +122,9 @@ def fewer_devices(case: Case) -> Sequence[Suspect]:
                 Suspect(
                     "split",
                     f"the work may be split over {tp}, not {q.split.tp}",
-                    f"as if tp={tp}: {percent(share)} of that floor",
-                    f"tp={q.split.tp} as said: {at_light(case.floor.latency_s)}",
-                    "see the tensor-parallel size the engine logs; a split by layers (llama.cpp -sm layer) takes turns and gains no speed",
+                    f"with tp={tp}: {percent(share)} of the floor",
+                    f"tp={q.split.tp} as given: {at_light(case.floor.latency_s)}",
+                    "check the engine's tensor-parallel size; a split by layers (llama.cpp -sm layer) takes turns and gains no speed",
                     0.7,
                 ),
             )
@@ -132,7 +132,7 @@ def fewer_devices(case: Case) -> Sequence[Suspect]:
 
 
 def clocks(case: Case) -> Sequence[Suspect]:
-    """A device that computes at less than its clock: a power cap, or heat."""
+    """A device below the clock of its peak: a power cap, or heat."""
     gpu = case.question.gpu
     if case.floor.bound != "compute" or not 0.3 <= case.fraction <= 0.8 or gpu.clock_hz is None:
         return ()
@@ -141,7 +141,7 @@ def clocks(case: Case) -> Sequence[Suspect]:
         Suspect(
             "power",
             "a power cap, or clocks below the peak's",
-            f"at {gpu.clock_hz * case.fraction / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} this is all the device computes",
+            f"at {gpu.clock_hz * case.fraction / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} the device computes no faster than this",
             "the clock of the datasheet's peak",
             "watch nvidia-smi -q -d CLOCK,POWER,PERFORMANCE while it runs",
             0.3,

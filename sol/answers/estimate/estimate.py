@@ -26,7 +26,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
-from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
+from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.assumption import Assumption, assumed
@@ -269,10 +269,10 @@ def _stand_ins(e: Estimate) -> list[str]:
         what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
             kind
         ].format(fmt.id)
-        others = c.stand_in(kind, *names(fmt))
+        others = c.stand_in(kind, *rate_names(fmt))
         if others:
             said.append(f"this calibration has no rate of {what}: {others} stand in, and the interval may not hold")
-        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *names(fmt)):
+        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
             said.append(f"nothing here tells what fraction of the peak FLOPs {what} reach: the whole peak is taken, the estimate is low")
     return list(dict.fromkeys(said))
 

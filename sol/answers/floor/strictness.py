@@ -71,16 +71,16 @@ def why_not_strict(f: Floor) -> str | None:
         return None
     if kind == "routing":
         fewer = "experts and devices" if np.any(q.split.dp > 1) else "experts"
-        return f"skewed routing may touch fewer {fewer} (routing min is the bound)"
+        return f"skewed routing may touch fewer {fewer} (--routing min gives the bound)"
     if kind == "cache":
         held = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0)
         part = "all" if held >= f.moved_bytes else f"{100 * held / f.moved_bytes:.0f} %"
-        return f"a warm cache of {show_bytes(q.gpu.last_level_cache_bytes or 0.0)} could hold {part} of what it reads"
+        return f"a warm cache of {show_bytes(q.gpu.last_level_cache_bytes or 0.0)} could hold {part} of what the step reads"
     if kind == "copies":
         copies = int(cache_copies(q.model, q.split.tp))
         return f"{copies} devices read the same keys and values, and could divide the tokens among them (cp={copies})"
     return {
-        "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so nobody can tell what one keeps",
+        "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so it cannot be told how much a warm cache would save",
         "wire": "activations may be sent in 8 bits; 16 are assumed",
         "states": "recurrent states may be kept in 16 bits; 32 are assumed",
     }[kind]

@@ -115,7 +115,7 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
         return joined((where, f"batch {span[0]}", f"ctx {span[1]}", self.storage.weights.id, f"kv {self.storage.cache.id}", engine))
 
     def table(self) -> Table:
-        """One line a part for a point, one line a point for a sweep."""
+        """One line per part for a point, one line per point for a sweep."""
         made: Table = self.drawn("memory_table")
         return made
 
@@ -236,7 +236,7 @@ def memory(
         min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
         valid=valid if scalar else np.broadcast_to(valid, shape),
         assumptions=(*(a for a in assumptions if a.kind not in ("cold_cache", "no_skipped_work")),
-                     Assumption("activations", f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs"),
+                     Assumption("activations", f"activations of a step of {_shown(step_tokens)} tokens; an engine's own figure differs"),
                      *assumed("engine", reserving(the_engine, fraction))), **held,
     )  # fmt: skip
 
@@ -269,5 +269,5 @@ def _stored(dtype: str | NumberFormat | None) -> str | NumberFormat | None:
     return asked if asked.compute in ("16-bit", "bf16", "fp16") else asked.model_copy(update={"compute": "16-bit", "otherwise": None})
 
 
-def _whole(values: Array) -> str:
+def _shown(values: Array) -> str:
     return f"{values.min():,.0f}" if values.min() == values.max() else f"{values.min():,.0f} to {values.max():,.0f}"

@@ -88,7 +88,7 @@ class Offload(Shown, Frozen, Generic[Amount, Flag, Label]):
         return joined((f"{q.model.id} on {q.gpu.id} and its host", q.phase, f"batch {batch}", f"ctx {ctx}", q.storage.weights.id))
 
     def table(self) -> Table:
-        """One line a tier for a point, one line a point for a sweep."""
+        """One line per tier for a point, one line per point for a sweep."""
         made: Table = self.drawn("offload_table")
         return made
 

@@ -1,4 +1,4 @@
-"""Every legal split of so many devices, and all of them priced at once."""
+"""Every legal split of a number of devices, all priced at once."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from sol.specs.split import Split, cache_copies, experts_of, legal, tp_divisor
 
 MOST_DEVICES = 4096
 MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
-"""Sequences of one copy and one stage that are tried where no batch is given: 64 numbers from 1 to 4,096."""
+"""Sequences per copy and stage that are tried if no batch is given: 64 numbers from 1 to 4,096."""
 
 UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "network": None}
 """The options of a plan where they are not said."""
 
 
 def latency_limits(ttft_s: Number | None, tpot_s: Number | None) -> dict[str, float | None]:
-    """The longest acceptable first token and step [s] by name, None without a limit. Raises `InvalidInput`."""
+    """The limits on first token and step [s] by name, None without a limit. Raises `InvalidInput`."""
     return {
         name: None if limit is None else number(name, limit, above=0.0) for name, limit in (("ttft_s", ttft_s), ("tpot_s", tpot_s))
     }  # fmt: skip
 
 
 def device_counts(devices: int | str | Sequence[int]) -> list[int]:
-    """The numbers of devices of an int, a list, or text such as "1-16" or "1,2,8". Raises `InvalidInput`."""
+    """Numbers of devices from an int, a list, or text such as "1-16" or "1,2,8". Raises `InvalidInput`."""
     try:
         if isinstance(devices, str):
             found = [n for part in devices.split(",") for n in _span(part)]
@@ -57,7 +57,7 @@ def _span(part: str) -> Iterable[int]:
 
 
 def legal_splits(model: Model, devices: int) -> list[Split]:
-    """Every legal split of so many devices. Data parallelism is only for models with experts: copies of a dense one are replicas."""
+    """Every legal split of a number of devices. Only models with experts use dp: copies of a dense model are replicas."""
     routed = experts_of(model) > 0
     found = []
     for tp in _divisors(devices):
@@ -76,10 +76,10 @@ def _divisors(n: int) -> list[int]:
 def priced(
     model: Model, gpu: GPU, counts: Iterable[int], *, batch: Array | None = None, micro: Array = MICRO, **asked: Any
 ) -> tuple[list[Split], Floor]:
-    """Every legal split of every number of devices, and one sweep over them (down) and the batches (across).
+    """Every legal split of every number of devices, and one sweep over splits (rows) and batches (columns).
 
-    Without a `batch`, `micro` sequences for each copy and each stage of a split, so that none waits for another.
-    Raises `InvalidPlan` where none is legal.
+    Without a `batch`, `micro` sequences per copy and stage of a split, so that no stage idles.
+    Raises `InvalidPlan` if no split is legal.
     """
     counts = list(counts)
     splits = [split for n in counts for split in legal_splits(model, n)]

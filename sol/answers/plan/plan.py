@@ -41,7 +41,7 @@ AT_ONE = ("latency", "ttft")
 class Plan(Shown, Frozen):
     """Every candidate, one row each, and the best of them.
 
-    `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
+    `splits` (one per candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
     (the serial floor of a decode step), `floor_s` [s], `ttft_s` (the serial floor of one prompt's prefill [s];
     None unasked), `tokens_per_s_per_user`, `tokens_per_s_per_gpu` [token/s], `cost_per_million` (of output
     tokens, in the currency of the price; None without one), `fits`. `best` is the winner's index, `front`

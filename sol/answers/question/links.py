@@ -1,6 +1,6 @@
-"""Which links join the ranks of a device: its own, its host's beyond a bridge, the network beyond its box.
+"""The links that join devices: the device's own, the host's beyond a bridge, the network beyond the box.
 
-The device decides, not the user; a network is read only beyond what the device's links join.
+The device determines the links. A network is used only beyond what the device's own links join.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def resolve_network(name: str | LinkType | None) -> LinkType | None:
     link = load_link(name)
     if link.kind != "network":
         raise InvalidInput(
-            f"network={name}", f"is a {link.kind} link, which the device brings itself", f"between boxes there are {networks()}"
+            f"network={name}", f"is a {link.kind} link, which comes with the device", f"between boxes use one of {networks()}"
         )
     return link
 
@@ -48,7 +48,7 @@ def networks() -> str:
 
 
 def _kind(link: Link, kind: str) -> LinkType:
-    """The kind of a device's link at the device's own rate and domain; a name no record has is a link of which only these are known."""
+    """The kind of a device's link, with the device's own rate and domain. A name without a record is a link with only these two figures."""
     rate = link.per_direction_bytes_per_s
     if not is_link(link.name):
         return LinkType.model_validate(

@@ -53,7 +53,7 @@ def table(
     ['h100-sxm', 'l4']
 
     Several formats in `dtype`, as a list or separated by commas, make a table of one model on one
-    device, a row a format in the order given: bytes of all weights [B], the floor [s], `speedup`, how many
+    device, a row per format in the order given: bytes of all weights [B], the floor [s], `speedup`, how many
     times as fast as 16-bit weights, and `gain_ends_batch`, the smallest whole batch from which on the
     format is no faster than they (None: no such batch; `note` says why).
 

@@ -1,10 +1,10 @@
-"""How many bytes an engine reserves for the cache, as against the bytes its sequences need.
+"""Bytes that an engine reserves for the cache, in contrast to the bytes that its sequences need.
 
     pool = f·M − W − A  (total)    f·M − W  (static)    f·(M − W − A)  (free)    Σ whole blocks asked  (asked)
 
-with M the device's memory, W weights, A activations, f the fraction the engine takes. The pool is cut
-into blocks, and a sequence takes whole ones. Left out: the runtime's own context, captured graphs,
-fragmentation; an engine's pool is smaller by them.
+with M the device's memory, W weights, A activations, f the engine's memory fraction. The pool is divided into blocks,
+and a sequence takes whole blocks. Not counted: the runtime's memory, CUDA graphs, fragmentation. A real pool is
+smaller by them.
 """
 
 from __future__ import annotations

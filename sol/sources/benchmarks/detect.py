@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sol.errors import BadFile
-from sol.sources.benchmarks.importer import Record, Tool
+from sol.sources.benchmarks.importer import RawRecord, Tool
 from sol.sources.benchmarks.own_table import OWN
 from sol.sources.benchmarks.tools.genai_perf import AIPERF, GENAI_CSV, GENAI_PERF
 from sol.sources.benchmarks.tools.gpt_fast import GPT_FAST
@@ -26,7 +26,7 @@ TOOLS = (
 READ = "llama-bench, llama-batched-bench, vLLM, SGLang, TensorRT-LLM, GenAI-Perf, AIPerf, GuideLLM, gpt-fast, ML.ENERGY"
 
 
-def tool_of(record: Record, where: str) -> Tool | None:
+def tool_of(record: RawRecord, where: str) -> Tool | None:
     """The tool whose record this is, None for none that is read. Raises `BadFile` for one with the keys of two."""
     found = [tool for tool in TOOLS if tool.matches(record)]
     if len(found) > 1:

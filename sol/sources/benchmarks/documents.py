@@ -1,4 +1,4 @@
-"""Records from JSON: values one after another in a document, or one a line."""
+"""Records from JSON: values one after another in a document, or one per line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sol.errors import BadFile
-from sol.sources.tensors.tensor_files import short
+from sol.errors import BadFile, short
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 GAP = re.compile(r"\s*")
@@ -28,7 +27,7 @@ def parsed_line(line: str) -> Any:
 
 
 def json_lines(number: int, first: dict[str, Any], lines: Iterator[tuple[int, str]]) -> Iterator[Place]:
-    """One record a line; a line that is none is a place with the reason."""
+    """One record per line; a line that is none is a place with the reason."""
     yield f"line {number}", first, ""
     for at, line in lines:
         if not line.strip():

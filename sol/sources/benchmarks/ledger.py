@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from sol.errors import BadFile, InvalidInput
+from sol.errors import BadFile, InvalidInput, short
 from sol.sources.benchmarks.importer import Found, Given, Unreadable
 from sol.sources.benchmarks.names import format_id, gpu_id, model_id
 from sol.sources.database.database import built_in_model, load_format, load_gpu, require_model
-from sol.sources.tensors.tensor_files import short
 from sol.specs.measurement import Aggregate, Measurement, Rejected
 
 MAX_ROWS = 200_000

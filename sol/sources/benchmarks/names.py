@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from sol.errors import UnknownName
+from sol.errors import UnknownName, short
 from sol.sources.benchmarks.importer import Unreadable
 from sol.sources.database.database import GPUS_VARIABLE, built_in_model, fold, load_format, load_gpu
 from sol.sources.database.device_names import reported_gpu
-from sol.sources.tensors.tensor_files import short
 
 UNSAID = ("", "auto", "none", "null", "default")
 """How tools write that they leave a format to the model."""

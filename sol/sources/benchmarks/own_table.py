@@ -9,9 +9,8 @@ import difflib
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sol.errors import BadFile
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, flag, number, optional_number, text, whole
-from sol.sources.tensors.tensor_files import short
+from sol.errors import BadFile, short
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, count, flag, number, optional_number, text
 
 NEEDED = ("model", "gpu", "phase", "measured_s")
 MATTERS = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp", "batch", "ctx", "new_tokens", "prompt_tokens", "output_tokens", "cuda_graphs")
@@ -23,7 +22,7 @@ MAX_COLUMNS = 100
 OTHER_UNITS = ("measured_ms", "measured_us", "measured_ns", "latency_ms", "time_ms", "measured")
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """Whether a record is a row of such a table, whole or not."""
     return "measured_s" in record or ("phase" in record and ("model" in record or "gpu" in record))
 
@@ -58,7 +57,7 @@ def _unread(columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return "", (f"columns not read: {named}{' …' if len(unread) > 12 else ''}",) if unread else ()
 
 
-def read(record: Record, given: Given) -> Iterable[Finding]:
+def read(record: RawRecord, given: Given) -> Iterable[Finding]:
     """One row. A decode row without ctx takes it from the lengths: the mean over the span of steps."""
     misspelt, unread = _unread(tuple(record))
     if misspelt:
@@ -81,7 +80,7 @@ def read(record: Record, given: Given) -> Iterable[Finding]:
     if numbers["batch"] is None and "batch" not in given:
         numbers["batch"] = 1.0
         assumes.append("batch 1: no column says otherwise")
-    split = {k: whole(record, k) for k in ("tp", "pp", "ep", "dp")}
+    split = {k: count(record, k) for k in ("tp", "pp", "ep", "dp")}
     words = {k: text(record, k) for k in ("model", "gpu", "dtype", "kv_dtype", *LABELS)}
     kind = {"metric": "request"} if phase == "request" else {"phase": phase}
     fields = {**kind, "measured_s": measured, **numbers, **split, **words, "cuda_graphs": flag(record, "cuda_graphs")}

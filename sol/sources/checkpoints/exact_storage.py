@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.checkpoints.tensor_counts import classed
-from sol.sources.tensors.tensor_files import StoredTensor, short
+from sol.sources.tensors.tensor_files import StoredTensor
 from sol.sources.tensors.tensor_names import is_token_table, scaled, tensor_class
 from sol.specs.formats import FAMILY, NumberFormat
 from sol.specs.model import Model

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol.errors import BadFile, SolError
+from sol.errors import BadFile, SolError, short
 from sol.sources.config.keys import KEYS, NESTED
 from sol.sources.config.kinds import SAME_AS
 from sol.sources.config.layers import feed_forward, layer_blocks, layer_groups
 from sol.sources.config.mixers import attention
 from sol.sources.config.reader import Reader
-from sol.sources.config.section import short
 from sol.sources.quantization.quantization import cache_format, weight_format
 from sol.specs.blocks import Projection
 from sol.specs.model import LayerGroup, Model

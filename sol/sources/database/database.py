@@ -42,7 +42,7 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
     names: dict[str, str] = {}
     for path in sorted((data_root() / folder).glob("*.toml")):
         file = TomlRecords(path)
-        for record_id, aliases in file.names():
+        for record_id, aliases in file.ids():
             records[record_id] = (file, record_id)
             for name in (record_id, *aliases):
                 names[fold(name)] = record_id

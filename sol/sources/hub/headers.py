@@ -10,10 +10,10 @@ import re
 import threading
 from typing import Any, NamedTuple
 
-from sol.errors import BadFile, HubError
+from sol.errors import BadFile, HubError, short
 from sol.sources.hub.huggingface import client, explained, in_time, parts
 from sol.sources.tensors.safetensors_file import INDEX, header_bytes, header_tensors
-from sol.sources.tensors.tensor_files import MAX_TENSORS, StoredTensor, short
+from sol.sources.tensors.tensor_files import MAX_TENSORS, StoredTensor
 
 MAX_SHARDS = 64  # each is one or two requests, one after the other
 MAX_TOTAL_BYTES = 2**26

@@ -13,7 +13,7 @@ LADDER = "1KiB,16KiB,64KiB,256KiB,1MiB,16MiB,256MiB,1GiB"
 
 
 class Size(click.ParamType[Any]):
-    """A number of bytes, or a list of them by comma: 16MiB, 1e6, 2GB."""
+    """A number of bytes, or several separated by commas: 16MiB, 1e6, 2GB."""
 
     name = "BYTES[,BYTES…]"
 
@@ -33,11 +33,11 @@ class Size(click.ParamType[Any]):
     "--message", "--message-bytes", "message_bytes", type=Size(), default=LADDER, show_default=True,
     help="The larger of the send and the receive buffer of one rank.",
 )  # fmt: skip
-@click.option("--network", default=None, metavar="LINK", help="The link between boxes (sol links), a port for each device.")
+@click.option("--network", default=None, metavar="LINK", help="The link between boxes (sol links), one port per device.")
 @gpu_files
 @as_json
 def collective(op: str, gpu: str, ranks: Any, message_bytes: Any, network: str | None, json_: bool) -> None:
-    """OP (all-reduce, all-gather, reduce-scatter, all-to-all or send) over RANKS devices GPU.
+    """Floor and estimate of OP (all-reduce, all-gather, reduce-scatter, all-to-all or send) over --ranks devices GPU.
 
     \b
     Examples:

@@ -15,18 +15,16 @@ from sol.views.cli.common import COUNT, answer, as_json, calibration_options, sp
 @click.option(
     "--measured", required=True, metavar="TIME", help="Time of a step, 16.97ms or 0.5s; or a rate, 59tok/s (all sequences) or 59tok/s/user."
 )
-@click.option(
-    "--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode; leave it out if unknown) or in the prompt (prefill)."
-)
+@click.option("--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode; leave out if unknown) or in the prompt (prefill).")
 @step_options
 @split_options
 @calibration_options
 @as_json
 def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> None:
-    """What a measured step of MODEL on GPU is worth: impossible, at the limit, healthy, slow or broken.
+    """Compare a measured step of MODEL on GPU with its floor: impossible, at the limit, healthy, slow or broken.
 
-    With where the time above the floor goes, the usual suspects whose numbers fit, and the command that measures
-    the same step. A rate counts new tokens (in prefill, tokens of the prompt).
+    The answer has the parts of the time above the floor, the likely causes whose numbers fit, and the command that
+    measures the same step. A rate counts new tokens (in prefill, tokens of the prompt).
 
     \b
     Examples:
@@ -43,7 +41,7 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
 
 
 def _counted(asked: dict[str, Any]) -> dict[str, float]:
-    """The new tokens a rate counts in one step, and its sequences; 1 of each where the question itself is wrong and will say so."""
+    """New tokens and sequences of one step, for a rate; 1 and 1 if the question is invalid, which is reported later."""
     batch, new = asked["batch"], asked["new_tokens"]
     if asked["phase"] == "prefill" and isinstance(asked["ctx"], float) and isinstance(asked["cached_tokens"], float):
         new = asked["ctx"] - asked["cached_tokens"]

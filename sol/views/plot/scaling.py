@@ -38,7 +38,7 @@ def plot_scaling(
     """The decode step of each number of devices at its fastest split, and the efficiency that leaves.
 
     x: devices, evenly spaced. Below, y: the serial floor [ms] as a bar, stacked by what binds its operators: memory,
-    compute, communication with its latency. Above, on the right-hand axis: tokens a second per device, relative
+    compute, communication with its latency. Above, on the right-hand axis: tokens per second per device, relative
     to the fewest that hold the model. A dashed line marks where the links of a box end. A number of devices
     without a step is a gap that says why.
 
@@ -145,7 +145,7 @@ def _why(p: Plan, devices: int) -> str:
 
 
 def _efficiency(ax: Axes, p: Plan, chosen: list[int], at: Any) -> None:
-    """Tokens a second per device against those of the fewest, on an axis of its own above the bars."""
+    """Tokens per second per device against those of the fewest, on an axis of its own above the bars."""
     each = p.tokens_per_s_per_gpu[chosen]
     efficiency = each / each[0]
     low, high = EFFICIENT

@@ -63,8 +63,8 @@ def test_four_bits_set_the_floor_and_the_kernel_the_speed(ms: float, dtype: str,
 def test_eager_on_an_h100_is_broken_and_the_host_is_suspected_first() -> None:
     c = compare("qwen2.5-7b", "h100", measured_s=16.97e-3, ctx=2048)
     assert c.suspects[0].kind == "eager"
-    assert "0.606 ms a layer × 28" in c.suspects[0].evidence
-    assert c.to_text(120).splitlines()[0] == ("broken: 25 % of light. 16.97 ms measured, 4.26 ms floor, 12.71 ms unexplained by bytes")
+    assert "0.606 ms per layer × 28" in c.suspects[0].evidence
+    assert c.to_text(120).splitlines()[0] == ("broken: 25 % of light. 16.97 ms measured, 4.26 ms floor, 12.71 ms above the floor")
 
 
 @pytest.mark.truth

@@ -28,7 +28,7 @@ def test_sixteen_bits_where_eight_were_said(share: float) -> None:
     c = compare("llama-3.1-8b", "b200", measured_s=measured, ctx=2048, dtype="fp8")
     assert kinds(c)[0] == "precision"
     assert c.suspects[0].title == "the weights may be bf16, not fp8"
-    assert f"{round(100 * share)} % of that floor" in c.suspects[0].evidence
+    assert f"{round(100 * share)} % of the floor" in c.suspects[0].evidence
 
 
 def test_eight_bits_computed_in_sixteen() -> None:
@@ -110,7 +110,7 @@ def test_a_whole_request() -> None:
 
 
 def test_eager_fits_by_time_per_layer_alone() -> None:
-    """0.6 ms a layer whatever the bytes; not where the bytes take most of it, and less likely of an engine that captures graphs."""
+    """0.6 ms per layer whatever the bytes; not where the bytes take most of it, and less likely of an engine that captures graphs."""
     for model in ("qwen2.5-0.5b", "qwen2.5-3b", "qwen2.5-7b"):
         layers = floor(model, "h100", ctx=512).question.model.layers
         assert kinds(compare(model, "h100", measured_s=layers * 0.61e-3, ctx=512))[0] == "eager"
@@ -145,7 +145,7 @@ def test_a_narrower_format_than_was_said() -> None:
 
 def test_drafts_and_devices_and_clocks() -> None:
     c = compare("qwen2.5-7b", "h100", measured_s=3e-3, ctx=2048)
-    assert "1.42 tokens or more" in next(s.evidence for s in c.suspects if s.kind == "speculation")
+    assert "1.42 or more accepted tokens" in next(s.evidence for s in c.suspects if s.kind == "speculation")
     assert "1,367 eager kernels" in next(s.evidence for s in c.suspects if s.kind == "clock")
     two = compare("llama-3.1-70b", "h200", measured_s=at(0.8, "llama-3.1-70b", "h200", ctx=512, tp=2), ctx=512)
     assert any("tp=2" in s.evidence for s in two.suspects)

@@ -35,7 +35,7 @@ def test_a_record_cut_out_of_its_file_is_the_record_of_the_whole_file(path: Path
     whole = tomllib.loads(path.read_text(encoding="utf-8"))
     sources = whole.pop("sources")
     file = TomlRecords(path)
-    names = dict(file.names())
+    names = dict(file.ids())
     assert list(names) == list(whole)
     used = set()
     for record_id, aliases in names.items():
@@ -92,7 +92,7 @@ def test_no_name_stands_for_two_things_in_any_letter_case() -> None:
         names: dict[str, str] = {}
         for path in sorted((data_root() / folder).glob("*.toml")):
             file = TomlRecords(path)
-            for record_id, aliases in file.names():
+            for record_id, aliases in file.ids():
                 for name in (record_id, *aliases):
                     assert names.setdefault(database.fold(name), record_id) == record_id, f"{name} is {names[database.fold(name)]} too"
 

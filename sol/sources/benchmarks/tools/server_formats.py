@@ -6,9 +6,9 @@ bits are the checkpoint's, so it is asked for.
 
 from __future__ import annotations
 
+from sol.errors import short
 from sol.sources.benchmarks.importer import Given, Unreadable
 from sol.sources.benchmarks.names import UNSAID
-from sol.sources.tensors.tensor_files import short
 
 EXACT = {"fp8": "fp8", "nvfp4": "nvfp4", "mxfp4": "mxfp4", "w8a16": "w8a16"}
 
