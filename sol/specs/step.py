@@ -26,22 +26,22 @@ Role = Literal["weights", "rest", "attention", "index"]
 
 @dataclass(frozen=True, eq=False)
 class Shares(Frozen):
-    """The part of all choices each expert of a layer gets [1], in the order of the experts: none negative, Σ = 1."""
+    """The share of the choices that each expert of a layer gets [1], in the order of the experts; not negative, Σ = 1."""
 
     of_experts: Array
 
 
 RoutingName = Literal["min", "expected", "max"]
 Routing = RoutingName | float | Shares
-"""How tokens choose their experts: by a rule, so many distinct ones a layer as measured, or by shares as measured."""
+"""How tokens choose their experts: by a rule, by a measured number of distinct experts per layer, or by measured shares."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step(Frozen):
     """Sequences [1], new tokens per sequence [1] and cached tokens per sequence [1], arrays that broadcast.
 
-    `copies` is how many such steps' tokens meet at the same experts (no whole number where some copies have fewer sequences);
-    `imbalance` how many times the even share of them the experts of the fullest device get.
+    `copies` is the number of such steps whose tokens share the experts (a fraction if some copies have fewer sequences);
+    `imbalance` is the load of the most loaded device's experts over the mean.
     """
 
     batch: Array
@@ -87,7 +87,7 @@ class Storage:
         return self.weights.bytes_of(part, 1, 1, 1) if self.weights.covering(part) else self.base.bytes_per_weight
 
     def role(self, tensor: TensorClass) -> Role:
-        """Whose rate a tensor class's matrix products run at: the weights' compute format, or that of the rest."""
+        """The format whose rate the products of a tensor class run at: the weights' compute format, or that of the rest."""
         return "weights" if self.weights.narrows(tensor) else "rest"
 
     def stored(self, role: Role) -> NumberFormat:
