@@ -1,6 +1,6 @@
-"""An inference engine as far as memory goes: which share of a device it takes, and in which blocks it keeps the cache.
+"""The memory use of an inference engine: the share of a device it takes, and the blocks of its cache.
 
-Numbers are the defaults of one version, read in its own source; whoever changes an option says so.
+Numbers are the defaults of one version, read in its source.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A device: how much it remembers, how fast it reads, how fast it multiplies.
+"""A device: its memory, its bandwidth, its compute rates.
 
-`GPU` is the record in SI numbers that everything else computes with; `DeviceRecord` is the same
-device as it stands in a TOML file, each number with its source. Rates are dense, with fp32
-accumulation; capacity is what the driver reports where a report was found.
+`GPU` is the record in SI numbers that everything else computes with. `DeviceRecord` is the same device in a TOML
+file, each number with its source. Rates are dense, with fp32 accumulation. Capacity is what the driver reports, if a
+report was found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Amount = Annotated[float, Field(gt=1e-3, lt=1e21, strict=True)]
 def _known(rates: Mapping[str, float]) -> Mapping[str, float]:
     for compute in rates:
         if compute not in get_args(ComputeFormat):
-            raise ValueError(f"'{compute}' is no compute format; known: {', '.join(get_args(ComputeFormat))}")
+            raise ValueError(f"'{compute}' is not a compute format; known: {', '.join(get_args(ComputeFormat))}")
     return FrozenMap(rates)
 
 
@@ -93,7 +93,7 @@ class GPU(HandMade):
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:  # any: as in `HandMade`
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
-            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "say source='where you read them'")
+            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "give source='where you read them'")
         if not fields.get("cites") and fields.get("memory_bytes") is not None:
             fields.setdefault("capacity_basis", "stated")
         super().__init__(**fields)
@@ -121,11 +121,11 @@ class GPU(HandMade):
         return cites
 
     def peak(self, compute: str) -> float | None:
-        """Dense datasheet rate of a compute format [FLOP/s], or None where none is sourced."""
+        """Dense datasheet rate of a compute format [FLOP/s], or None without a source."""
         return self.flops_per_s.get(compute)
 
     def ceiling(self, compute: str) -> float | None:
-        """The fastest sourced rate of a compute format [FLOP/s]; the peak where no other is known."""
+        """The fastest sourced rate of a compute format [FLOP/s]; the peak if no other is known."""
         peak, ceiling = self.flops_per_s.get(compute), self.ceiling_flops_per_s.get(compute)
         return ceiling if peak is None else max(peak, ceiling or 0.0)
 

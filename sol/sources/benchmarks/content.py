@@ -1,7 +1,7 @@
-"""A file as a stream of records, by what is in it: JSON, JSON lines, CSV, Parquet, or a log with data among its lines.
+"""A file as a stream of records, recognised by content: JSON, JSON lines, CSV, Parquet, or a log with data among its lines.
 
-CSV, JSON lines and logs are read line by line and never held whole; a JSON document is, so it has a
-limit. Nothing here knows a tool, except that GenAI-Perf writes several tables into one CSV file.
+CSV, JSON lines and logs are read line by line. A JSON document is held whole, so its size is limited. Nothing here
+depends on a tool, except that GenAI-Perf writes several tables into one CSV file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Piece(NamedTuple):
-    """One record and where it stands, or text that is none, with the reason."""
+    """One record and its place, or text that is not a record, with the reason."""
 
     where: str
     record: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Which tool wrote a record: told by its keys, never by the file's name."""
+"""The tool that wrote a record, recognised by its keys, never by the file's name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ = "llama-bench, llama-batched-bench, vLLM, SGLang, TensorRT-LLM, GenAI-Perf
 
 
 def tool_of(record: RawRecord, where: str) -> Tool | None:
-    """The tool whose record this is, None for none that is read. Raises `BadFile` for one with the keys of two."""
+    """The tool that wrote this record, None for an unknown tool. Raises `BadFile` for a record with the keys of two."""
     found = [tool for tool in TOOLS if tool.matches(record)]
     if len(found) > 1:
         raise BadFile(f"{where}: has the keys of {found[0].name} and of {found[1].name}; give each tool's output as a file of its own")

@@ -1,8 +1,8 @@
-"""What an importer says of one record, and how it reads the record's keys.
+"""What an importer makes of one record, and how it reads the record's keys.
 
 An importer maps a tool's own keys to the fields of a `Measurement` (where there is a `phase`) or of an
-`Aggregate` (where there is a `metric`), leaving out what the tool does not say: options fill that, or it
-is asked for. What cannot be read honestly is refused, with the reason.
+`Aggregate` (where there is a `metric`). It leaves out what the tool does not record: options fill that, or an error
+asks for it. What cannot be read reliably is rejected, with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST = 1e21
 
 
 class Unreadable(Exception):
-    """Why a record, or a part of one, is not taken; `lacks` are the options that would settle it."""
+    """Why a record, or a part of one, is rejected; `lacks` are the options that would resolve it."""
 
     def __init__(self, reason: str, lacks: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class Unreadable(Exception):
 
 
 class Found(NamedTuple):
-    """Fields in our words, seconds and tokens; what was assumed; which part of the record they are; and what an aggregate needs besides."""
+    """Fields as in `Measurement`, in seconds and tokens; assumptions; the part of the record; and further fields of an aggregate."""
 
     fields: dict[str, Any]
     assumes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A part of a record that is not taken, and why."""
+    """A rejected part of a record, and why."""
 
     reason: str
     part: str = ""
@@ -50,9 +50,9 @@ Finding = Found | Refused
 
 
 class Tool(NamedTuple):
-    """A tool whose output is read: how its records are told from all others, and what they become.
+    """A tool whose output is read: how its records are recognised, and what they become.
 
-    `rounded`: its records are printed figures, so that equal ones are no copies.
+    `rounded`: its records are printed figures, so equal records need not be copies.
     """
 
     name: str

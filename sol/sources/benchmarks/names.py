@@ -1,4 +1,4 @@
-"""A tool's names for devices, models and formats as ours: exact ids, aliases and driver names, never a guess."""
+"""A tool's names for devices, models and formats resolved to ids: exact ids, aliases and driver names, never a guess."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model_id(name: str) -> str:
 
 
 def format_id(name: str) -> str | None:
-    """The id of a format by id or alias; None where the word leaves it to the model. Raises `Unreadable`."""
+    """The id of a format by id or alias; None if the word leaves the format to the model. Raises `Unreadable`."""
     if fold(_checked(name)) in UNSAID:
         return None
     found, why = _format(name)

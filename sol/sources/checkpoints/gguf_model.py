@@ -1,7 +1,7 @@
-"""A GGUF file as a model: its keys are translated into those of a config.json, its tensors say how the weights are stored.
+"""A GGUF file as a model: its keys are translated to those of a config.json, and its tensors give the stored weights.
 
-What a key does not say and a tensor does (biases, a tied head, which layers have experts or keep a
-state) is taken from the tensors; the elements of every part must then be those of the model.
+Facts without a key (biases, a tied head, which layers have experts or keep a state) come from the tensors. The elements
+of every part must match the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLAIN, NARROW = {"F64", "F32", "F16", "BF16"}, {"MXFP4", "NVFP4"}
 
 
 def load_gguf(path: Path) -> Model:
-    """The model of a GGUF file, or of all files of a split. Raises `BadFile` naming the file and what it is that is not understood."""
+    """The model of a GGUF file, or of all files of a split. Raises `BadFile` naming the file and what is not understood."""
     metadata, tensors = read_gguf(path)
     split = SPLIT.fullmatch(path.name)
     name, where = split[1] if split else path.stem, shown(path)
@@ -143,7 +143,7 @@ class _File:
         return next(iter(values), None)
 
     def _traits(self, kind: Kind, config: dict[str, Any]) -> None:
-        """The switches of a kind, by the tensors that are there where they are on."""
+        """The switches of a kind, by the tensors that exist only if they are on."""
         for trait, parts in PRESENT.items():
             said = getattr(kind, trait)
             if isinstance(said, str):

@@ -1,8 +1,8 @@
-"""What a Hugging Face `config.json` says of an architecture, as a `Model`.
+"""A Hugging Face `config.json` as a `Model`.
 
-One table says which keys mean what (`config_keys`), one what a kind of model always has
-(`config_kinds`); a small reader per mechanism turns them into layer groups. What is not understood
-is an error that names the file, the field and the value: nothing is guessed.
+One table gives the meaning of keys (`keys`), another the traits of each kind of model (`kinds`). A small reader per
+mechanism turns them into layer groups. What is not understood is an error that names the file, the field and the
+value. Nothing is guessed.
 """
 
 from __future__ import annotations

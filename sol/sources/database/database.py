@@ -29,7 +29,7 @@ GPUS_VARIABLE = "SOL_GPUS"
 
 
 def fold(name: str) -> str:
-    """A name as it is compared: lower case, blanks and underscores as hyphens. Raises `InvalidInput` for what is no text."""
+    """A name in the form used for comparison: lower case, blanks and underscores as hyphens. Raises `InvalidInput` if not text."""
     if not isinstance(name, str):
         raise InvalidInput(f"{name!r}", "is not a name")
     return name.strip().lower().replace("_", "-").replace(" ", "-")
@@ -50,7 +50,7 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
 
 
 def gpu_ids(kind: str | None = None) -> list[str]:
-    """Every device id, shipped ones first, then the user's; of one `kind` only, without reading the other records."""
+    """Every device id, built-in ones first, then the user's; with `kind` only those, without reading other records."""
     users = {user_id: table for user_id, _, table, _ in _user_devices(None).values()}
     if kind is None:
         return [*_index("gpus")[0], *users]
@@ -183,7 +183,7 @@ def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[
             if not isinstance(table, dict) or not isinstance(sources, dict):
                 raise BadFile(f"{path}:", f"'{gpu_id}' is not a table", "write [my-device] and its fields below")
             if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", gpu_id) or gpu_id == "all":
-                raise BadFile(f"{path}:", f"[{gpu_id}] is no id", "use lower-case letters, digits and single hyphens")
+                raise BadFile(f"{path}:", f"[{gpu_id}] is not an id", "use lower-case letters, digits and single hyphens")
             record, _ = device_record(gpu_id, table, sources, str(path))
             for name in dict.fromkeys(map(fold, (gpu_id, *record.aliases))):
                 if name in shipped or name in devices:

@@ -1,7 +1,7 @@
 """The tensors of a Hub repository, from the first bytes of its files: some hundred kilobytes of a checkpoint of gigabytes.
 
-Asked for through the client's own session, so that its token, endpoint and offline mode apply. Nothing
-is kept: what a repository stores is asked for once a process, and only where its config does not say it.
+Requests go through the client's session, so that its token, endpoint and offline mode apply. Nothing is cached on disk:
+headers are requested once per process, and only if the config does not give the formats.
 """
 
 from __future__ import annotations

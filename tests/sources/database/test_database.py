@@ -170,8 +170,8 @@ def test_a_user_file_adds_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (('document = "NPU-DS-3"', ""), ["mine.toml", "url or a document"]),
         (("[my-npu]\n", "[h100-sxm]\n"), ["mine.toml", "taken"]),
         (("200e9", "nan"), ["mine.toml", "value"]),
-        (("[my-npu]", "[all]"), ["mine.toml", "[all]", "no id"]),
-        (("[my-npu]", '["my@npu"]'), ["mine.toml", "no id"]),
+        (("[my-npu]", "[all]"), ["mine.toml", "[all]", "not an id"]),
+        (("[my-npu]", '["my@npu"]'), ["mine.toml", "not an id"]),
         (('["npu"]', '["npu"]\n[my_npu]'), ["mine.toml"]),
         (
             (

@@ -1,4 +1,4 @@
-"""Whether a llama.cpp run was on the device alone: what lies on the CPU is not the device's time."""
+"""Checks that a llama.cpp run used only the device, because work on the CPU is not the device's time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALL_LAYERS = 99
 
 
 def check_placement(record: RawRecord, given: Given) -> tuple[dict[str, int | None], tuple[str, ...]]:
-    """The split, where it is said, and what is assumed. Raises `Unreadable` where part of the model or cache is elsewhere."""
+    """The split, if recorded, and the assumptions. Raises `Unreadable` if part of the model or cache is not on the device."""
     for key in ("no_kv_offload", "embeddings"):
         if flag(record, key):
             raise Unreadable(f"{key} is set: " + ("the cache is in host memory" if key == "no_kv_offload" else "no logits are computed"))
