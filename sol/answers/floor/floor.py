@@ -1,7 +1,7 @@
 """How fast can one step be, on one device, from arithmetic alone?
 
 `floor` is a bound: compulsory bytes at peak bandwidth, compulsory FLOPs at the fastest sourced rate,
-perfectly overlapped. Nothing here is an efficiency.
+perfectly overlapped. There is no efficiency factor. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def floor(
     dtype, kv_dtype : formats of the weights and of the cache; by default what the config says, and 16 bits.
     tp, pp, ep, dp : the split of a replica of tp·pp·dp devices [1]: tensor, pipeline, expert and data
         parallelism; `ep` divides the experts over the same devices. `batch` is the whole replica's. Arrays make
-        a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
-    imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
+        a sweep; invalid splits are masked by `valid` and have NaN for figures.
+    imbalance : load of the experts on the most loaded device over the mean [1], 1 or more.
     network : id of the link beyond the devices' own scale-up domain (sol links).
     routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
         layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
@@ -150,7 +150,7 @@ def _point(q: Question, times: Times, index: Any) -> Question:
         return np.array([np.broadcast_to(array, shape)[index].item()])
 
     if not np.broadcast_to(q.valid, shape)[index]:
-        raise InvalidPlan(f"the split at {index}", "is none this model and these links can have", "see `valid`")
+        raise InvalidPlan(f"the split at {index}", "is not one that this model and these links allow", "see `valid`")
 
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))

@@ -1,4 +1,4 @@
-"""Does it fit, how long a context, how many users: bytes of weights, cache and activations against capacity.
+"""Does it fit, how long a context, how many sequences: bytes of weights, cache and activations against capacity.
 
 Three figures of the cache, never mixed: what is *needed*, what an engine *reserves*, what one step
 *reads*. All per device, which holds one replica. Activations are those of the largest step; an
@@ -173,7 +173,7 @@ def memory(
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
     if np.any(split.pp > 1) and the_engine is not None:
-        raise InvalidInput(f"pp={pp}:", "what an engine reserves is told for whole layers", "leave engine, or pp, out")
+        raise InvalidInput(f"pp={pp}:", "an engine's reservation is not modelled for pipeline stages", "leave engine, or pp, out")
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
     step_tokens = np.maximum(pass_of, limit)
