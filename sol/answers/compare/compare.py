@@ -42,10 +42,10 @@ BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healt
 class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
-    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
+    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that the inputs
     allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
     known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
-    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
+    commands that measure the same; `engine` as named; `ctx_known` whether a context was given; `usual` whether the engine
     that was named is expected to take as long (nobody is suspected then); `mfu_from_batch` the batch from which a memory-bound
     decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """

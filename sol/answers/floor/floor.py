@@ -135,7 +135,7 @@ def _item(value: Any) -> Any:
 
 
 def _spread(value: Any, q: Question) -> Any:
-    """A read-only array of the sweep's shape; smaller ones are views, not copies. Nothing is said of a split that cannot be."""
+    """A read-only array of the sweep's shape; smaller ones are views, not copies. Invalid splits are NaN."""
     return np.broadcast_to(where_valid(value, q.valid), _shape(q))
 
 
