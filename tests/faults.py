@@ -159,7 +159,7 @@ FAULTS: dict[str, Fault] = {
         FLOOR + "test_llama_8b_prefill_counts_the_causal_half",
     ),
     "the whole input table read every step": Fault(
-        rewritten("sol.physics.operators.forward_pass:_embedding", "np.minimum(tokens, model.vocab)", "model.vocab"),
+        rewritten("sol.physics.operators.forward_pass:_embedding", "smaller(tokens, model.vocab)", "model.vocab"),
         FLOOR + "test_qwen_7b_byte_by_byte",
     ),
     "the KV cache sized with the query heads": Fault(
@@ -185,7 +185,7 @@ FAULTS: dict[str, Fault] = {
         "physics/memory/test_capacity.py::test_attention_may_be_the_widest_block",
     ),
     "a decode step of many sequences cut into chunks": Fault(
-        rewritten("sol.physics.memory.capacity:activation_bytes", "np.maximum(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
+        rewritten("sol.physics.memory.capacity:activation_bytes", "larger(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
         "physics/memory/test_capacity.py::test_a_decode_step_is_never_cut_into_chunks",
     ),
     "values as wide as keys": Fault(
