@@ -1,8 +1,7 @@
-"""Measured X, so what? A verdict against the floor, where the rest of the time goes, and what to do about it.
+"""A measured time compared with the floor: a verdict, the parts of the gap, and what to do.
 
-Impossible only against the most optimistic reading of what was said; every other verdict by the ordinary
-floor over the measured time. Nothing here is a prediction; where an engine's calibration is known its
-estimate says which parts of the gap are usual.
+A time is impossible only if it is below the optimistic floor of the inputs. Every other verdict depends on the floor
+divided by the measured time. With a calibration of the engine, its estimate shows which parts of the gap are usual.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ from sol.specs.quantities import Number
 
 Verdict = Literal["impossible", "at the limit", "healthy", "slow", "broken"]
 BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healthy"), (0.3, "slow"), (0.0, "broken"))
-"""From which fraction of light on each verdict holds [1]."""
+"""The smallest fraction of light of each verdict [1]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
-    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
+    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that the inputs
     allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
     known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
-    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
+    commands that measure the same; `engine` as named; `ctx_known` whether a context was given; `usual` whether the engine
     that was named is expected to take as long (nobody is suspected then); `mfu_from_batch` the batch from which a memory-bound
     decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
@@ -96,7 +95,7 @@ class Comparison(Shown, Frozen):
 
     @property
     def unexplained_s(self) -> float:
-        """What no part explains [s]; negative where an estimate is slower than what was measured."""
+        """The unexplained rest [s]; negative if the estimate is slower than the measurement."""
         return self.gap["unexplained_s"]
 
     @property
@@ -162,18 +161,18 @@ def compare(
     ----------
     measured_s : the time of one decode step, or of one pass over the prompts (prefill) [s].
     ctx : as in `floor`; None in decode where it is not known: the floor then takes an empty context.
-    engine, calibration : as in `estimate`; whose estimate names the parts of the gap. An engine without a calibration on the
-        device is no error: published figures stand in, and the answer says so.
+    engine, calibration : as in `estimate`; its estimate gives the parts of the gap. An engine without a calibration for the
+        device is not an error: published figures are used instead, and the answer says so.
     The others are those of `floor`, one number each.
 
-    Raises what `floor` raises but `DoesNotFit` (that is a suspect), and `InvalidInput` for what is no positive time.
+    Raises what `floor` raises except `DoesNotFit` (a suspect here), and `InvalidInput` for a time that is not positive.
 
     >>> compare("qwen2.5-7b", "h100", measured_s=16.97e-3, ctx=2048)
     <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
     """
     check_names(compare, options, StepOptions.__optional_keys__)
     if ctx is None and options.get("phase") == "prefill":
-        raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "say how many tokens it has")
+        raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "give its number of tokens")
     q = ask(model, gpu, ctx=0 if ctx is None else ctx, **options)
     return compare_of(q, measured_s, engine, calibration, ctx_known=ctx is not None)
 
@@ -186,14 +185,18 @@ def compare_of(
         raise InvalidInput("a comparison", "is of one measured time with one step", "call it once a row")
     measured = number("measured_s", measured_s, above=0.0)
     if measured < 1e-12:
-        raise InvalidInput(f"measured_s={measured:g}", "is no time a step can take", "it is in seconds")
+        raise InvalidInput(f"measured_s={measured:g}", "is not a time that a step can take", "it is in seconds")
     f = floor_of(q)
     best = min(optimistic_s(q), f.latency_s)  # equal where nothing is granted: rounding may not decide
     e, kind, missing = _expected(q, engine, calibration)
     parts = explained(f, measured, e, kind)
-    notes = () if ctx_known else ("no context was said: the floor takes an empty one, so the fraction is at least this",)
+    notes = () if ctx_known else ("no context was given: the floor assumes an empty one, so the true fraction is at least this",)
     if missing and measured > f.latency_s:
-        stand_in = "published figures stand in, at their least" if {"launch_s", "host_s"} & {p.name for p in parts} else "nothing stands in"
+        stand_in = (
+            "the smallest published figures are used instead"
+            if {"launch_s", "host_s"} & {p.name for p in parts}
+            else "no published figures are used"
+        )
         notes = (*notes, f"{missing}: {stand_in}")
     named = engine is not None or calibration is not None
     usual = named and e is not None and _usual(e, measured)

@@ -1,7 +1,7 @@
 """How fast can one step be, on one device, from arithmetic alone?
 
 `floor` is a bound: compulsory bytes at peak bandwidth, compulsory FLOPs at the fastest sourced rate,
-perfectly overlapped. Nothing here is an efficiency.
+perfectly overlapped. There is no efficiency factor. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _item(value: Any) -> Any:
 
 
 def _spread(value: Any, q: Question) -> Any:
-    """A read-only array of the sweep's shape; smaller ones are views, not copies. Nothing is said of a split that cannot be."""
+    """A read-only array of the sweep's shape; smaller ones are views, not copies. Invalid splits are NaN."""
     return np.broadcast_to(where_valid(value, q.valid), _shape(q))
 
 
@@ -149,7 +149,7 @@ def _point(q: Question, times: Times, index: Any) -> Question:
         return np.array([np.broadcast_to(array, shape)[index].item()])
 
     if not np.broadcast_to(q.valid, shape)[index]:
-        raise InvalidPlan(f"the split at {index}", "is none this model and these links can have", "see `valid`")
+        raise InvalidPlan(f"the split at {index}", "is not one that this model and these links allow", "see `valid`")
 
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))

@@ -1,4 +1,4 @@
-"""Does it fit, how long a context, how many users: bytes of weights, cache and activations against capacity.
+"""Does it fit, how long a context, how many sequences: bytes of weights, cache and activations against capacity.
 
 Three figures of the cache, never mixed: what is *needed*, what an engine *reserves*, what one step
 *reads*. All per device, which holds one replica. Activations are those of the largest step; an

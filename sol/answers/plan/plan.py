@@ -1,7 +1,7 @@
-"""Which split of which number of devices is best, and why: every legal split times every batch, priced at once.
+"""The best split of devices, and why: every legal split at every batch, priced at once.
 
-Ranked by the serial floor, latencies of collectives included: the floor alone knows no latency, so it
-never says that one device more makes a step slower. What does not fit is counted and never rated.
+Candidates are ranked by the serial floor, which includes the latencies of collectives. The floor has no latency, so by
+the floor one more device never makes a step slower. Candidates that do not fit are kept but never chosen.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Plan(Shown, Frozen):
         return made
 
     def why(self) -> str:
-        """In words, why the winner wins and where the others lose."""
+        """Why the best split is best, in words."""
         made: str = self.drawn("reasons")
         return made
 
@@ -106,7 +106,7 @@ def plan(
     Parameters
     ----------
     model, gpu, dtype, kv_dtype, routing : as in `floor`.
-    devices : how many there are: a number, a list, or a range as text, "1-16" [1].
+    devices : numbers of devices to try: a number, a list, or a range as text, "1-16" [1].
     ctx : tokens in the cache of every sequence [token].
     objective : "latency" or "ttft" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
     batch : batches of the replica to try [1]; by default 64 of each split, from 1 to 4,096 sequences for each of its copies and
@@ -192,7 +192,7 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
             left, meets = meets, meets & (value <= limit)
             if not meets.any():
                 raise DoesNotFit(
-                    f"nothing that fits meets {name}={limit:g}:",
+                    f"no candidate that fits keeps {name}={limit:g}:",
                     f"the fastest takes {value[left].min():.4g} s",
                     f"use more devices, a shorter context, a narrower dtype or a longer {name}",
                 )
@@ -200,7 +200,7 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
 
 
 def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
-    """The candidates no other beats both per user and per device, fastest per user first."""
+    """The Pareto front of rates per user and per device, fastest per user first."""
     there = np.flatnonzero(allowed)
     order = there[np.lexsort((-each[there], -user[there]))]
     highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))

@@ -88,7 +88,7 @@ def ask(
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 
-    Of many splits, `valid` says which can be.
+    With many splits, `valid` is the mask of those that are possible.
 
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`, one line each.
     """
@@ -122,12 +122,12 @@ def ask(
     rates, said = with_links(the_gpu, run, network, rates)
     if (split.is_many or split.devices > 1) and the_model.is_moe:
         if np.any(run.dp > 1):
-            far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
+            far = ", to the nearest devices that hold enough experts" if the_routing == "min" else ""
             said = (
                 *said,
                 Assumption(
                     "wire",
-                    f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
+                    f"tokens are sent to the experts in their compute format, {storage.computed('experts_up')}{far}, and back in 16 bits",
                 ),
             )
         if np.any(run.ep > 1):
@@ -144,7 +144,7 @@ def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
     longest = float(ctx.max())
     if model.max_ctx is None or longest <= model.max_ctx:
         return ()
-    return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions {model.id} was made for",)
+    return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions that {model.id} supports",)
 
 
 @lru_cache(maxsize=1024)

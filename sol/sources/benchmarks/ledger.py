@@ -163,7 +163,7 @@ class Ledger:
                 settle(self, name, fields, assumed)
             except Unreadable as error:
                 problems.append(str(error))
-                fields.setdefault(name, None)  # said, in a word of its own: not missing
+                fields.setdefault(name, None)  # recorded, with a word of the file's own: not missing
         for name in LABELS:
             if name in self.given:
                 fields[name] = self.given[name]

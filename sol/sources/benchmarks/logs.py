@@ -137,7 +137,7 @@ class GptFast:
         return self.end() if line.startswith(("Average tokens/sec", "Loading model")) else None
 
     def end(self) -> list[Place]:
-        """What waits, with what its run said."""
+        """The waiting generations, with the settings of their run."""
         done = [(where, {**record, **self.run}, "") for where, record, _ in self.waiting]
         self.waiting, self.run = [], {}
         return done

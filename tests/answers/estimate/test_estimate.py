@@ -164,7 +164,7 @@ def test_a_format_nothing_is_known_of_is_no_ideal_one() -> None:
     assert (c.at("gemm", "fp8").mbu, c.at("gemm", "fp8").mfu, c.at("attention", "bf16").mbu) == (0.45, 1.0, 1.0)
     unknown, known = (estimate("qwen2.5-7b", "h200", ctx=2048, dtype=d, calibration=c) for d in ("q8_0", "bf16"))
     assert unknown.warnings[-1] == (
-        "this calibration has no rate of products of q8_0 weights: rates of bf16, fp8 stand in, and the interval may not hold"
+        "this calibration has no rate for products of q8_0 weights: rates of bf16, fp8 are used, and the interval may not hold"
     )
     assert not known.warnings
     assert unknown.latency_s > 1.5 * unknown.floor_s
@@ -181,7 +181,7 @@ def test_a_rate_of_flops_that_no_row_tells_is_said() -> None:
     """gpt-fast's rows on the A100 are decode steps of one sequence: they say nothing of prompts."""
     short, prompt = (estimate("llama-3.1-8b", "a100", ctx=2048, engine="gpt-fast", phase=p) for p in ("decode", "prefill"))
     assert not short.warnings
-    assert any("nothing here tells what fraction of the peak FLOPs products of bf16 weights reach" in w for w in prompt.warnings)
+    assert any("this calibration does not say what fraction of the peak FLOPs products of bf16 weights reach" in w for w in prompt.warnings)
 
 
 def test_what_a_calibration_cannot_be() -> None:
@@ -200,7 +200,7 @@ def test_what_a_calibration_cannot_be() -> None:
     ("asked", "error", "words"),
     [
         ({"engine": "warp-drive"}, MissingSpec, "no engine 'warp-drive' has a calibration; known"),
-        ({"engine": "vllm", "calibration": made()}, InvalidInput, "give one of them"),
+        ({"engine": "vllm", "calibration": made()}, InvalidInput, "give only one of them"),
         ({"calibration": 3}, InvalidInput, "neither a Calibration nor the path"),
         ({"gpu": "trainium2"}, MissingSpec, "no calibration of any engine on trainium2"),
         ({"gpu": "trainium2", "engine": "vllm"}, MissingSpec, "no calibration of vllm on trainium2; vllm has"),

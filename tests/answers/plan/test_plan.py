@@ -28,7 +28,7 @@ def test_the_first_token_is_one_prompt_alone_under_the_split() -> None:
     free = plan("llama-3.1-70b", "h100", devices="2-8", ctx=2048, objective="tokens_per_s_per_gpu")
     assert free.ttft_s is None
     assert free.tokens_per_s_per_gpu[free.best] > limited.tokens_per_s_per_gpu[limited.best]
-    with pytest.raises(DoesNotFit, match=r"nothing that fits meets ttft_s=0\.001: the fastest takes"):
+    with pytest.raises(DoesNotFit, match=r"no candidate that fits keeps ttft_s=0\.001: the fastest takes"):
         plan("llama-3.1-70b", "h100", devices="2-8", ctx=2048, ttft_s=0.001)
 
 

@@ -94,7 +94,7 @@ def test_an_estimate_nothing_is_known_of_is_one_line(capsys: pytest.CaptureFixtu
     knows(monkeypatch)
     out, err, code = run(capsys, "estimate", "qwen2.5-7b", "h100", "--ctx", "1k")
     assert (out, code) == ("", 2)
-    assert "none is known of any device" in err
+    assert "no device has one" in err
 
 
 def test_a_table_has_estimates_where_one_is_known(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
