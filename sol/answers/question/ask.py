@@ -120,24 +120,27 @@ def ask(
         step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
     rates, said = with_links(the_gpu, run, network, rates)
-    if (split.is_many or split.devices > 1) and the_model.is_moe:
-        if np.any(run.dp > 1):
-            far = ", to the nearest devices that hold enough experts" if the_routing == "min" else ""
-            said = (
-                *said,
-                Assumption(
-                    "wire",
-                    f"tokens are sent to the experts in their compute format, {storage.computed('experts_up')}{far}, and back in 16 bits",
-                ),
-            )
-        if np.any(run.ep > 1):
-            said = (*said, *assumed("experts", shared_out(the_model, run)))
-            said = (*said, *assumed("imbalance", skewed(the_model, run, the_routing, skew)))
+    if split.is_many or split.devices > 1:
+        said = (*said, *_sent(the_model, run, storage, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
         kv_dtype is not None or the_model.cache_format is not None,
     )  # fmt: skip
+
+
+def _sent(model: Model, split: Split, storage: Storage, routing: Routing, skew: float) -> tuple[Assumption, ...]:
+    """The assumptions about what the devices of a split send, and about their shares of the experts."""
+    if not model.is_moe or not np.any(split.dp > 1):
+        sent = "activations are sent in 16 bits"
+    else:
+        far = ", to the nearest devices that hold enough experts" if routing == "min" else ""
+        compute = storage.computed("experts_up")
+        sent = f"activations are sent in 16 bits, and to the experts in their compute format, {compute}{far}"
+    lines: tuple[Assumption, ...] = (Assumption("wire", sent),)
+    if model.is_moe and np.any(split.ep > 1):
+        lines = (*lines, *assumed("experts", shared_out(model, split)), *assumed("imbalance", skewed(model, split, routing, skew)))
+    return lines
 
 
 def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
