@@ -64,7 +64,9 @@ def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options:
         that would hold the same keys and values. `batch` is the whole replica's. Arrays make
         a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
     imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
-    network : id of the link beyond the devices' own scale-up domain (sol links).
+    link : id of the link that joins the devices of a box (sol links), where they are wired otherwise than the database says
+        ("pcie4-x8"), or of the bridge that joins cards, which otherwise have none.
+    network : id of the link between boxes, read beyond what the links inside one join (sol links).
     routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
         layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
     fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.

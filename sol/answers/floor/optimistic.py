@@ -2,14 +2,14 @@
 
 Every assumption at its optimistic end: a warm cache that holds as much as the last level can, the fewest
 experts, every tensor in the narrow format, an 8-bit cache where none was named, its tokens divided over all
-devices that would hold the same ones, recurrent states of 16 bits, 8 bits on the links, the fastest rate of any
-format that may compute. What was said is kept: the model, the batch, the context, the weight format.
+devices that would hold the same ones, recurrent states of 16 bits, 8 bits on the links, a bridge between cards that
+may have one, the fastest rate of any format that may compute. What was said is kept: the model, the batch, the context, the weight format.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.strictness import NARROW_STATE_BITS
 from sol.answers.question.ask import Question
 from sol.answers.question.formats import SIXTEEN
+from sol.physics.network.pricing import priced
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import load_format
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
@@ -49,7 +50,7 @@ def _best(q: Question) -> Question:
     # Devices that would hold the same keys and values divide their tokens, and exchange what that takes for nothing.
     step, split = replace(q.step, imbalance=1.0, cp=ALL), q.split._replace(cp=1)
     return replace(
-        q, step=step, split=split, storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal",
+        q, step=step, split=split, storage=storage, rates=_bridged(q, _fastest(q, storage.cache)), routing="min", fusion="ideal",
     )  # fmt: skip
 
 
@@ -65,6 +66,8 @@ def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
         lines.append("a kv cache of 8 bits, as none was named")
     if np.any(q.split.devices > 1):
         lines.append("8 bits an activation on the links")
+    if q.bridged is not None:
+        lines.append(f"cards joined by {q.bridged.levels[0].id}, as no link was named")
     if np.any(cache_copies(q.model, q.split.tp) > q.split.cp):
         lines.append("cached tokens divided over the devices that would hold them alike")
     if any(state.bits is not None and state.bits > NARROW_STATE_BITS for b in q.model.blocks for state in b.states):
@@ -87,6 +90,11 @@ def everywhere(weights: NumberFormat, base: NumberFormat) -> NumberFormat:
     if weights.class_bits or weights.bits_per_weight >= base.bits_per_weight or all(map(weights.covering, classes)):
         return weights
     return weights.model_copy(update={"covers": ("linear", "experts", *get_args(StoredPart))})
+
+
+def _bridged(q: Question, rates: Rates) -> Rates:
+    """The rates over the bridge that these cards may have, where none was named."""
+    return rates if q.bridged is None else replace(rates, network=partial(priced, links=q.bridged))
 
 
 def _fastest(q: Question, cache: NumberFormat) -> Rates:

@@ -21,7 +21,7 @@ MOST_DEVICES = 4096
 MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
 """Sequences of one copy and one stage that are tried where no batch is given: 64 numbers from 1 to 4,096."""
 
-UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "network": None}
+UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "link": None, "network": None}
 """The options of a plan where they are not said."""
 
 

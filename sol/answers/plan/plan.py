@@ -114,6 +114,7 @@ def plan(
     prompt_tokens : of one prompt that is prefilled alone [token]; by default `ctx`.
     ttft_s, tpot_s : the longest prefill of that prompt, and the longest step, that are acceptable [s].
     price_per_hour : of one device; required for "cost".
+    link : id of the link inside a box, as in `floor`.
     network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
 
     Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where nothing fits.

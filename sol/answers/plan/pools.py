@@ -118,6 +118,7 @@ def pools(
     ttft_s : the longest acceptable time to the first token: prefill, transfer and first step [s]; of undivided replicas, prefill.
     tpot_s : the longest acceptable time per output token [s].
     price_per_hour : of one device.
+    link : id of the link inside a box, as in `floor`.
     network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
 
     Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where no two pools fit, or keep the limits.
@@ -134,7 +135,7 @@ def pools(
         raise InvalidInput(
             f"devices={counts[-1]}:", f"pools are searched in up to {MOST_DEVICES} devices", "divide a part, and multiply it"
         )
-    links = joining(the_gpu, options.get("network"), max(counts[0], 2))
+    links = joining(the_gpu, options.get("network"), max(counts[0], 2), options.get("link"))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
     splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)

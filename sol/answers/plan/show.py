@@ -148,8 +148,8 @@ def parts(p: Plan, i: int) -> tuple[float, float]:
 
 def to_document(p: Plan) -> dict[str, Any]:
     """The plan as JSON: the best of each number of devices, and the front."""
-    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
-              "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
+    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "link": p.asked["link"],
+              "network": p.asked["network"], "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
     outputs = {
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),
