@@ -64,7 +64,10 @@ def plan_table(p: Plan) -> Table:
     shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
     rows = [tuple(row.values()) for row in candidates(p, shown)]
     unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
-    footer = [p.why(), f"the fewest that hold it: {p.fewest}"]
+    footer = [
+        p.why(),
+        f"the fewest that hold it: {p.fewest}" + ("" if p.fewest in p.devices else ", by memory alone; not among those tried"),
+    ]
     if len(found) > MOST_ROWS:
         footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:

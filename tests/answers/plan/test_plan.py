@@ -131,3 +131,32 @@ def test_limits_are_said_with_their_unit() -> None:
     p = plan("llama-3.1-70b", "h100", devices=8, ctx=2048, ttft_s=500, tpot_s=0.05)
     assert "ttft ≤ 500 s, tpot ≤ 50.0 ms" in p.table().title
     assert (p.to_dict()["inputs"]["ttft_s"], p.to_dict()["inputs"]["tpot_s"]) == (500, 0.05)
+
+
+@pytest.mark.truth
+def test_the_fewest_that_hold_it_need_not_be_tried() -> None:
+    """gpustack#3446: Qwen3-Coder-480B in Q8_0, 510 GB, lies on one M3 Ultra of 512 GiB; two were asked about."""
+    p = plan("qwen3-coder-480b-a35b", "m3-ultra", devices=2, ctx=4096, dtype="q8_0", network="thunderbolt5")
+    assert (p.fewest, set(p.devices)) == (1, {2.0})
+    assert "the fewest that hold it: 1, by memory alone; not among those tried" in p.table().to_text(200)
+    tried = plan("qwen3-coder-480b-a35b", "m3-ultra", devices="1,2", ctx=4096, dtype="q8_0", network="thunderbolt5")
+    assert tried.fewest == 1
+    assert "not among" not in tried.table().to_text(200)
+
+
+@pytest.mark.law
+@pytest.mark.parametrize("model", ["llama-3.1-70b", "mixtral-8x22b", "llama-3.1-405b"])
+@pytest.mark.parametrize("batch", [None, [1, 64], [256]])
+def test_the_fewest_are_those_of_a_plan_that_tries_all(model: str, batch: list[int] | None) -> None:
+    asked = {
+        "ctx": 8192,
+        "batch": batch,
+        "dtype": "fp8",
+        "kv_dtype": "fp8",
+        "network": "infiniband-ndr",
+        "objective": "tokens_per_s_per_gpu",
+    }
+    every = plan(model, "h100", devices="1-16", **asked)
+    assert every.fewest == every.devices[every.fits].min()
+    for devices in (12, 16):
+        assert plan(model, "h100", devices=devices, **asked).fewest == every.fewest
