@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
 
-    Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
+    Fields [unit]: `latency_s` the bound [s]; `interval_s` from one step's end to the next, at which all rates are [s]: `latency_s`,
+    and more where a pipeline's stages differ in layers; `serial_s` the same operators one after the other [s];
     `memory_s`, `compute_s` Σ bytes/bandwidth and Σ flops/ceiling [s] (`compute_s` is None where no
     source gives the device a 16-bit rate), `network_s` Σ wire bytes/link bandwidth [s]; `moved_weight_bytes`,
     `moved_kv_bytes`, `wire_bytes` sent [B];
@@ -49,6 +50,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     question: Question
     latency_s: Amount
+    interval_s: Amount
     serial_s: Amount
     memory_s: Amount
     compute_s: Amount | None
@@ -90,13 +92,13 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def tokens_per_s(self) -> Amount:
         """New tokens computed per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        made: Amount = per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self.interval_s)
         return made
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
         """New tokens computed per second for one sequence [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self.interval_s, sequences=False)
         return made
 
     @property

@@ -41,6 +41,10 @@ def headline(f: Floor) -> list[str]:
         f"floor    {show_seconds(f.latency_s, 4)}/{per}   {significant(f.tokens_per_s)} {rate}   {f.bound}-bound{ridge}",
         f"serial   {show_seconds(f.serial_s, 4)}   the same operators one after the other",
     ]
+    if f.interval_s > f.latency_s:
+        layers, stages = f.question.model.layers, int(f.question.split.pp)
+        least = f"{stages} stages share {layers} layers, so that one has {-(-layers // stages)}"
+        lines.append(f"rate     a step every {show_seconds(f.interval_s, 4)}: {least}")
     moved = f.moved_bytes
     lines.append(
         f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "

@@ -154,7 +154,8 @@ def _chosen(
     fits = np.ones(latency.shape, dtype=bool) if steps.fits is None else flat(steps.fits)
     if first is not None and first.fits is not None:
         fits = fits & flat(first.fits)
-    user = 1.0 / latency
+    apart = np.maximum(latency, flat(steps.interval_s))  # tokens of one user, in a pipeline of uneven stages
+    user = 1.0 / apart
     each = batch * user / devices
     cost = None if price is None else price / 3600.0 / each * 1e6
     if not fits.any():
@@ -167,7 +168,7 @@ def _chosen(
             capacity_bytes=gpu.memory_bytes,
         )
     fewest = fewest_that_hold(model, held, int(devices[fits].min()))
-    meets = _within({"tpot_s": latency, "ttft_s": ttft}, limits, fits)
+    meets = _within({"tpot_s": apart, "ttft_s": ttft}, limits, fits)
     score = {
         "latency": latency, "ttft": ttft, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost,
     }[objective]  # fmt: skip
