@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, get_args, overload
 import numpy as np
 
 from sol.answers.question.inputs import numbers
-from sol.answers.question.links import networks, resolve_network, topology
+from sol.answers.question.links import as_wired, networks, resolve_link, resolve_network, topology
 from sol.answers.question.records import resolve_gpu
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
@@ -43,6 +43,7 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
     op: Operation
     gpu: GPU
+    link: LinkType | None
     network: LinkType | None
     topology: Topology
     message_bytes: Array
@@ -100,14 +101,17 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
 @overload
 def collective(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
-    op: Operation, gpu: str | GPU, *, message_bytes: Number, ranks: Number, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Number, ranks: Number, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective[float, str]: ...  # fmt: skip
 @overload
 def collective(
-    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective[Array, Labels]: ...  # fmt: skip
 def collective(
-    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective:  # fmt: skip
     """Floor and estimate of one collective over `ranks` devices of one kind.
 
@@ -117,6 +121,8 @@ def collective(
     gpu : id, alias or `GPU`.
     message_bytes : the larger of the send and the receive buffer of one rank [B]; scalar or array.
     ranks : how many devices take part [1]; scalar or array. One is nothing to do.
+    link : id of the link inside a box where the devices are wired otherwise than the database says ("pcie4-x8"), or of the bridge
+        that joins them.
     network : id of the link between boxes, one port for each device; read only beyond what the device's own links join.
 
     Raises `UnknownName`, `InvalidInput` or `MissingSpec`, one line each.
@@ -126,8 +132,8 @@ def collective(
     """
     if op not in get_args(Operation):
         raise InvalidInput(f"op={op!r}", f"is not one of {', '.join(get_args(Operation))}")
-    the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
-    links = topology(the_gpu, the_network)
+    the_gpu, the_network, the_link = resolve_gpu(gpu), resolve_network(network), resolve_link(link)
+    links = topology(the_gpu, the_network, the_link)
     size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole_number(ranks)
     try:
         shape = np.broadcast_shapes(size.shape, count.shape)
@@ -151,11 +157,11 @@ def collective(
     known = np.isfinite(took).any()
     sent = collectives.wire_bytes(op, size, count, links)
     return Collective(
-        op=op, gpu=the_gpu, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
+        op=op, gpu=the_gpu, link=the_link, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
         estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
         wire_bytes=out(reduce(np.add, sent)),
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
-        assumptions=assumed("links", _assumptions(op, the_gpu, links, the_network, count)),
+        assumptions=assumed("links", (*_assumptions(op, the_gpu, links, the_network, count), *as_wired(the_gpu, the_link, links))),
     )  # fmt: skip
 
 

@@ -137,8 +137,8 @@ def to_table(c: Collective) -> Table:
 
 
 def _asked(c: Collective) -> dict[str, Any]:
-    network = None if c.network is None else c.network.id
-    return {"op": c.op, "gpu": c.gpu.id, "message_bytes": c.message_bytes, "ranks": c.ranks, "network": network}
+    link, network = (None if named is None else named.id for named in (c.link, c.network))
+    return {"op": c.op, "gpu": c.gpu.id, "message_bytes": c.message_bytes, "ranks": c.ranks, "link": link, "network": network}
 
 
 def _outputs(c: Collective) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
+from sol.physics.operators.operator import larger
 from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
@@ -83,15 +84,20 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         return self.floor.serial_s
 
     @property
+    def _interval_s(self) -> Any:
+        """From one step's end to the next [s]: the step, and no less than the stages of a pipeline allow."""
+        return larger(self.latency_s, self.floor.interval_s)
+
+    @property
     def tokens_per_s(self) -> Amount:
         """New tokens per second, all sequences together [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self._interval_s)
         return made
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
         """New tokens per second for one sequence [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self._interval_s, sequences=False)
         return made
 
     @property

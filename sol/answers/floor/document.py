@@ -13,7 +13,7 @@ from sol.answers.report.document import document, listed, one_row_a_point
 from sol.tabular import Table
 
 OUTPUTS = (
-    "latency_s", "serial_s", "memory_s", "compute_s", "network_s", "wire_bytes", "bound", "is_bound",
+    "latency_s", "interval_s", "serial_s", "memory_s", "compute_s", "network_s", "wire_bytes", "bound", "is_bound",
     "tokens_per_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "moved_bytes",
     "moved_weight_bytes", "moved_kv_bytes", "flops", "intensity", "ridge",
     "resident_bytes", "fits", "devices",

@@ -3,14 +3,14 @@
 Every assumption is at its optimistic end: the last-level cache still holds as much as it can, tokens choose the
 fewest experts, every tensor has the narrow format, the KV cache is 8-bit unless given and its tokens are divided
 over all devices that would hold the same ones, experts are whole or divided, recurrent states have 16 bits,
-activations are sent in 8 bits, and products run at the fastest rate of any format that may compute them. The given
-model, batch, context and weight format are kept.
+activations are sent in 8 bits, cards that may have a bridge have it, and products run at the fastest rate of any
+format that may compute them. The given model, batch, context and weight format are kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.strictness import NARROW_STATE_BITS
 from sol.answers.question.ask import Question
 from sol.answers.question.formats import SIXTEEN
+from sol.physics.network.pricing import priced
 from sol.physics.time.roofline import Rates
 from sol.sources.database.database import load_format
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
@@ -56,7 +57,7 @@ def _best(q: Question, split: Split) -> Question:
     # Devices that would hold the same keys and values divide their tokens, and exchange what that takes for nothing.
     step, split = replace(q.step, imbalance=1.0, cp=ALL), split._replace(cp=1)
     return replace(
-        q, step=step, split=split, storage=storage, rates=_fastest(q, storage.cache), routing="min", fusion="ideal",
+        q, step=step, split=split, storage=storage, rates=_bridged(q, _fastest(q, storage.cache)), routing="min", fusion="ideal",
     )  # fmt: skip
 
 
@@ -72,6 +73,8 @@ def concessions(q: Question, ctx_known: bool) -> tuple[str, ...]:
         lines.append("an 8-bit kv cache, because no format was given")
     if np.any(q.split.devices > 1):
         lines.append("activations sent in 8 bits")
+    if q.bridged is not None:
+        lines.append(f"cards joined by {q.bridged.levels[0].id}, because no link was given")
     if np.any(cache_copies(q.model, q.split.tp) > q.split.cp):
         lines.append("cached tokens divided over the devices that would hold the same ones")
     if any(state.bits is not None and state.bits > NARROW_STATE_BITS for b in q.model.blocks for state in b.states):
@@ -94,6 +97,11 @@ def everywhere(weights: NumberFormat, base: NumberFormat) -> NumberFormat:
     if weights.class_bits or weights.bits_per_weight >= base.bits_per_weight or all(map(weights.covering, classes)):
         return weights
     return weights.model_copy(update={"covers": ("linear", "experts", *get_args(StoredPart))})
+
+
+def _bridged(q: Question, rates: Rates) -> Rates:
+    """The rates over the bridge that these cards may have, where none was named."""
+    return rates if q.bridged is None else replace(rates, network=partial(priced, links=q.bridged))
 
 
 def _fastest(q: Question, cache: NumberFormat) -> Rates:

@@ -35,21 +35,22 @@ if TYPE_CHECKING:
 class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     """The floor of one step, with its inputs and assumptions. Scalars in, floats out; arrays in, read-only arrays out.
 
-    Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
+    Fields [unit]: `latency_s` the bound [s]; `interval_s` from one step's end to the next, at which all rates are [s]: `latency_s`,
+    and more where a pipeline's stages differ in layers; `serial_s` the same operators one after the other [s];
     `memory_s`, `compute_s` Σ bytes/bandwidth and Σ flops/ceiling [s] (`compute_s` is None where no
     source gives the device a 16-bit rate), `network_s` Σ wire bytes/link bandwidth [s]; `moved_weight_bytes`,
     `moved_kv_bytes`, `wire_bytes` sent [B];
     `communication_s` the collectives of the serial floor, latency included [s]; `flops` [FLOP]; `resident_bytes` what must fit [B];
-    `fits` (None where the capacity is unknown); `is_bound` whether
-    no assumption is above its optimistic end by what would matter (5 %); `loosened` by kind which one is: "routing" (uniform experts),
-    "cache" (a warm one could hold a part), "unknown_cache", "copies" (keys and values read by several devices), "wire" (16 bits),
-    "states" (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
-    figures are NaN. Of a split replica, all but the rates are those of one
-    device, the fullest, over a whole pass.
+    `fits` (None where the capacity is unknown); `is_bound` whether no assumption is above its optimistic end by what would
+    matter (5 %); `loosened` by kind which one is: "routing" (uniform experts), "cache" (a warm one could hold a part),
+    "unknown_cache", "copies" (keys and values read by several devices), "bridge" (none named), "wire" (16 bits), "states"
+    (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
+    figures are NaN. Of a split replica, all but the rates are those of one device, the fullest, over a whole pass.
     """
 
     question: Question
     latency_s: Amount
+    interval_s: Amount
     serial_s: Amount
     memory_s: Amount
     compute_s: Amount | None
@@ -91,13 +92,13 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def tokens_per_s(self) -> Amount:
         """New tokens computed per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        made: Amount = per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self.interval_s)
         return made
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
         """New tokens computed per second for one sequence [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self.interval_s, sequences=False)
         return made
 
     @property

@@ -45,6 +45,10 @@ def headline(f: Floor) -> list[str]:
     best = best_measured(f)
     if best is not None:
         lines.append(f"best     {show_seconds(best.seconds, 4)}   {best.text()}")
+    if f.interval_s > f.latency_s:
+        layers, stages = f.question.model.layers, int(f.question.split.pp)
+        least = f"{stages} stages share {layers} layers, so that one has {-(-layers // stages)}"
+        lines.append(f"rate     a step every {show_seconds(f.interval_s, 4)}: {least}")
     moved = f.moved_bytes
     lines.append(
         f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "

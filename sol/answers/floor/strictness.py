@@ -42,6 +42,7 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         copies = cache_copies(q.model, split.tp)
         found["copies"] = reads & (times.moved_kv_bytes * (1.0 - split.cp / copies) > TOLERATED * moved)
     if split.is_many or split.devices > 1:
+        found["bridge"] = q.bridged is not None and (times.network_s >= times.latency_s) & (times.network_s > 0.0)
         found["wire"] = (times.network_s >= times.latency_s) & (times.network_s > 0.0)
     if _wide_states(q.model):
         own = device_step(q.computed_step, split)
@@ -81,6 +82,7 @@ def why_not_strict(f: Floor) -> str | None:
         return f"{copies} devices read the same keys and values, and could divide the tokens among them (cp={copies})"
     return {
         "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so it cannot be told how much a warm cache would save",
+        "bridge": f"{q.bridged.levels[0].id if q.bridged else 'a bridge'} may join these cards (give the link to say which)",
         "wire": "activations may be sent in 8 bits; 16 are assumed",
         "states": "recurrent states may be kept in 16 bits; 32 are assumed",
     }[kind]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.question.ask import ask
+from sol.answers.question.ask import Question, ask
 from sol.answers.question.inputs import number
+from sol.answers.question.splits import ONE
 from sol.errors import InvalidInput, InvalidPlan
+from sol.physics.network.sharding import device_resident_bytes, device_weight_bytes
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Number
@@ -21,7 +24,7 @@ MOST_DEVICES = 4096
 MICRO: Array = np.unique(np.round(np.geomspace(1, 4096, 76)))
 """Sequences per copy and stage that are tried if no batch is given: 64 numbers from 1 to 4,096."""
 
-UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "network": None}
+UNSAID: dict[str, Any] = {"dtype": None, "kv_dtype": None, "routing": "expected", "link": None, "network": None}
 """The options of a plan where they are not said."""
 
 
@@ -85,9 +88,38 @@ def priced(
     splits = [split for n in counts for split in legal_splits(model, n)]
     if not splits:
         raise InvalidPlan(f"no split of {', '.join(map(str, counts))} devices", f"is legal for {model.id}", _nearest(model))
-    ways = Split(*np.array(splits, dtype=np.int64).T[:, :, None])
-    sequences = micro * (ways.pp * ways.dp) if batch is None else batch
-    return splits, floor_of(ask(model, gpu, batch=sequences, **ways._asdict(), **asked))
+    ways = _down(splits)
+    return splits, floor_of(ask(model, gpu, batch=_sequences(ways, batch, micro), **ways._asdict(), **asked))
+
+
+def _down(splits: list[Split]) -> Split:
+    return Split(*np.array(splits, dtype=np.int64).T[:, :, None])
+
+
+def _sequences(ways: Split, batch: Array | None, micro: Array) -> Any:
+    return micro * (ways.pp * ways.dp) if batch is None else batch
+
+
+def fewest_that_hold(model: Model, tried: Sequence[tuple[Question, Array | None]], known: int) -> int:
+    """The least number of devices that holds the model by memory alone, tried or not, of those up to `known`, which hold it.
+
+    `tried`: the questions that so many devices must hold, each at the least of its batches (None: one sequence for each copy
+    and stage). No link is asked whether it joins them.
+    """
+    held = [(q, None if batch is None else batch.min(keepdims=True)) for q, batch in tried]
+    if any(q.gpu.memory_bytes is None for q, _ in held):
+        return known
+    room = min(q.gpu.memory_bytes or 0.0 for q, _ in held)
+    whole = max(float(device_weight_bytes(model, ONE, q.storage)) for q, _ in held)
+    for n in range(max(1, int(whole // room)), known):  # devices divide the weights at best evenly
+        ways = _down(legal_splits(model, n) or [Split(n)])
+        fit: Any = legal(model, ways)
+        for q, least in held:
+            step = replace(q.step, batch=np.asarray(_sequences(ways, least, MICRO[:1]), dtype=np.float64))
+            fit = fit & (device_resident_bytes(model, step, q.storage, ways).total <= room)
+        if np.any(fit):
+            return n
+    return known
 
 
 def _nearest(model: Model) -> str:

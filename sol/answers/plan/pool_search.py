@@ -123,7 +123,8 @@ class Search:
         least, likely = (np.broadcast_to(v, ways.shape) for v in send(Wire("send", self.kv_bytes / ways, 2, stride))[:2])
         busy = least[np.minimum(self.sizes, total) - 1][:, None]  # of a replica's links, for each of its requests
         first = self._groups(0, physics.prefill_rate(self.prompts, self.prefills.serial_s, busy), self.first_limit, total)
-        then = self._groups(1, physics.decode_rate(self.batch, self.decodes.serial_s, busy, self.output), self.token_limit, total)
+        steps = np.maximum(self.decodes.serial_s, self.decodes.interval_s)
+        then = self._groups(1, physics.decode_rate(self.batch, steps, busy, self.output), self.token_limit, total)
         if not first:
             return None
         size, holders, took, rate = (np.concatenate(v) for v in zip(*(_columns(g) for g in first), strict=True))

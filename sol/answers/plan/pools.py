@@ -118,6 +118,7 @@ def pools(
     ttft_s : limit on the time to the first token: prefill, transfer and first step [s]; for undivided replicas, prefill.
     tpot_s : limit on the time per output token [s].
     price_per_hour : of one device.
+    link : id of the link inside a box, as in `floor`.
     network : id of the link beyond the devices' own domain; without it, larger numbers are left out.
 
     Raises `InvalidInput`, `InvalidPlan` if no split is legal, `DoesNotFit` if no two pools fit within the limits.
@@ -136,7 +137,7 @@ def pools(
             f"pools are searched in up to {MOST_DEVICES} devices",
             "search a part of the devices and multiply the result",
         )
-    links = joining(the_gpu, options.get("network"), max(counts[0], 2))
+    links = joining(the_gpu, options.get("network"), max(counts[0], 2), options.get("link"))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
     splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)

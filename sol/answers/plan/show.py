@@ -64,7 +64,10 @@ def plan_table(p: Plan) -> Table:
     shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
     rows = [tuple(row.values()) for row in candidates(p, shown)]
     unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
-    footer = [p.why(), f"fewest devices that hold it: {p.fewest}"]
+    footer = [
+        p.why(),
+        f"fewest devices that hold it: {p.fewest}" + ("" if p.fewest in p.devices else ", by memory alone; not among those tried"),
+    ]
     if len(found) > MOST_ROWS:
         footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:
@@ -149,8 +152,8 @@ def parts(p: Plan, i: int) -> tuple[float, float]:
 
 def to_document(p: Plan) -> dict[str, Any]:
     """The plan as JSON: the best split of each number of devices, and the front."""
-    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
-              "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
+    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "link": p.asked["link"],
+              "network": p.asked["network"], "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
     outputs = {
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),

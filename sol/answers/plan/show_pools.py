@@ -97,7 +97,8 @@ def to_document(p: Pools) -> dict[str, Any]:
     """The pools as JSON: one entry per number of devices."""
     inputs = {
         "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, **p.limits,
-        "price_per_hour": p.price_per_hour, "network": p.asked["network"], "routing": routing_document(p.winner.question.routing),
+        "price_per_hour": p.price_per_hour, "link": p.asked["link"], "network": p.asked["network"],
+        "routing": routing_document(p.winner.question.routing),
     }  # fmt: skip
     outputs = {
         "divisions": [_division(p, d) for d in p.divisions], "best": p.best, "without": list(p.without), "kv_bytes": p.kv_bytes,

@@ -18,7 +18,7 @@ from sol.answers.question.formats import resolve_formats
 from sol.answers.question.inputs import PLAIN, common_shape, first_bad, number, numbers, one_of, reject
 from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.routing import resolve_routing, routed, shared_out, skewed
-from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, with_links
+from sol.answers.question.splits import ONE, resolve_split, safe_splits, unnamed_bridge, valid_splits, with_links
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
@@ -26,6 +26,7 @@ from sol.physics.time.roofline import Priced, Rates, price_rows
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
+from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Counts, Flags, Number, Numbers
 from sol.specs.split import Split
@@ -40,7 +41,8 @@ KEPT_POINTS = 4096
 class Question(Frozen):
     """One question, resolved: records, the step's arrays, and how it was asked.
 
-    `cache_stated`: the cache's format was asked for, or the checkpoint says it.
+    `cache_stated`: the cache's format was asked for, or the checkpoint says it. `bridged`: the links with the bridge that
+    the cards may have and nobody named.
     """
 
     model: Model
@@ -59,6 +61,7 @@ class Question(Frozen):
     split: Split = ONE
     valid: bool | Flags = True
     cache_stated: bool = False
+    bridged: Topology | None = None
 
     @cached_property
     def computed_step(self) -> Step:
@@ -84,7 +87,8 @@ def ask(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, batch: Numbers = 1, phase: Phase = "decode", new_tokens: Numbers = 1,
     cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
     kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1, cp: Counts = 1,
-    network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected", fusion: Fusion = "ideal",
+    link: str | None = None, network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected",
+    fusion: Fusion = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 
@@ -94,7 +98,7 @@ def ask(
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
     split = resolve_split(tp, pp, ep, dp, cp)
-    valid = valid_splits(the_model, split, the_gpu, network)
+    valid = valid_splits(the_model, split, the_gpu, network, link)
     run = safe_splits(split, valid)
     the_phase: Phase = one_of("phase", phase, get_args(Phase))
     skew = number("imbalance", imbalance, at_least=1.0)
@@ -119,13 +123,13 @@ def ask(
             )
         step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
-    rates, said = with_links(the_gpu, run, network, rates)
+    rates, said = with_links(the_gpu, run, network, rates, link)
     if split.is_many or split.devices > 1:
         said = (*said, *_sent(the_model, run, storage, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
-        kv_dtype is not None or the_model.cache_format is not None,
+        kv_dtype is not None or the_model.cache_format is not None, unnamed_bridge(the_gpu, run, network, link),
     )  # fmt: skip
 
 

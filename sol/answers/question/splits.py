@@ -12,7 +12,7 @@ from sol.errors import InvalidInput, InvalidPlan
 from sol.frozen import frozen
 from sol.physics.network.pricing import nothing_sent, priced
 from sol.physics.time.roofline import Rates
-from sol.specs.assumption import Assumption
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Topology
 from sol.specs.model import Model
@@ -39,7 +39,9 @@ def _ways(name: str, value: Any) -> Count:
     return ways
 
 
-def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:
+def valid_splits(
+    model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None, link: str | LinkType | None = None
+) -> Any:  # fmt: skip
     """True for one split that the model allows; for many, a mask of those that the model and the links of `gpu` allow.
 
     Raises `InvalidPlan` with the legal values if the only split, or every one of many, is invalid.
@@ -50,7 +52,7 @@ def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: st
             raise why
         return True
     valid = legal(model, split)
-    links = _links(gpu, resolve_network(network)) if gpu is not None and np.any(split.devices > 1) else None
+    links = _links(gpu, *_named(network, link)) if gpu is not None and np.any(split.devices > 1) else None
     if links is not None:
         valid = valid & (split.devices <= links.joins)
     if not np.any(valid):
@@ -74,24 +76,28 @@ def where_valid(value: Any, valid: Any) -> Any:
     return array & valid if array.dtype == bool else np.where(valid, array, np.nan)
 
 
-def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates) -> tuple[Rates, tuple[Assumption, ...]]:
+def with_links(
+    gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates, link: str | LinkType | None = None
+) -> tuple[Rates, tuple[Assumption, ...]]:  # fmt: skip
     """The rates with the cost of communication between the devices, and the assumptions of that.
 
     Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
     """
-    beyond = resolve_network(network)
+    beyond, inside = _named(network, link)
     most = np.max(split.devices) if split.is_many else split.devices
     if most == 1:
         return (replace(rates, network=nothing_sent) if split.is_many else rates), ()
-    links = _links(gpu, beyond)
+    links = _links(gpu, beyond, inside)
     if most > links.joins:
         raise _too_many(gpu, split, links)
+    from sol.answers.question.links import as_wired
+
     joined = ", then ".join(
         f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g} devices" if link.domain else "")
         for link in links.levels
     )
     whole = f"links {joined}; the floor uses their full rate in one direction; serial adds the latency of the fastest algorithm"
-    lines = [Assumption("links", whole)]
+    lines = [Assumption("links", whole), *assumed("links", as_wired(gpu, inside, links))]
     silent = [link.id for link in links.levels if not link.alpha_s]
     if silent:
         without = f"no source gives {' or '.join(silent)} a latency: for collectives over it, serial uses their floor"
@@ -108,6 +114,15 @@ def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Ra
     return replace(rates, network=partial(priced, links=links)), tuple(lines)
 
 
+def unnamed_bridge(gpu: GPU, split: Split, network: str | LinkType | None, link: str | LinkType | None) -> Topology | None:
+    """The links with the bridge that these cards may have and nobody named; None where there is none."""
+    if link is not None or gpu.link is None or (not split.is_many and split.devices == 1):
+        return None
+    from sol.answers.question.links import bridged
+
+    return bridged(gpu, _named(network, None)[0])
+
+
 def _too_many(gpu: GPU, split: Split, links: Topology) -> InvalidPlan:
     from sol.answers.question.links import networks
 
@@ -118,25 +133,25 @@ def _too_many(gpu: GPU, split: Split, links: Topology) -> InvalidPlan:
     )
 
 
-def joining(gpu: GPU, network: str | LinkType | None, devices: int) -> Topology:
+def joining(gpu: GPU, network: str | LinkType | None, devices: int, link: str | LinkType | None = None) -> Topology:
     """The links between devices. Raises `InvalidPlan` if they join fewer devices than the split needs."""
-    links = _links(gpu, resolve_network(network))
+    links = _links(gpu, *_named(network, link))
     if devices > links.joins:
         raise _too_many(gpu, Split(dp=devices), links)
     return links
 
 
 @lru_cache(maxsize=256)
-def _links(gpu: GPU, network: LinkType | None) -> Topology:
+def _links(gpu: GPU, network: LinkType | None, link: LinkType | None) -> Topology:
     from sol.answers.question.links import topology
 
-    return topology(gpu, network)
+    return topology(gpu, network, link)
 
 
-def resolve_network(name: str | LinkType | None) -> LinkType | None:
-    """A link between boxes from its id or alias, or None. Raises as `links.resolve_network` does."""
-    if name is None:
-        return None
-    from sol.answers.question import links as topology  # here: one device speaks to no other
+def _named(network: str | LinkType | None, link: str | LinkType | None) -> tuple[LinkType | None, LinkType | None]:
+    """The network between boxes and the link inside them, from their ids or aliases. Raises as `links` does."""
+    if network is None and link is None:
+        return None, None
+    from sol.answers.question import links  # here: one device speaks to no other
 
-    return topology.resolve_network(name)
+    return links.resolve_network(network), links.resolve_link(link)

@@ -136,11 +136,22 @@ def plain_split_options(command: Command) -> Command:
     return command
 
 
+def link_options(command: Command) -> Command:
+    """Over which links devices speak: inside a box, and between boxes."""
+    link = click.option(
+        "--link", default=None, metavar="LINK",
+        help="What joins the devices of one box (sol links), if not the database's default: pcie4-x8, or a bridge by its name.",
+    )  # fmt: skip
+    network = click.option(
+        "--network", default=None, metavar="LINK", help="What joins boxes (sol links): infiniband-ndr, a port for each device."
+    )
+    return link(network(command))
+
+
 def split_options(command: Command) -> Command:
     """How a replica is spread over devices, and over which links."""
-    network = click.option("--network", default=None, help="The link beyond the devices' own (sol links), for instance infiniband-ndr.")
     skew = click.option("--imbalance", type=float, default=1.0, show_default=True, help="Load of the busiest experts over the mean.")
-    return plain_split_options(network(skew(command)))
+    return plain_split_options(link_options(skew(command)))
 
 
 def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sol.errors import InvalidInput
-from sol.views.cli.common import COUNT, answer, as_json, gpu_files, routing_option
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, link_options, routing_option
 
 
 @click.command()
@@ -23,7 +23,7 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, routing_opti
 @click.option("--ttft", "ttft_s", default=None, help="Limit on the prefill, for instance 500ms.")
 @click.option("--tpot", "tpot_s", default=None, help="Limit on a step, for instance 20ms.")
 @click.option("--price-per-hour", type=float, default=None, help="Price of one device per hour, for the cost of a million tokens.")
-@click.option("--network", default=None, help="The link beyond the devices' own (sol links), for instance infiniband-ndr.")
+@link_options
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
 @routing_option
