@@ -7,7 +7,8 @@ import json
 import pytest
 
 from sol import Comparison, compare, floor, load_gpu, offload
-from sol.answers.compare.suspects import SHOWN, siblings
+from sol.answers.compare.changes import siblings
+from sol.answers.compare.suspects import SHOWN
 from sol.specs.hardware import GPU
 
 pytestmark = pytest.mark.law
@@ -24,8 +25,8 @@ def at(share: float, model: str, gpu: str, **asked: object) -> float:
 
 @pytest.mark.parametrize("share", [0.62, 0.8, 1.0])
 def test_sixteen_bits_where_eight_were_said(share: float) -> None:
-    measured = at(share, "llama-3.1-8b", "b200", ctx=2048)
-    c = compare("llama-3.1-8b", "b200", measured_s=measured, ctx=2048, dtype="fp8")
+    measured = at(share, "llama-3.1-8b", "thor", ctx=2048)
+    c = compare("llama-3.1-8b", "thor", measured_s=measured, ctx=2048, dtype="fp8")
     assert kinds(c)[0] == "precision"
     assert c.suspects[0].title == "the weights may be bf16, not fp8"
     assert f"{round(100 * share)} % of that floor" in c.suspects[0].evidence
@@ -33,8 +34,8 @@ def test_sixteen_bits_where_eight_were_said(share: float) -> None:
 
 def test_eight_bits_computed_in_sixteen() -> None:
     """A prefill bound by products: 8-bit weights multiplied in 16 bits take twice as long."""
-    measured = at(0.9, "llama-3.1-8b", "h100", ctx=8192, phase="prefill", dtype="w8a16")
-    c = compare("llama-3.1-8b", "h100", measured_s=measured, ctx=8192, phase="prefill", dtype="fp8")
+    measured = at(0.9, "llama-3.1-8b", "l4", ctx=8192, phase="prefill", dtype="w8a16")
+    c = compare("llama-3.1-8b", "l4", measured_s=measured, ctx=8192, phase="prefill", dtype="fp8")
     assert c.matters == "mfu"
     assert "w8a16" in c.suspects[0].title
 
@@ -61,13 +62,13 @@ def test_a_run_on_the_cpu() -> None:
     assert "ryzen-7950x" in next(s.evidence for s in c.suspects if s.kind == "cpu")
 
 
-@pytest.mark.parametrize(("said", "was"), [("h100", "h100-pcie"), ("a100", "a100-sxm-40gb"), ("rtx-4090", "rtx-4090d")])
+@pytest.mark.parametrize(("said", "was"), [("apple-m2-max", "apple-m2-pro"), ("v100", "v100-pcie"), ("a100", "a100-sxm-40gb")])
 def test_a_slower_part_of_the_same_name(said: str, was: str) -> None:
     slower, faster = (load_gpu(i).memory_bytes_per_s for i in (was, said))
-    c = compare("qwen2.5-7b", said, measured_s=at(0.99, "qwen2.5-7b", was, ctx=1024), ctx=1024)
+    c = compare("qwen2.5-3b", said, measured_s=at(0.8, "qwen2.5-3b", was, ctx=1024), ctx=1024)
     named = [s.title for s in c.suspects if s.kind == "device"]
     # shown only where it tells the two apart: a tenth faster, and not healthy as said
-    assert bool(named) == (c.fraction <= 0.75 and faster > 1.1 * slower)
+    assert bool(named) == (c.fraction < 0.6 and faster > 1.1 * slower)
     assert not named or was in named[0]
 
 
@@ -121,10 +122,11 @@ def test_eager_fits_by_time_per_layer_alone() -> None:
 
 def test_a_capped_clock_is_suspected_of_compute_alone() -> None:
     slow = {"ctx": 4096, "phase": "prefill"}
-    c = compare("llama-3.1-8b", "h100", measured_s=at(0.5, "llama-3.1-8b", "h100", **slow), **slow)
+    c = compare("llama-3.1-8b", "l4", measured_s=at(0.5, "llama-3.1-8b", "l4", **slow), **slow)
     assert "power" in kinds(c)
-    assert "915 of 1,830 MHz" in next(s.evidence for s in c.suspects if s.kind == "power")
-    assert "power" not in kinds(compare("llama-3.1-8b", "h100", measured_s=at(0.5, "llama-3.1-8b", "h100", ctx=4096), ctx=4096))
+    assert "1,275 of 2,040 MHz" in next(s.evidence for s in c.suspects if s.kind == "power")  # 0.5/0.8 of the clock
+    assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.5, "llama-3.1-8b", "l4", ctx=4096), ctx=4096))
+    assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.35, "llama-3.1-8b", "l4", **slow), **slow))
 
 
 # Too fast
