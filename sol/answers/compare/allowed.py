@@ -46,7 +46,7 @@ def unknown_cache(case: Case) -> Sequence[Suspect]:
         Suspect(
             "cache",
             "the last-level cache, which no source gives, may have kept part of it",
-            f"a cache of {show_bytes(needed)} or more would do; with the largest known of its kind a step takes {at_light(case.unsure_s)}",
+            f"a cache of {show_bytes(needed)} or more would do",
             f"no cache: no source gives {q.gpu.id} one",
             "name it: a device of your own (--gpu-files, or a GPU in Python) with last_level_cache_bytes and its source",
             0.85,

@@ -73,9 +73,7 @@ def headline(c: Comparison) -> str:
     """The verdict and its three numbers, on one line."""
     by = {"mbu": "bytes", "mfu": "FLOPs"}.get(c.matters, "what is sent")
     start = f"{c.verdict}: {percent(c.fraction)} of light. {show_seconds(c.measured_s, 4)} measured, {show_seconds(c.floor_s)} floor"
-    if c.verdict == "cannot tell":
-        return f"{start}, {show_seconds(c.optimistic_s)} at the most optimistic without a last-level cache"
-    if c.verdict == "impossible":
+    if c.verdict in ("impossible", "cannot tell"):
         return f"{start}, {show_seconds(c.optimistic_s)} at the most optimistic"
     return f"{start}, {show_seconds(c.gap_s, 4)} unexplained by {by}" if c.gap_s > 0.0 else f"{start}, which is no strict bound here"
 

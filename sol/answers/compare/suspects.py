@@ -141,7 +141,7 @@ class Case:
         same = abs(math.log(s.share / self.fraction)) < CHANGED if s.share > 0.0 else False
         if same or s.share > 1.0 + ROUNDING or self.astray(s.share) >= self.astray(self.fraction):
             return None
-        return s if s.share <= MOST_REACHED else replace(s, weight=s.weight * WEAK)
+        return s if s.share <= MOST_REACHED else replace(s, weight=0.9 * WEAK * s.weight)
 
 
 Finder = Callable[[Case], Sequence[Suspect]]

@@ -23,7 +23,7 @@ def at(share: float, model: str, gpu: str, **asked: object) -> float:
     return floor(model, gpu, **asked).latency_s / share
 
 
-@pytest.mark.parametrize("share", [0.62, 0.8, 1.0])
+@pytest.mark.parametrize("share", [0.62, 0.8, 0.9])
 def test_sixteen_bits_where_eight_were_said(share: float) -> None:
     measured = at(share, "llama-3.1-8b", "thor", ctx=2048)
     c = compare("llama-3.1-8b", "thor", measured_s=measured, ctx=2048, dtype="fp8")
@@ -53,7 +53,7 @@ def test_all_weights_over_the_link() -> None:
     f = floor("llama-3.1-8b", "h100", ctx=2048)
     link = load_gpu("h100").pcie
     assert link is not None
-    c = compare("llama-3.1-8b", "h100", measured_s=f.moved_weight_bytes / link.per_direction_bytes_per_s / 0.95, ctx=2048)
+    c = compare("llama-3.1-8b", "h100", measured_s=f.moved_weight_bytes / link.per_direction_bytes_per_s / 0.9, ctx=2048)
     assert "offload" in kinds(c)
 
 
