@@ -51,7 +51,7 @@ class Comparison(Shown, Frozen):
     largest known of its kind, None where it is known or decides nothing; `verdict`; `estimate` of the engine, or None where nothing is
     known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
     commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the estimate explains the
-    measured time (nobody is suspected then); `mfu_from_batch` the batch from which a memory-bound
+    measured time (nobody is suspected then); `told` what the measured time was made of; `mfu_from_batch` the batch from which a memory-bound
     decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
 
@@ -69,6 +69,7 @@ class Comparison(Shown, Frozen):
     notes: tuple[str, ...]
     ctx_known: bool
     usual: bool
+    told: Told
     mfu_from_batch: float | None
     shown_by: ClassVar[str] = "sol.answers.compare.show"
 
@@ -209,7 +210,7 @@ def compare_of(
         floor=f, measured_s=measured, optimistic_s=best, unsure_s=unsure, granted=concessions(q, ctx_known),
         verdict=verdict(f.latency_s, measured, best, unsure),
         estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, known),
-        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual, mfu_from_batch=_mfu_from_batch(f),
+        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual, told=as_told, mfu_from_batch=_mfu_from_batch(f),
     )  # fmt: skip
 
 

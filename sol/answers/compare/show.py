@@ -172,7 +172,7 @@ def to_table(c: Comparison) -> Table:
 def _measured(c: Comparison) -> dict[str, Any]:
     calibration = None if c.estimate is None else c.estimate.calibration.id or None
     unknown = {} if c.ctx_known else {"ctx": None}
-    return {"measured_s": c.measured_s, "engine": c.engine, "calibration": calibration} | unknown
+    return {"measured_s": c.measured_s, "told": c.told, "engine": c.engine, "calibration": calibration} | unknown
 
 
 def _beside(c: Comparison) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sol import Comparison, compare, floor, load_gpu, offload
+from sol import Comparison, InvalidInput, compare, floor, load_gpu, offload
 from sol.answers.compare.changes import siblings
 from sol.answers.compare.suspects import SHOWN
 from sol.specs.hardware import GPU
@@ -127,6 +127,33 @@ def test_a_capped_clock_is_suspected_of_compute_alone() -> None:
     assert "1,275 of 2,040 MHz" in next(s.evidence for s in c.suspects if s.kind == "power")  # 0.5/0.8 of the clock
     assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.5, "llama-3.1-8b", "l4", ctx=4096), ctx=4096))
     assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.35, "llama-3.1-8b", "l4", **slow), **slow))
+
+
+def test_what_a_rate_has_counted_is_not_suspected_again() -> None:
+    asked = {"ctx": 1024, "dtype": "fp8"}
+    slow = at(0.8, "llama-3.1-8b", "l4", batch=32, **asked)
+    assert "batch" in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, **asked))
+    assert "batch" not in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, told="rate", **asked))
+    assert "batch" in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, told="rate/user", **asked))
+    with pytest.raises(InvalidInput, match="told"):
+        compare("llama-3.1-8b", "l4", measured_s=slow, told="tokens", **asked)  # type: ignore[arg-type]
+
+
+def test_the_rate_of_one_given_as_that_of_all() -> None:
+    step = at(0.8, "llama-3.1-8b", "l4", ctx=1024, batch=8)
+    c = compare("llama-3.1-8b", "l4", measured_s=8 * step, ctx=1024, batch=8, told="rate")
+    assert (kinds(c)[0], c.suspects[0].read_s) == ("aggregate", pytest.approx(step))
+    assert f"{1 / step:.4g}tok/s/user" in c.suspects[0].action
+    assert "aggregate" not in kinds(compare("llama-3.1-8b", "l4", measured_s=8 * step, ctx=1024, batch=8, told="rate/user"))
+
+
+def test_a_measured_time_at_light_itself_makes_nothing_likeliest() -> None:
+    bound = at(1.0, "llama-3.1-8b", "thor", ctx=2048)
+    c = compare("llama-3.1-8b", "thor", measured_s=bound, ctx=2048, dtype="fp8")
+    assert "bf16" not in c.suspects[0].title
+    assert all(s.limit_s / s.read_s <= 0.92 for s in c.suspects)
+    only = compare("qwen2.5-7b", "h100", measured_s=floor("qwen2.5-7b", "h100", ctx=2048).latency_s * 1000, ctx=2048)
+    assert "milliseconds given as seconds" not in [s.title for s in only.suspects]  # 4.256 ms is light itself
 
 
 # Too fast

@@ -36,6 +36,7 @@ def check(s: Suspect, asked: dict[str, object], measured: float, bound: float, f
     share = s.limit_s / s.read_s
     assert 0.0 <= share <= 1.0 + 1e-9, said
     assert distance(share, too_fast) < distance(bound / measured, too_fast), said
+    assert abs(math.log(max(share, 1e-300) / (bound / measured))) > 0.009, said  # it changes the number
     assert s.weight < 0.4 or share <= 0.92, said
     if s.read_s != measured:
         assert s.kind in ("unit", "aggregate", "speculation"), said
