@@ -47,12 +47,12 @@ class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
     Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
-    allows, with what that `granted` [s]; `unsure_s` the least time [s] if the device's last-level cache, which no source gives, were the
-    largest known of its kind, None where it is known or decides nothing; `verdict`; `estimate` of the engine, or None where nothing is
-    known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
-    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the estimate explains the
-    measured time (nobody is suspected then); `told` what the measured time was made of; `mfu_from_batch` the batch from which a memory-bound
-    decode step is compute-bound, in steps of 2^¼, None where there is none [1].
+    allows, with what that `granted` [s]; `unsure_s` the least time [s] if the device's last-level cache, which no source gives,
+    were the largest known of its kind, None where it is known or decides nothing; `verdict`; `estimate` of the engine, or None
+    where nothing is known; `parts` of the gap, they sum to `gap_s`; `suspects` that could be true, likeliest first; `actions`,
+    the commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the estimate
+    explains the measured time (nobody is suspected then); `told` what the measured time was made of; `mfu_from_batch` the batch
+    from which a memory-bound decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
 
     floor: Floor[float, bool, str]
