@@ -57,6 +57,9 @@ class Suspect:
     read_s: float
     change: Mapping[str, Any] = field(default_factory=FrozenMap)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "change", FrozenMap(self.change))
+
     @property
     def share(self) -> float | None:
         """The limit over the measured time, as the suspect has them [1]."""

@@ -89,7 +89,7 @@ def test_time_that_is_the_same_at_every_tp_is_the_hosts() -> None:
     for tp, c in found.items():
         assert "split" not in kinds(c)  # a step twice as long at tp=2 is what the host takes
         assert ("host" in kinds(c)) == (not c.usual)
-        assert "host's time per step" in c.to_text() or "host time per step" in c.to_text(), tp
+        assert "host's time per step" in c.to_text(160) or "host time per step" in c.to_text(160), tp
     assert (found[8].usual, kinds(found[8])[0]) == (False, "host")
     assert all(compare("qwq-32b", "a100", measured_s=t, ctx=101, tp=tp).usual for tp, t in QWQ.items())  # a wider interval holds all three
 
@@ -149,7 +149,7 @@ def test_a_step_that_equals_its_estimate() -> None:
     """tenstorrent/tt-inference-server#340: Qwen3-30B-A3B on an A100, 128 in and 128 out: 9.6 ms a token, the estimate is 9.63."""
     c = compare("qwen3-30b-a3b", "a100", measured_s=9.6e-3, ctx=192)
     assert (c.usual, kinds(c)) == (True, [])
-    assert "equals the 9.630 ms expected" in c.to_text()
+    assert "equals the 9.630 ms expected" in c.to_text(160)
 
 
 def test_an_m4_pro_is_slower_than_an_m3_max_by_its_bandwidth() -> None:
