@@ -53,8 +53,8 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
         )
     return (
         Suspect(
-            "offload",
-            "it does not fit: part of it streams from the host",
+            "offload" if case.measured_s >= least else "memory",
+            "it does not fit" + (": part of it streams from the host" if case.measured_s >= least else ", and is faster than what streams"),
             seen,
             "all of it in the device's memory",
             "a narrower dtype, a shorter context or more devices (sol plan, sol offload)",

@@ -145,6 +145,8 @@ def test_the_rate_of_one_given_as_that_of_all() -> None:
     assert (kinds(c)[0], c.suspects[0].read_s) == ("aggregate", pytest.approx(step))
     assert f"{1 / step:.4g}tok/s/user" in c.suspects[0].action
     assert "aggregate" not in kinds(compare("llama-3.1-8b", "l4", measured_s=8 * step, ctx=1024, batch=8, told="rate/user"))
+    eager = compare("llama-3.1-8b", "h100", measured_s=8 / 59, ctx=1024, batch=8, told="rate")  # 16.95 ms each, of a light of 4.8
+    assert kinds(eager) == ["aggregate"]
 
 
 def test_a_measured_time_at_light_itself_makes_nothing_likeliest() -> None:
