@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Literal
 
 from sol.errors import InvalidInput
 
@@ -71,6 +72,16 @@ def parse_measured(text: str, field: str, *, tokens: float, sequences: float) ->
     if not value > 0.0:
         raise InvalidInput(f"{field} '{text}'", "is not a rate that a step can have", "it must be above 0")
     return told / value
+
+
+def told_as(text: str) -> Literal["time", "rate", "rate/user"]:
+    """How a measured time was told, in text that `parse_measured` takes.
+
+    >>> told_as("16.97ms"), told_as("59 tok/s"), told_as("59tok/s/user")
+    ('time', 'rate', 'rate/user')
+    """
+    lower = text.lower()
+    return "rate/user" if "/user" in lower else "rate" if "/s" in lower else "time"
 
 
 def parse_printed(printed: str, unit: str = "") -> float:

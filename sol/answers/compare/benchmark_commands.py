@@ -21,7 +21,7 @@ class Action(NamedTuple):
 
 def remeasured(q: Question, engine: str | None, estimated: bool) -> tuple[Action, ...]:
     """Commands that measure the same step in vLLM or llama.cpp, and the estimate if there is a calibration (`estimated`)."""
-    gguf = q.storage.weights.id.startswith(("q", "iq"))
+    gguf = q.storage.weights.id.startswith(("q", "iq", "mxfp4-moe"))
     found = []
     whole = q.phase == "prefill" or (q.step.new_tokens == 1).all()  # no tool times a step that verifies drafts
     if whole and not gguf and q.gpu.vendor not in ("apple", "groq", "cerebras"):

@@ -7,11 +7,13 @@ from typing import Any
 from sol.answers.compare.compare import BANDS, Comparison
 from sol.answers.compare.gap import called
 from sol.answers.compare.suspects import WEAK, percent
+from sol.answers.estimate.estimate import Estimate
 from sol.answers.floor.document import asked, floor_inputs
+from sol.answers.floor.optimistic import largest_cache_bytes
 from sol.answers.report.document import document, one_row_a_point
 from sol.answers.report.report import Item, Report
 from sol.tabular import Column, Table
-from sol.units import show_count, show_seconds, significant
+from sol.units import show_bytes, show_count, show_seconds, significant
 
 BESIDE = (
     ("calm on an RTX 4090", 0.92, "CALM-0017"),
@@ -20,6 +22,8 @@ BESIDE = (
     ("eager transformers on an H100", 0.25, "PAIG-0016"),
 )
 """Published systems, the fraction of light they reach in 16 bits at batch 1 [1], and the id of the measured row."""
+SAME = 0.05
+"""A time this near to an estimate equals it [1]."""
 NOTHING_FITS = {
     True: "no known single change makes this time possible: check the clock and what was counted",
     False: "no known cause fits: profile one step (nsys profile, or the engine's own profiler)",
@@ -41,10 +45,22 @@ def _suspected(c: Comparison) -> tuple[Item, ...]:
         word = "or" if i else "most likely" if s.weight >= WEAK else "possibly"
         found.append(Item(f"{word}: {s.title}", (Item(s.evidence), Item(f"→ {s.action}")), "" if i else "bold"))
     if c.usual and c.estimate is not None:
-        found.append(Item(f"usual for {called(c.estimate)} here: to go faster, reduce the parts above or use another engine"))
-    elif not c.suspects and c.verdict not in ("at the limit", "healthy"):
+        found += usual(c, c.estimate)
+    elif not c.suspects and (c.verdict not in ("at the limit", "healthy") or c.fraction > 1.0):
         found.append(Item(NOTHING_FITS[c.fraction > 1.0]))
     return tuple(found)
+
+
+def usual(c: Comparison, e: Estimate) -> list[Item]:
+    """That the estimate explains the measured time, and what a second measurement would tell."""
+    expected = f"the {show_seconds(e.latency_s, 4)} expected of {called(e)}"
+    near, above = abs(c.measured_s / e.latency_s - 1.0) <= SAME, e.low_s is None or c.measured_s >= e.low_s
+    where = f"it equals {expected}" if near else f"it lies in the 95 % interval of {expected}" if above else f"it is faster than {expected}"
+    lines = [Item(f"{where}: nothing is suspected"), Item("what to gain lies in the parts above, or in another engine")]
+    if c.question.split.tp > 1 and c.question.phase == "decode" and c.gap_s > 0.0:
+        gap = show_seconds(c.gap_s, 3)
+        lines.append(Item(f"if another tp is {gap} above its floor too, that is the host's time per step, and no device's"))
+    return [Item(f"{'as usual' if above else 'better than usual'} for {called(e)} here", tuple(lines))]
 
 
 def _commands(c: Comparison) -> tuple[Item, ...]:
@@ -56,7 +72,7 @@ def _commands(c: Comparison) -> tuple[Item, ...]:
 def headline(c: Comparison) -> str:
     """The verdict and its three numbers, on one line."""
     start = f"{c.verdict}: {percent(c.fraction)} of light. {show_seconds(c.measured_s, 4)} measured, {show_seconds(c.floor_s)} floor"
-    if c.verdict == "impossible":
+    if c.verdict in ("impossible", "cannot tell"):
         return f"{start}, {show_seconds(c.optimistic_s)} optimistic floor"
     return f"{start}, {show_seconds(c.gap_s, 4)} above the floor" if c.gap_s > 0.0 else f"{start}, which is not a strict bound here"
 
@@ -74,7 +90,21 @@ def fractions(c: Comparison) -> list[str]:
             lines[-1] += f", 95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
     if c.fraction > 1.0:
         lines.append(f"the optimistic floor, {show_seconds(c.optimistic_s)}, assumes: " + " · ".join(c.granted))
+    if c.unsure_s is not None:
+        lines.append(unsure(c, c.unsure_s))
     return lines
+
+
+def unsure(c: Comparison, least_s: float) -> str:
+    """What a last-level cache that no source gives decides."""
+    gpu, largest = c.question.gpu, largest_cache_bytes(c.question.gpu.kind)
+    size = f"the largest known of its kind, {show_bytes(largest)}" if largest is not None else "one that holds all of it"
+    if c.verdict == "impossible":
+        return f"not even a last-level cache as large as {size}, would do: {show_seconds(least_s, 4)}"
+    return (
+        f"nobody can tell: no source gives {gpu.id} a last-level cache, and with {size}, a step would take {show_seconds(least_s, 4)}; "
+        "name the cache in a device of your own (last_level_cache_bytes, with its source) to get a verdict"
+    )
 
 
 def matter(c: Comparison) -> str:
@@ -114,7 +144,7 @@ def footnotes(c: Comparison) -> list[str]:
 
 
 OUTPUTS = (
-    "verdict", "fraction", "measured_s", "floor_s", "optimistic_s", "gap_s", "gap", "mbu", "mfu", "matters", "tokens_per_s",
+    "verdict", "fraction", "measured_s", "floor_s", "optimistic_s", "unsure_s", "gap_s", "gap", "mbu", "mfu", "matters", "tokens_per_s",
 )  # fmt: skip
 
 
@@ -141,7 +171,7 @@ def to_table(c: Comparison) -> Table:
 def _measured(c: Comparison) -> dict[str, Any]:
     calibration = None if c.estimate is None else c.estimate.calibration.id or None
     unknown = {} if c.ctx_known else {"ctx": None}
-    return {"measured_s": c.measured_s, "engine": c.engine, "calibration": calibration} | unknown
+    return {"measured_s": c.measured_s, "told": c.told, "engine": c.engine, "calibration": calibration} | unknown
 
 
 def _beside(c: Comparison) -> dict[str, Any]:

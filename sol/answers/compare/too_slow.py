@@ -7,72 +7,24 @@ from typing import get_args
 
 import numpy as np
 
+from sol.answers.compare.changes import variant
 from sol.answers.compare.gap import kernels
-from sol.answers.compare.suspects import ORDINARY, Case, Finder, Suspect, at_light, ordinary, percent, unit_weight, variant
-from sol.sources.database.database import load_format
+from sol.answers.compare.suspects import MOST_REACHED, Case, Finder, Suspect, at_light, percent
+from sol.sources.database.database import is_format, load_format
 from sol.specs.formats import NumberFormat, TensorClass
-from sol.units import show_count, show_seconds, significant
+from sol.units import show_count, significant
 
 EAGER_LAYER_S = (0.55e-3, 1.2e-3)
 """Published times per layer of eager hosts [s]: 0.606 ms with an H100, 0.902 ms with an A100, 1.13 ms there with 4-bit kernels."""
 DOUBLINGS = 2.0 ** np.arange(21)
-
-
-def wrong_unit(case: Case) -> Sequence[Suspect]:
-    """Milliseconds given as seconds, or a rate given as a time."""
-    found = []
-    if case.fraction > 1 / 200:
-        return ()
-    times = f"{significant(1 / case.fraction, 2)} times the floor"
-    as_ms = case.measured_s * 1e-3
-    if case.plausible(as_ms):
-        found.append(
-            Suspect(
-                "unit",
-                "milliseconds given as seconds",
-                f"{times}; {show_seconds(as_ms, 4)} would be {percent(case.floor.latency_s / as_ms)} of light",
-                "a thousandth of the time",
-                "give the unit: 16.97ms, or 0.01697 in Python",
-                unit_weight(case.floor.latency_s / as_ms),
-            )
-        )
-    as_rate = (case.question.step.batch * case.question.step.new_tokens).item() / case.measured_s
-    if case.plausible(as_rate):
-        found.append(
-            Suspect(
-                "unit",
-                "a rate given as a time",
-                f"{times}; {case.measured_s:g} tok/s would be {show_seconds(as_rate, 4)}, "
-                f"{percent(case.floor.latency_s / as_rate)} of light",
-                "the time of a step",
-                f"give --measured {case.measured_s:g}tok/s",
-                unit_weight(case.floor.latency_s / as_rate),
-            )
-        )
-    return found
-
-
-def whole_request(case: Case) -> Sequence[Suspect]:
-    """The time of a whole request, given as the time of one step."""
-    steps = 1 / case.fraction
-    if case.question.phase != "decode" or not 100 <= steps <= 32768:
-        return ()
-    return (
-        Suspect(
-            "request",
-            "a whole request timed, not a step",
-            f"as long as {significant(steps, 2)} steps at the floor, or {significant(0.6 * steps, 2)} healthy ones",
-            "the time of one step",
-            "subtract the prefill and divide by the tokens generated after the first",
-            0.6,
-        ),
-    )
+TYPICAL = 0.8
+"""The share of the measured time that a limit takes which may be anything in a known range [1]."""
 
 
 def eager(case: Case) -> Sequence[Suspect]:
     """The host issues every kernel and is slower than the device: a time per layer, whatever the bytes."""
     each = case.measured_s / case.layers
-    if case.fraction > 0.7 or not EAGER_LAYER_S[0] <= each <= EAGER_LAYER_S[1] or case.question.gpu.kind != "gpu":
+    if not EAGER_LAYER_S[0] <= each <= EAGER_LAYER_S[1] or case.question.gpu.kind != "gpu":
         return ()
     told = case.kind in ("graph", "fused")
     n = kernels(case.floor, "eager")
@@ -86,6 +38,8 @@ def eager(case: Case) -> Sequence[Suspect]:
             f"without the host's launches: {at_light(case.floor.latency_s)}",
             "capture CUDA graphs (published gain of a 7B: 1.26× on an H100, 1.03× on an L4), then a fused engine",
             0.5 if told else 0.9,
+            max(float(case.floor.latency_s), EAGER_LAYER_S[0] * case.layers),
+            case.measured_s,
         ),
     )
 
@@ -96,8 +50,12 @@ def dequantisation(case: Case) -> Sequence[Suspect]:
     narrow = q.storage.weights
     if case.fraction > 0.6 or narrow.compute != "16-bit" or narrow.bits_per_weight >= 12 or case.floor.bound != "memory":
         return ()
-    wide = case.share(variant(q, dtype=q.storage.base))
-    as_wide = f"; {percent(wide)} of the floor of {q.storage.base.id} weights" if ordinary(wide) else ""
+    wide = variant(q, dtype=q.storage.base)
+    whole = 0.0 if wide is None else float(wide.latency_s) / case.measured_s  # what need not fit: only read as if it were so wide
+    if whole < case.band[0]:
+        return ()  # slower than the same weights in 16 bits
+    limit = min(whole, TYPICAL) if whole > MOST_REACHED else whole
+    as_wide = f"; {percent(whole)} of the floor of {q.storage.base.id} weights" if whole <= 1.0 else ""
     return (
         Suspect(
             "dequantisation",
@@ -107,6 +65,8 @@ def dequantisation(case: Case) -> Sequence[Suspect]:
             f"{narrow.id} weights read once and unpacked without extra time: {at_light(case.floor.latency_s)}",
             "use another kernel for the same bits: Marlin, ExLlamaV2, or a GGUF in llama.cpp",
             0.85,
+            limit * case.measured_s,
+            case.measured_s,
         ),
     )
 
@@ -117,7 +77,7 @@ def wider_format(case: Case) -> Sequence[Suspect]:
     for fmt in _wider(own, q.storage.base) if case.fraction <= 0.6 else ():
         f = variant(q, dtype=fmt)
         share = case.share(f)
-        if f is not None and f.fits is not False and ordinary(share) and share > 1.25 * case.fraction:
+        if f is not None and case.explains(share) and share > 1.25 * case.fraction:
             return (
                 Suspect(
                     "precision",
@@ -126,6 +86,9 @@ def wider_format(case: Case) -> Sequence[Suspect]:
                     f"weights in {own.id} as given: {at_light(case.floor.latency_s)}",
                     "check the format in the engine's log at load, and the memory it takes (sol memory)",
                     0.8 if fmt.bits <= 16 else 0.5,
+                    float(f.latency_s),
+                    case.measured_s,
+                    {"dtype": fmt.id if is_format(fmt.id) else fmt},
                 ),
             )
     return ()
@@ -158,10 +121,13 @@ def longer(case: Case) -> Sequence[Suspect]:
                 said,
                 "count the prompt and the tokens generated before the step",
                 0.3 if case.ctx_known else 0.75,
+                hit[3],
+                case.measured_s,
+                {"ctx": hit[0]},
             )
         )
-    batches = DOUBLINGS[:11]
-    hit = _first(case, "batch", batches[batches > case.batch])
+    more = case.batch * DOUBLINGS[1:7]
+    hit = _first(case, "batch", more) if case.told != "rate" else None  # a rate of all sequences counts those that run
     if hit is not None:
         found.append(
             Suspect(
@@ -171,12 +137,15 @@ def longer(case: Case) -> Sequence[Suspect]:
                 f"batch {show_count(case.batch)} as given",
                 "check the number of running requests in the engine's log",
                 0.25,
+                hit[3],
+                case.measured_s,
+                {"batch": hit[0]},
             )
         )
     return found
 
 
-def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str] | None:
+def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str, float] | None:
     """The first value of a grid at which the measured time is normal."""
     if not grid.size:
         return None
@@ -184,7 +153,7 @@ def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str] | 
     if f is None:
         return None
     shares = f.latency_s / case.measured_s
-    good = np.flatnonzero((shares >= ORDINARY[0]) & (shares <= ORDINARY[1]) & (True if f.fits is None else f.fits))
+    good = np.flatnonzero((shares >= case.band[0]) & (shares <= MOST_REACHED) & (True if f.fits is None else f.fits))
     if not good.size:
         return None
     i = good[0]
@@ -192,7 +161,8 @@ def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str] | 
         float(grid[i]),
         show_count(float(grid[i])),
         f"a step takes {at_light(float(f.latency_s[i]))}, {percent(float(shares[i]))} of the measured time",
+        float(f.latency_s[i]),
     )
 
 
-FINDERS: tuple[Finder, ...] = (wrong_unit, whole_request, eager, dequantisation, wider_format, longer)
+FINDERS: tuple[Finder, ...] = (eager, dequantisation, wider_format, longer)

@@ -1,14 +1,21 @@
-"""Causes of a slow step that ran in another place than given: on the host, another device, fewer devices, at lower clocks."""
+"""What makes a step slow because it ran elsewhere than was said: on the host, another device, at lower clocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sol.answers.compare.suspects import Case, Finder, Suspect, at_light, ordinary, percent, siblings, variant
+from sol.answers.compare.changes import siblings, variant
+from sol.answers.compare.gap import NARROW
+from sol.answers.compare.suspects import Case, Finder, Suspect, at_light, percent
 from sol.answers.memory.offload import offload
 from sol.errors import SolError
 from sol.sources.database.database import gpu_ids, load_gpu
 from sol.units import show_bytes, show_rate
+
+REACHED = 0.8
+"""The share of the peak at its own clock that products reach where only the clock is low [1]."""
+LEAST_CLOCK = 0.5
+"""A rule: where this share of the clock [1] would not do, something else is looked for before a power cap."""
 
 
 def does_not_fit(case: Case) -> Sequence[Suspect]:
@@ -31,10 +38,12 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
                 "more memory",
                 "sol plan finds the splits that fit",
                 0.9,
+                None,
+                case.measured_s,
             ),
         )
-    least = streamed.overlapped_s
-    if case.measured_s < least * 0.98:
+    least = float(streamed.overlapped_s)
+    if case.measured_s < least:
         seen = (
             f"{over}; what does not fit would take {at_light(least)} over {streamed.link.name}: another model, format or device was timed"
         )
@@ -44,12 +53,14 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
         )
     return (
         Suspect(
-            "offload",
-            "it does not fit: part of it streams from the host",
+            "offload" if case.measured_s >= least else "memory",
+            "it does not fit" + (": part of it streams from the host" if case.measured_s >= least else ", and is faster than what streams"),
             seen,
             "all of it in the device's memory",
             "use a narrower dtype, a shorter context or more devices (sol plan, sol offload)",
             0.95,
+            least if case.measured_s >= least else None,
+            case.measured_s,
         ),
     )
 
@@ -57,9 +68,9 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
 def slower_sibling(case: Case) -> Sequence[Suspect]:
     """A variant of the device with the same model number, or one of its power modes."""
     found = []
-    for gpu in siblings(case.question.gpu) if case.fraction <= 0.75 else ():
+    for gpu in siblings(case.question.gpu):
         share = case.share(variant(case.question, gpu=gpu))
-        if ordinary(share) and share > 1.1 * case.fraction:
+        if case.explains(share) and share > 1.1 * case.fraction:
             found.append(
                 Suspect(
                     "device",
@@ -68,6 +79,9 @@ def slower_sibling(case: Case) -> Sequence[Suspect]:
                     f"{case.question.gpu.id} as given",
                     "check the part, its power limit and its clocks with nvidia-smi -q or the vendor's tool",
                     0.55 * min(share, 1.0),
+                    share * case.measured_s,
+                    case.measured_s,
+                    {"gpu": gpu.id},
                 )
             )
     return sorted(found, key=lambda s: -s.weight)[:1]
@@ -81,7 +95,7 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
     found = []
     if gpu.pcie is not None:
         streaming = f.moved_weight_bytes / gpu.pcie.per_direction_bytes_per_s
-        if ordinary(streaming / case.measured_s):
+        if case.explains(streaming / case.measured_s):
             found.append(
                 Suspect(
                     "offload",
@@ -91,12 +105,14 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
                     "the weights in the device's memory",
                     "load without offload: llama.cpp -ngl 99, vLLM without --cpu-offload-gb",
                     0.7,
+                    streaming,
+                    case.measured_s,
                 )
             )
     for name in gpu_ids("cpu") if f.devices == 1 else ():
         cpu = load_gpu(name)
         share = case.share(variant(case.question, gpu=cpu))
-        if ordinary(share):
+        if case.explains(share):
             found.append(
                 Suspect(
                     "cpu",
@@ -105,48 +121,34 @@ def on_the_host(case: Case) -> Sequence[Suspect]:
                     f"the step on {gpu.id}",
                     "check the device in the engine's log at load",
                     0.5,
+                    share * case.measured_s,
+                    case.measured_s,
+                    {"gpu": name},
                 )
             )
     return found[:2]
 
 
-def fewer_devices(case: Case) -> Sequence[Suspect]:
-    """Devices that take turns instead of sharing the work (a split by layers), or fewer devices than given."""
-    q = case.question
-    if q.split.tp == 1 or case.fraction > 0.6:
-        return ()
-    for tp in [n for n in range(q.split.tp // 2, 0, -1) if q.split.tp % n == 0]:
-        share = case.share(variant(q, tp=tp))
-        if ordinary(share) and share > 1.25 * case.fraction:
-            return (
-                Suspect(
-                    "split",
-                    f"the work may be split over {tp}, not {q.split.tp}",
-                    f"with tp={tp}: {percent(share)} of the floor",
-                    f"tp={q.split.tp} as given: {at_light(case.floor.latency_s)}",
-                    "check the engine's tensor-parallel size; a split by layers (llama.cpp -sm layer) takes turns and gains no speed",
-                    0.7,
-                ),
-            )
-    return ()
-
-
 def clocks(case: Case) -> Sequence[Suspect]:
     """A device below the clock of its peak: a power cap, or heat."""
-    gpu = case.question.gpu
-    if case.floor.bound != "compute" or not 0.3 <= case.fraction <= 0.8 or gpu.clock_hz is None:
+    gpu, share = case.question.gpu, case.fraction / REACHED
+    unpacked = case.question.storage.weights.bits_per_weight < NARROW  # another thing to look for first
+    if case.floor.bound != "compute" or unpacked or gpu.clock_hz is None or not LEAST_CLOCK <= share < 1.0:
         return ()
     power = f" under its {gpu.tdp_w:.0f} W" if gpu.tdp_w else ""
     return (
         Suspect(
             "power",
             "a power cap, or clocks below the peak's",
-            f"at {gpu.clock_hz * case.fraction / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} the device computes no faster than this",
+            f"at {gpu.clock_hz * share / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} this would be {percent(REACHED)} of what the "
+            "device computes",
             "the clock of the datasheet's peak",
             "watch nvidia-smi -q -d CLOCK,POWER,PERFORMANCE while it runs",
             0.3,
+            REACHED * case.measured_s,
+            case.measured_s,
         ),
     )
 
 
-FINDERS: tuple[Finder, ...] = (does_not_fit, slower_sibling, on_the_host, fewer_devices, clocks)
+FINDERS: tuple[Finder, ...] = (does_not_fit, slower_sibling, on_the_host, clocks)

@@ -21,8 +21,9 @@ from sol.answers.question.ask import Question
 from sol.answers.question.formats import SIXTEEN
 from sol.physics.network.pricing import priced
 from sol.physics.time.roofline import Rates
-from sol.sources.database.database import load_format
+from sol.sources.database.database import load_format, load_gpu, shipped_gpu_ids
 from sol.specs.formats import NumberFormat, StoredPart, TensorClass
+from sol.specs.hardware import DeviceKind
 from sol.specs.split import Split, cache_copies
 from sol.specs.step import Role, Storage
 from sol.units import show_bytes
@@ -39,15 +40,41 @@ def optimistic_s(q: Question) -> Any:
 
     Bytes that the last-level cache can hold from the previous step are not read again: max(0, moved − cache)/B, with a cache per stage.
     """
-    least = _warm_s(q, q.split)
+    return _least_s(q, q.gpu.last_level_cache_bytes or 0.0)
+
+
+def unsure_s(q: Question) -> Any:
+    """The optimistic floor [s] of a device whose last-level cache no source gives, if it had the largest one known of its kind.
+
+    What is faster than the optimistic floor and not than this is neither possible nor impossible: nobody can tell. None where the
+    device's cache is known. Where no device of its kind has a sourced cache, one may hold all of it.
+    """
+    if q.gpu.last_level_cache_bytes is not None:
+        return None
+    largest = largest_cache_bytes(q.gpu.kind)
+    return _least_s(q, np.inf if largest is None else largest)
+
+
+@lru_cache(maxsize=8)
+def largest_cache_bytes(kind: DeviceKind) -> float | None:
+    """The largest last-level cache that the database has a source for, of devices of one kind [B]; None where it has none."""
+    return max((cache for cache in map(_cache_of, shipped_gpu_ids(kind)) if cache is not None), default=None)
+
+
+def _cache_of(gpu_id: str) -> float | None:
+    return load_gpu(gpu_id).last_level_cache_bytes
+
+
+def _least_s(q: Question, cache_bytes: float) -> Any:
+    least = _warm_s(q, q.split, cache_bytes)
     if q.model.is_moe and np.any(q.split.tp * q.split.dp > q.split.ep):  # whole experts lie closer in their blocks of a format
-        least = np.minimum(least, _warm_s(q, q.split._replace(ep=q.split.tp * q.split.dp)))
+        least = np.minimum(least, _warm_s(q, q.split._replace(ep=q.split.tp * q.split.dp), cache_bytes))
     return float(least) if q.scalar else least
 
 
-def _warm_s(q: Question, split: Split) -> Any:
+def _warm_s(q: Question, split: Split, cache_bytes: float) -> Any:
     f = floor_of(_best(q, split))
-    warm = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0) / q.rates.memory_bytes_per_s
+    warm = q.split.pp * cache_bytes / q.rates.memory_bytes_per_s
     compute = 0.0 if f.compute_s is None else f.compute_s
     return np.maximum(np.maximum(np.maximum(f.memory_s - warm, compute), f.network_s), 0.0)
 

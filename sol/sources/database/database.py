@@ -52,10 +52,12 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
 def gpu_ids(kind: str | None = None) -> list[str]:
     """Every device id, built-in ones first, then the user's; with `kind` only those, without reading other records."""
     users = {user_id: table for user_id, _, table, _ in _user_devices(None).values()}
-    if kind is None:
-        return [*_index("gpus")[0], *users]
-    shipped = [i for i, (file, _) in _index("gpus")[0].items() if file.says(i, "kind", kind)]
-    return [*shipped, *(i for i, table in users.items() if table.get("kind") == kind)]
+    return [*shipped_gpu_ids(kind), *(i for i, table in users.items() if kind is None or table.get("kind") == kind)]
+
+
+def shipped_gpu_ids(kind: str | None = None) -> list[str]:
+    """The device ids of the database alone; of one `kind` only, without reading the other records."""
+    return [i for i, (file, _) in _index("gpus")[0].items() if kind is None or file.says(i, "kind", kind)]
 
 
 def model_ids() -> list[str]:

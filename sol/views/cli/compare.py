@@ -1,4 +1,4 @@
-"""`sol compare MODEL GPU --measured 16.97ms --ctx N`: is a measured time good, broken or impossible, and what to do."""
+"""`sol compare MODEL GPU --measured 16.97ms --ctx N`: is a measured time good, broken, impossible, or can nobody tell, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sol.views.cli.common import COUNT, answer, as_json, calibration_options, sp
 @calibration_options
 @as_json
 def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> None:
-    """Compare a measured step of MODEL on GPU with its floor: impossible, at the limit, healthy, slow or broken.
+    """What a measured step of MODEL on GPU is worth: impossible, cannot tell, at the limit, healthy, slow or broken.
 
     The answer has the parts of the time above the floor, the likely causes whose numbers fit, and the command that
     measures the same step. A rate counts new tokens (in prefill, tokens of the prompt).
@@ -34,9 +34,10 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
       sol compare llama-3.1-8b h100 --phase prefill --measured 45ms --ctx 2k
     """
     from sol.answers.compare.compare import compare as ask_compare
-    from sol.units import parse_measured
+    from sol.units import parse_measured, told_as
 
-    result = ask_compare(model, gpu, measured_s=parse_measured(measured, "measured", **_counted(asked)), **asked)
+    time_s = parse_measured(measured, "measured", **_counted(asked))
+    result = ask_compare(model, gpu, measured_s=time_s, told=told_as(measured), **asked)
     answer(result, json_)
 
 

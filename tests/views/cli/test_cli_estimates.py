@@ -52,7 +52,8 @@ def saved(tmp_path: Path) -> str:
 def test_compare_is_the_python_answer(capsys: pytest.CaptureFixture[str], typed: str, seconds: float, options: dict[str, object]) -> None:
     given = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     out, err, code = run(capsys, "compare", "qwen2.5-7b", "h100", "--measured", typed, "--ctx", "1k", *given, "--json")
-    ours = compare("qwen2.5-7b", "h100", measured_s=seconds, ctx=1024, **options)  # type: ignore[arg-type]
+    told = "time" if "tok" not in typed else "rate/user" if "/user" in typed else "rate"
+    ours = compare("qwen2.5-7b", "h100", measured_s=seconds, ctx=1024, told=told, **options)  # type: ignore[arg-type]
     assert (err, code) == ("", 0)
     assert json.loads(out) == json.loads(json.dumps(ours.to_dict()))
     text, _, _ = run(capsys, "compare", "qwen2.5-7b", "h100", "--measured", typed, "--ctx", "1k", *given)
