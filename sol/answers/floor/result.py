@@ -62,7 +62,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     resident_bytes: Amount
     fits: Flag | None
     is_bound: Flag
-    loosened: Mapping[str, Any]
+    loosened: Mapping[str, Any]  # any: a truth value, or an array of them in a sweep
     _rows: Callable[[], Table]
     _at: Callable[[Index], Floor]
     devices: Count = 1
