@@ -255,7 +255,7 @@ FAULTS: dict[str, Fault] = {
         "answers/floor/test_strictness.py::test_a_warm_cache_can_hold_a_part_and_an_unknown_one_cannot_be_told",
     ),
     "prompts that fill every stage priced as if cut": Fault(
-        rewritten("sol.answers.floor.floor:floor_of", "q.step.batch >= split.pp * split.dp", "q.step.batch < 0.0"),
+        rewritten("sol.physics.network.sharding:micro_batch", "own / split.pp, np.minimum(own, 1.0)", "np.ceil(own / split.pp), 1.0"),
         "answers/floor/test_many_devices.py::test_one_prompt_more_is_never_faster",
     ),
     "the groups of a state copied to every device": Fault(

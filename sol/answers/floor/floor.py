@@ -22,7 +22,7 @@ from sol.answers.question.ask import Question, ask
 from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.errors import InvalidPlan
-from sol.physics.network.sharding import device_resident_bytes, even_rounds, last_token, pieces, split_operators
+from sol.physics.network.sharding import device_resident_bytes, last_token, pieces, split_operators
 from sol.physics.time.interval import Interval, interval, is_uneven
 from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
 from sol.specs.hardware import GPU
@@ -102,8 +102,7 @@ def floor_of(q: Question) -> Floor:
         in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
         if not (in_stages and np.any(q.step.new_tokens > 1.0)):
             return whole
-        filled = q.step.batch >= split.pp * split.dp
-        return pipelined(whole, pieces(q.step, split), of(last_token(q.step)), of(even_rounds(q.step, split)), filled)
+        return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
     resident = device_resident_bytes(q.model, q.computed_step, q.storage, split).total
     capacity = q.gpu.memory_bytes

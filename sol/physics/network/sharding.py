@@ -71,15 +71,15 @@ def _sharded(block: Block, tp: int) -> Block:
 
 
 def device_step(step: Step, split: Split) -> Step:
-    """The step of the most loaded device and micro-batch: sequences divided over pp micro-batches and dp copies.
+    """The step of the most loaded device and micro-batch: sequences divided over dp copies and pp micro-batches.
 
-    Whole sequences stay whole. An average (a fractional batch) is divided, down to one sequence. With fewer sequences
-    than copies some copies have none, so that the experts get no more tokens than the batch has.
+    Copies get whole sequences, micro-batches even parts of at least one. With fewer sequences than copies some copies
+    have none, so that the experts get no more tokens than the batch has.
     """
     if not split.is_many and split.pp == split.dp == 1:
         return step if split.cp == 1 else replace(step, cp=_divided(step, split))
-    own = share(step.batch, split.pp * split.dp)
-    return replace(step, batch=own, copies=share(step.batch, split.pp) / own, cp=_divided(step, split))
+    own = micro_batch(step.batch, split)
+    return replace(step, batch=own, copies=micro_batch(step.batch, split._replace(dp=1)) / own, cp=_divided(step, split))
 
 
 def _divided(step: Step, split: Split) -> Count:
@@ -96,25 +96,28 @@ def share(batch: Array, ways: Count) -> Array:
     return dealt
 
 
+def micro_batch(batch: Array, split: Split) -> Array:
+    """Sequences of one micro-batch on the most loaded copy [1]: an even part of the copy's for each stage, one at least.
+
+    No number of micro-batches of whole sequences is faster: a pass grows with its sequences at most evenly, so that unequal
+    ones take as long together, and fewer than there are stages leave one idle.
+    """
+    own = share(batch, split.dp)
+    if not isinstance(split.pp, np.ndarray) and split.pp == 1:
+        return own
+    even: Array = np.maximum(own / split.pp, np.minimum(own, 1.0))
+    return even
+
+
 def pieces(step: Step, split: Split) -> Amount:
     """The number of pieces of a pass that the stages of a pipeline can work on at the same time [1].
 
-    A pass holds ⌈B/(pp·dp)⌉ sequences whole, and with fewer sequences than stages more than a stage's even part of the work:
-    min(⌈B/(pp·dp)⌉·pp / ⌈B/dp⌉, new tokens), 1 where nothing can be cut.
+    With fewer sequences than stages a pass of one holds more than a stage's even part of the work:
+    min(pp / ⌈B/dp⌉, new tokens), 1 where every stage has a sequence of its own.
     """
-    whole = share(step.batch, split.pp * split.dp) * split.pp / share(step.batch, split.dp)
+    whole = micro_batch(step.batch, split) * split.pp / share(step.batch, split.dp)
     cut: Amount = np.maximum(np.minimum(whole, step.new_tokens), 1.0)
     return cut
-
-
-def even_rounds(step: Step, split: Split) -> Step:
-    """The most of the step's sequences that every stage and copy gets alike: ⌊B/(pp·dp)⌋·pp·dp of them, all where they are fewer.
-
-    A pass of more sequences takes no less time than one of these alone, however it is cut.
-    """
-    ways = split.pp * split.dp
-    even = np.floor(step.batch / ways) * ways
-    return replace(step, batch=np.where(even > 0.0, even, step.batch))
 
 
 def last_token(step: Step) -> Step:

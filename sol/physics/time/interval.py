@@ -3,7 +3,7 @@
 One micro-batch passes all stages in Σ of them. Where the stages do not divide the layers, one of them has ⌈L/pp⌉ or more,
 and pp micro-batches take it pp turns: B sequences get a token every
 
-    max( Σ stages, pp · fullest stage )          or, in fewer micro-batches, every Σ stages of ⌈B/(pp−1)⌉ sequences
+    max( Σ stages, pp · fullest stage )          or, in fewer micro-batches, every Σ stages of B/(pp−1) sequences
 
 whichever is less, since fewer and larger micro-batches leave the fullest stage idle. Layers are taken whole; the tables may
 lie anywhere. Of mixtures, whose experts' bytes grow less than their tokens, nothing more than Σ is claimed.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sol.frozen import Frozen
-from sol.physics.network.sharding import device_model, device_step, share
+from sol.physics.network.sharding import device_model, device_step
 from sol.physics.operators.forward_pass import step_operators
 from sol.physics.operators.operator import Amount
 from sol.physics.time.roofline import Priced, Rates, price_rows
@@ -53,7 +53,7 @@ def interval(
     rows = price_rows(step_operators(device_model(model, split), own, storage, routing, fusion), rates)
     turns = split.pp * _fullest_stage_s(model, rows, -(-model.layers // split.pp))
     fewer = np.maximum(split.pp - 1, 1)
-    merged = passes(replace(step, batch=share(step.batch, fewer) * split.pp), split)
+    merged = passes(replace(step, batch=step.batch / fewer * split.pp), split)
     return Interval(np.where(_applies(model, step, split), np.minimum(turns, merged), 0.0))
 
 

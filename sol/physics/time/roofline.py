@@ -135,17 +135,15 @@ def total(priced: Priced) -> Times:
     return Times(latency_s, serial_s, memory_s, compute_s, network_s, weight_bytes, kv_bytes, wire_bytes, flops, communication_s)
 
 
-def pipelined(whole: Times, pieces: Amount, last: Times, even: Times, is_even: Any) -> Times:
-    """The bound where stages may work on pieces of a pass side by side: each stage's part, or the last token's way through all of them.
+def pipelined(whole: Times, pieces: Amount, last: Times) -> Times:
+    """The bound if stages work on pieces of a pass at the same time: the part of each stage, or the last token's way through all.
 
-    No longer than the pass in one piece, whose times are `whole`; no shorter than the pass in one piece of fewer sequences
-    that fill every stage alike (`even`, where `is_even` says there are such).
+    Never longer than the pass in one piece, given as `whole`.
     """
 
     def bound(name: str) -> Amount:
         value: Amount = getattr(whole, name)
         cut: Amount = np.maximum(value / pieces, np.minimum(getattr(last, name), value))
-        cut = np.where(is_even, np.maximum(cut, np.minimum(getattr(even, name), value)), cut)
         return np.where(np.asarray(pieces) > 1.0, cut, value)
 
     memory_s, compute_s, network_s = map(bound, ("memory_s", "compute_s", "network_s"))

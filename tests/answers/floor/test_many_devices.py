@@ -179,3 +179,13 @@ def test_one_prompt_more_is_never_faster(name: str, gpu: str, pp: int) -> None:
     f = floor(name, gpu, ctx=100, batch=[1.0 * n for n in range(1, 4 * pp)], pp=pp, phase="prefill")
     assert (f.latency_s[1:] >= f.latency_s[:-1] * (1 - 1e-12)).all()
     assert (f.latency_s <= f.serial_s).all()
+
+
+@pytest.mark.truth
+def test_no_way_to_cut_a_batch_into_micro_batches_is_faster() -> None:
+    """Llama-3.1-8B on 3 H200s, 7 sequences of 65,536: micro-batches of 2, 2, 2 and 1 take less than three of 3 would."""
+    alone = {b: floor("llama-3.1-8b", "h200", ctx=65_536, batch=b, pp=3).latency_s for b in (7,)}
+    passes = {n: floor("llama-3.1-8b", "h200", ctx=65_536, batch=3 * n, pp=3).latency_s for n in (1, 2, 3)}  # micro-batches of n
+    for cut in ((2, 2, 2, 1), (3, 2, 2), (3, 3, 1), (1,) * 7, (2, 2, 1, 1, 1)):
+        around = max(*(passes[n] for n in cut), sum(passes[n] for n in cut) / 3)
+        assert alone[7] <= around * (1 + 1e-12), cut
