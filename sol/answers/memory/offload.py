@@ -75,7 +75,7 @@ class Offload(Shown, Frozen, Generic[Amount, Flag, Label]):
     bound_s: Amount
     bound: Label
     is_bound: Flag
-    loosened: Mapping[str, Any]
+    loosened: Mapping[str, bool | Flags]
     overlapped_s: Amount
     serial_s: Amount
     device_s: Amount

@@ -55,8 +55,8 @@ def _tiers(o: Offload) -> tuple[tuple[object, ...], ...]:
     device = (o.question.gpu.id, o.device_bytes, o.device_bytes / holds, o.device_read_bytes, o.device_read_bytes / reads, rate, o.device_s)
     if o.host is None:
         return (device, (f"host, {o.link.name}", *there, link, o.link_s))
-    crossing = (f"activations, {o.link.name}", None, None, o.link_bytes, None, link, o.link_s)
-    return (device, (f"host, {o.host_label}", *there, o.host_bytes_per_s, o.host_s), crossing)
+    crossing = (f"link, {o.link.name}", None, None, o.link_bytes, None, link, o.link_s)
+    return (device, (o.host_label, *there, o.host_bytes_per_s, o.host_s), crossing)
 
 
 def _both(o: Offload) -> tuple[object, ...]:
@@ -91,15 +91,21 @@ def _over(o: Offload) -> str:
 
 def _points(o: Offload) -> tuple[tuple[Column, ...], tuple[tuple[object, ...], ...]]:
     shape = o.overlapped_s.shape
-    bound = (Column("bound_s", "bound", lambda v: show_seconds(v, 4)), Column("bound", "by", left=True)) if o.host else ()
+
+    def seconds(key: str, title: str) -> Column:
+        return Column(key, title, lambda v: show_seconds(v, 4))
+
+    times: tuple[Column, ...]
+    if o.host is None:
+        times = (Column("host_read_bytes", "read a step", show_bytes), seconds("streamed_s", "streamed"), seconds("serial_s", "serial"))
+    else:
+        by = Column("bound", "by", left=True)
+        times = (seconds("bound_s", "bound"), by, seconds("computed_s", "computed"), seconds("streamed_s", "streamed"))
     columns = (
         Column("batch", "batch", show_count),
         Column("ctx", "ctx", show_count),
         Column("host_bytes", "host GiB", show_gib),
-        Column("host_read_bytes", "read a step", show_bytes),
-        *bound,
-        Column("overlapped_s", f"{o.placement}", lambda v: show_seconds(v, 4)),
-        Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
+        *times,
         Column("tokens_per_s", "tok/s", significant),
         Column("fits", "fits", lambda v: "fits" if v else "no", left=True),
     )

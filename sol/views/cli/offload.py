@@ -30,7 +30,7 @@ def offload(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     \b
     Examples:
       sol offload llama-3.1-70b rtx-4090 --ctx 4k --dtype w4a16 --host ryzen-7950x
-      sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --dtype q4_k_m --n-cpu-moe 36 --host ryzen-7950x
+      sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --n-cpu-moe 40 --host epyc-9654
       sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --host-bytes 45GiB,50GiB
       sol offload llama-3.1-70b gh200 --ctx 4k --link nvlink-c2c
     """

@@ -146,6 +146,21 @@ def test_no_placement_is_faster_than_the_bound(
 
 
 @pytest.mark.law
+@pytest.mark.parametrize("routing", ["min", "expected", "max"])
+@pytest.mark.parametrize("model", ["qwen3-30b-a3b", "deepseek-v3", "mixtral-8x7b", "llama-4-scout", "gpt-oss-120b"])
+def test_experts_of_more_layers_are_never_faster_there(model: str, routing: str) -> None:
+    """At 64 sequences and at one; where the host's memory binds, each layer more is slower, and no placement passes the bound."""
+    o = offload(model, "h100", ctx=512, batch=[[1], [64]], n_cpu_moe=np.arange(0, 62), host="epyc-9654", routing=routing)
+    assert o.computed_s is not None
+    assert (np.diff(o.host_bytes, axis=1) >= 0).all()
+    assert (np.diff(o.streamed_serial_s, axis=1) >= -1e-12).all()
+    assert (o.bound_s <= np.minimum(o.streamed_s, o.computed_s) * (1 + 1e-12)).all()
+    binds = o.bound[:, :-1] == "host"
+    assert (np.diff(o.bound_s, axis=1)[binds] >= -1e-12).all()
+    assert o.host_bytes[0, 61] <= memory(model, ctx=512).weight_bytes
+
+
+@pytest.mark.law
 @given(HOSTS, st.integers(0, 128), st.integers(0, 50_000))
 @settings(max_examples=60)
 def test_whichever_experts_are_chosen_min_is_the_bound(host: str, on_device: int, ctx: int) -> None:
