@@ -42,6 +42,11 @@ class NamedHost(NamedTuple):
         return self.sockets * self.cpu.memory_bytes_per_s
 
     @property
+    def memory_bytes(self) -> float | None:
+        """What all sockets' memory holds [B]; None where the record does not say."""
+        return None if self.cpu.memory_bytes is None else self.sockets * self.cpu.memory_bytes
+
+    @property
     def rates(self) -> Host:
         """Its rates; FLOPs count only where a source gives the most it can do in its narrowest format."""
         ceilings = self.cpu.ceiling_flops_per_s

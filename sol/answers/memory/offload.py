@@ -62,7 +62,7 @@ class Offload(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     `host_bytes` on the host, of them `host_weight_bytes` and `host_kv_bytes`, `device_bytes` the rest of what must be
     resident; `host_read_bytes` a step reads of what is on the host, `device_read_bytes` it reads and writes on the device
-    [B]; `fits` whether the device holds its part (None where its capacity is unknown).
+    [B]; `fits` whether device and host hold their parts (None where no capacity is known).
     """
 
     question: Question
@@ -220,6 +220,13 @@ def offload(
             capacity_bytes=capacity,
             parts={name: float(np.max(part)) for name, part in held._asdict().items()},
         )
+    room = None if named is None else named.memory_bytes
+    if named is not None and room is not None:
+        if scalar and on_host.item() > room:
+            truth = f"{on_host.item() / 1e9:.1f} GB on {named.label}, whose memory is {room / 1e9:.1f} GB"
+            raise DoesNotFit("does not fit:", truth, "more memory, a narrower dtype, or more on the device",
+                             needed_bytes=on_host.item(), capacity_bytes=room, parts={"host": on_host.item()})  # fmt: skip
+        fits = (on_host <= room) & (True if fits is None else fits)
     times = total(rows)
     experts, sent = expert_layers(q), activations(q.model, q.step.batch)
     there = least = most = hosted(parts, away.shares, on_host, experts, sent)

@@ -279,6 +279,16 @@ def test_what_has_no_answer_is_one_line(asked: dict[str, Any], error: type[Excep
     assert "\n" not in str(refused.value)
 
 
+def test_a_host_whose_memory_is_stated_must_hold_its_part() -> None:
+    small = GPU(id="small", name="small", kind="cpu", memory_bytes=64e9, memory_bytes_per_s=80e9, source="x")
+    asked: dict[str, Any] = {"ctx": 1024, "dtype": "bf16", "host": small}
+    # 2 · 70,553,706,496 B of weights and 327,680 · 1,025 of cache, less the 25.76 GB a 4090's driver reports
+    with pytest.raises(DoesNotFit, match=r"115\.7 GB on small, whose memory is 64\.0 GB"):
+        offload("llama-3.1-70b", "rtx-4090", **asked)
+    assert offload("llama-3.1-70b", "rtx-4090", host_sockets=2, **asked).fits  # 2 · 64 GB
+    assert offload("llama-3.1-70b", "h100", host_bytes=[60e9, 70e9], **asked).fits.tolist() == [True, False]
+
+
 def test_experts_that_leave_too_much_on_the_device() -> None:
     with pytest.raises(DoesNotFit, match="leave n_cpu_moe out"):
         offload("qwen3-30b-a3b", "rtx-4090", ctx=1, n_cpu_moe=3)
