@@ -113,6 +113,7 @@ def _both(*patches: Callable[[], None]) -> Callable[[], None]:
 
 FLOOR, MEMORY = "answers/floor/test_floor_truth.py::", "answers/memory/test_memory.py::"
 COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/network/test_sharding.py::"
+HOSTED = "answers/memory/test_offload_host.py::"
 FORWARD = "physics/operators/test_forward_pass.py::"
 
 FAULTS: dict[str, Fault] = {
@@ -287,6 +288,18 @@ FAULTS: dict[str, Fault] = {
             "_COMPARE[compare](read(g) or 0.0, wanted)",
         ),
         "answers/catalogue/test_device_filter.py::test_what_no_source_gives_meets_no_comparison",
+    ),
+    "what lies on the host crosses the link in every placement": Fault(
+        rewritten("sol.physics.time.tiers:tiered", "least.reads / host.bytes_per_s,", "over_link,"),
+        HOSTED + "test_streaming_is_slower_than_what_was_published",
+    ),
+    "experts on the host are read by their share under every routing": Fault(
+        rewritten("sol.physics.time.tiers:chosen", "if part.name != EXPERTS:", "if part.name:"),
+        HOSTED + "test_whichever_experts_are_chosen_min_is_the_bound",
+    ),
+    "one socket's memory, however many there are": Fault(
+        rewritten("sol.answers.memory.host:NamedHost.bytes_per_s", "self.sockets * self.cpu", "self.cpu"),
+        HOSTED + "test_a_dense_model_by_hand",
     ),
 }  # fmt: skip
 

@@ -114,7 +114,10 @@ assert_type(memory("llama-3.1-70b", ctx=[8192, 16384]).kv_bytes, Array)
 
 away = offload("llama-3.1-70b", "h100", ctx=2048, link="pcie5-x16")
 assert_type(away, Offload[float, bool, str])
-print(milliseconds(away.overlapped_s), away.bound)
+print(milliseconds(away.overlapped_s), away.placement, away.computed_s is None)
+there = offload("llama-3.1-70b", "h100", ctx=2048, host="epyc-9654", host_sockets=2)
+print(milliseconds(there.bound_s), there.bound, there.is_bound)
+assert_type(offload("qwen3-30b-a3b", "h100", ctx=2048, n_cpu_moe=[36, 48], host="epyc-9654").bound_s, Array)
 
 best = plan("llama-3.1-70b", "h100", devices="1-8", ctx=4096, objective="cost", price_per_hour=2.5, tpot_s=0.05)
 assert_type(best, Plan)

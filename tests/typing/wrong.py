@@ -24,6 +24,7 @@ compare("qwen2.5-7b", "h100", measured_s=0.01, ctx=2048, batch=[1, 2])  # red
 compare("qwen2.5-7b", "h100", measured_s=0.01, ctx=2048, tp_size=2)  # red
 memory("qwen2.5-7b", "h100", ctx=2048, routing="min")  # red
 offload("llama-3.1-70b", "h100", ctx=2048, tp=2)  # red
+offload("llama-3.1-70b", "h100", ctx=2048, host="epyc-9654", host_sockets=[1, 2])  # red
 table(ctx=2048, tp=2)  # red
 table(ctx=2048, phase="wrong")  # red
 plan("llama-3.1-70b", "h100", devices=8, ctx=2048, objective="speed")  # red

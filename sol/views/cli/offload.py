@@ -17,7 +17,10 @@ from sol.views.cli.common import AMOUNT, COUNT, answer, as_json, gpu_files, grid
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
 @routing_option
+@click.option("--host", default=None, help="The CPU whose memory it is (sol gpus --where kind=cpu); a bound needs one.")
+@click.option("--host-sockets", type=int, default=None, help="Such sockets, each with memory of its own; 1 by default.")
 @click.option("--host-bytes", type=AMOUNT, default=None, help="Bytes on the host, like 40GiB; by default what does not fit.")
+@click.option("--n-cpu-moe", type=COUNT, default=None, help="Instead, the layers whose experts lie on the host (llama.cpp).")
 @click.option("--link", default=None, help="Kind of link to the host (sol links); by default the device's PCIe.")
 @gpu_files
 @as_json
@@ -26,7 +29,8 @@ def offload(model: str, gpu: str, json_: bool, **asked: Any) -> None:
 
     \b
     Examples:
-      sol offload llama-3.1-70b rtx-4090 --ctx 4k --dtype w4a16
+      sol offload llama-3.1-70b rtx-4090 --ctx 4k --dtype w4a16 --host ryzen-7950x
+      sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --n-cpu-moe 40 --host epyc-9654
       sol offload qwen3-30b-a3b rtx-4090 --ctx 4k --host-bytes 45GiB,50GiB
       sol offload llama-3.1-70b gh200 --ctx 4k --link nvlink-c2c
     """

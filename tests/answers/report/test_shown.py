@@ -49,6 +49,7 @@ RESULTS: dict[str, tuple[str, Callable[[], Any], int]] = {
     "memory": ("memory", lambda: sol.memory(*QWEN, ctx=2048, engine="vllm"), 1),
     "memories": ("memory", lambda: sol.memory("qwen2.5-7b", ctx=CTX, batch=BATCH), 6),
     "offload": ("offload", lambda: sol.offload("llama-3.1-70b", "h100", ctx=2048), 1),
+    "offload to a host": ("offload", lambda: sol.offload("llama-3.1-70b", "h100", ctx=2048, host="epyc-9654"), 1),
     "offloads": ("offload", lambda: sol.offload("llama-3.1-70b", "h100", ctx=CTX, batch=BATCH), 6),
     "plan": ("plan", lambda: sol.plan("llama-3.1-8b", "h100", devices=[1, 2], ctx=2048), 3),  # one device; tp=2; pp=2
     "pools": ("pools", lambda: sol.pools("llama-3.1-8b", "h100", devices=[2, 4], prompt_tokens=512, output_tokens=128), 2),

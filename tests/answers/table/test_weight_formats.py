@@ -221,7 +221,7 @@ def test_a_format_of_your_own_stands_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"gpus": "all"}, "90; name one device, or one dtype"),
+        ({"gpus": "all"}, "92; name one device, or one dtype"),
         ({"gpus": "h100,l4"}, "names 2"),
         ({"gpus": [load_gpu("h100"), "l4"]}, "names 2"),
         ({"model": "qwen2.5-7b,llama-3.1-8b", "gpus": "h100"}, "name one model, or one dtype"),
