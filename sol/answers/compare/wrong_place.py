@@ -45,7 +45,8 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
     least = float(streamed.overlapped_s)
     if case.measured_s < least:
         seen = (
-            f"{over}; what does not fit would take {at_light(least)} over {streamed.link.name}: another model, format or device was timed"
+            f"{over}; streamed over {streamed.link.name} the rest would take {at_light(least)}: a host may have computed on its part "
+            "(sol offload --host), or another model, format or device was timed"
         )
     else:
         seen = (
