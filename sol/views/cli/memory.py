@@ -48,7 +48,7 @@ def memory(model: str, gpu: str | None, json_: bool, **asked: Any) -> None:
       sol memory qwen3-30b-a3b --ctx 128k
       sol memory llama-3.1-70b h100 --ctx 8k --batch 64 --tp 4
       sol memory llama-3.1-8b h100 --ctx 8k --engine vllm --memory-fraction 0.9
-      sol memory llama-3.1-8b h100 --ctx 8k --engine vllm@0.19 --pp 2 --max-num-seqs 256
+      sol memory llama-3.1-8b h100 --ctx 8k --engine vllm@0.19 --pp 2
     """
     from sol.answers.memory.memory import memory as ask_memory
 
