@@ -59,7 +59,7 @@ def main() -> None:
         print(f"{'':14}  scalar call    {scalar * 1e3:5.3f} ms (target 0.2)")
         likely = best(lambda m=model: estimate(m, "h200", ctx=ctx, batch=batch))
         one = best(lambda m=model: [estimate(m, "h200", ctx=2048) for _ in range(CALLS)]) / CALLS
-        print(f"{'':14}  estimates      {likely / yardstick:5.2f} × the yardstick on the grid, {one * 1e3:5.3f} ms a call")
+        print(f"{'':14}  estimates      {likely / yardstick:5.2f} × the yardstick on the grid, {one * 1e3:5.3f} ms per call")
     for model, devices in (("llama-3.1-70b", "1-16"), ("deepseek-v3", "8,16,32,64,72")):
         ask = {"devices": devices, "ctx": 4096, "objective": "tokens_per_s_per_gpu", "network": "infiniband-ndr"}
         splits = len(set(plan(model, "h200", **ask).splits))

@@ -1,14 +1,14 @@
-"""What a user's mistake or a bad file can raise, and nothing else.
+"""The errors that a user's mistake or a bad file can raise.
 
     SolError
     ├── UnknownName      no such model, device, alias or format
-    ├── MissingSpec      the device or record has no (sourced) value for what was asked
-    ├── InvalidInput     a quantity or option that has no meaning
-    ├── InvalidPlan      a split the model, or the devices and their links, cannot have
+    ├── MissingSpec      the device or record has no sourced value for the question
+    ├── InvalidInput     a quantity or option without meaning
+    ├── InvalidPlan      a split that the model, the devices or their links do not allow
     ├── DoesNotFit       more memory is needed than the devices have
-    ├── BadMeasurement   measured times that cannot be, or that cannot answer what is asked of them
+    ├── BadMeasurement   impossible measured times, or too few of them for the question
     ├── BadFile          a file is missing, broken, or holds something sol does not understand
-    └── HubError         the Hugging Face Hub does not give what was asked for
+    └── HubError         the Hugging Face Hub does not deliver a file
 
 Every message is one line, lower case: what was asked · what is true · what to do. The three parts are fields too.
 """
@@ -49,7 +49,7 @@ class SolError(Exception):
 
 
 class UnknownName(SolError):
-    """A name that resolves to nothing; near names are suggested, never taken."""
+    """An unknown name. Similar names are suggested, never used."""
 
     def __init__(self, asked: str, truth: str = "", action: str = "", *, name: str = "", suggestions: Iterable[str] = ()) -> None:
         super().__init__(asked, truth, action)
@@ -57,7 +57,7 @@ class UnknownName(SolError):
 
 
 class MissingSpec(SolError):
-    """The record has no value for what was asked: absent in hardware, or without a source. `reason` says which, where it is known."""
+    """The record has no value for the question: absent in hardware, or without a source. `reason` says which, if known."""
 
     def __init__(self, asked: str, truth: str = "", action: str = "", *, reason: str = "") -> None:
         super().__init__(asked, truth, action)
@@ -69,14 +69,14 @@ class InvalidInput(SolError):
 
 
 class InvalidPlan(SolError):
-    """A split over devices that the model or the topology cannot have; the message names the legal ones."""
+    """A split that the model or the topology does not allow; the message names the legal ones."""
 
 
 class DoesNotFit(SolError):
     """One point needs more memory than the devices have (a sweep carries a mask instead).
 
-    `needed_bytes` is what the fullest device needs, `capacity_bytes` what it has, `parts` what the need is made of [B];
-    None and empty where the question is not one of bytes (a latency limit nothing meets).
+    `needed_bytes` is what the most loaded device needs, `capacity_bytes` its capacity, `parts` the parts of the need [B];
+    None and empty if the limit is not one of bytes (a latency limit that nothing meets).
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class DoesNotFit(SolError):
 
 
 class BadMeasurement(SolError):
-    """Measured times that no such step can take, or too few to tell what is asked; the message names the measurement that would."""
+    """Impossible measured times, or too few to determine a figure; the message names the missing measurement."""
 
 
 class BadFile(SolError):
@@ -96,18 +96,18 @@ class BadFile(SolError):
 
 
 class HubError(SolError):
-    """The Hugging Face Hub refuses, lacks or cannot be asked for a file."""
+    """The Hugging Face Hub refuses a file, lacks it, or cannot be reached."""
 
 
 def unknown_name(asked: str, name: str, known: Iterable[str], *, listing: str, otherwise: str = "") -> UnknownName:
-    """The error of a name that is none of `known`: with the nearest right names, where all are listed, and what else can be done."""
+    """The error for a name that is not in `known`, with the most similar names, the command that lists all, and another way."""
     near = nearest(name, known)
     action = f"{_advice(near, listing)}, {otherwise}" if otherwise else _advice(near, listing)
     return UnknownName(asked, action=action, name=name, suggestions=near)
 
 
 def suggest(name: str, known: Iterable[str], *, listing: str) -> str:
-    """The advice after an unknown name: the nearest right names, and where all are listed."""
+    """The advice after an unknown name: the most similar names, and the command that lists all."""
     return _advice(nearest(name, known), listing)
 
 
@@ -122,3 +122,14 @@ def _advice(near: tuple[str, ...], listing: str) -> str:
     if not near:
         return f"{listing} lists them all"
     return f"did you mean {' or '.join(repr(n) for n in near)}? ({listing} lists them all)"
+
+
+def short(value: Any) -> str:
+    """A value as an error quotes it: one line, at most 60 characters."""
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a number beyond 1e30"  # Python refuses to print the largest
+    try:
+        text = repr(value)
+    except ValueError:  # such a number inside
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,7 +1,7 @@
-"""Values that nobody can change: dictionaries and arrays that are read-only, and stay so when pickled and copied.
+"""Read-only dictionaries and arrays, which stay read-only when pickled and copied.
 
-A frozen dataclass freezes its fields, not what they hold. Here is what holds them: `FrozenMap` for dictionaries,
-`frozen` for whatever else a field may have, and `Frozen` as the base of a dataclass that applies it to every field.
+A frozen dataclass freezes its fields, not their contents. `FrozenMap` freezes dictionaries, `frozen` any other value,
+and `Frozen` is the base of a dataclass that applies it to every field.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FrozenMap(dict[K, V]):
 
 
 def frozen(value: Any) -> Any:
-    """`value` as one that cannot be changed, to the last dictionary and array; itself where it is one already.
+    """A read-only version of `value`, to the last dictionary and array; `value` itself if it already is.
 
     Dictionaries become `FrozenMap`s, lists tuples, sets frozensets. An array becomes a read-only view of itself.
     """

@@ -1,7 +1,7 @@
-"""A small neutral table: plain values inside, formatting only where a person reads.
+"""A small table: plain values inside, formatted only for people.
 
 It renders as text (with rich, imported when asked for), as HTML for notebooks, and as plain
-Python for JSON, CSV and pandas. It deliberately does no arithmetic: whoever fills it has computed the rows.
+Python for JSON, CSV and pandas. It does no arithmetic: whoever fills it has computed the rows.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Table(Frozen):
         return pandas.DataFrame(self.to_dicts(), columns=[c.key for c in self.columns])
 
     def sources(self) -> Table:
-        """What the rows rest on, one fact a row; empty where nothing is known of it."""
+        """The sources of the rows, one fact per row; empty if there are none."""
         cited: Table = self.meta.get("sources", Table(columns=(), rows=()))
         return cited
 

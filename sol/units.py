@@ -1,12 +1,13 @@
-"""How quantities are typed and shown. Inside, everything is SI: seconds, bytes, FLOP.
+"""How quantities are read and shown. Inside the package everything is SI: seconds, bytes, FLOP.
 
-Deliberately small: no unit objects travel with numbers; names carry the unit (`_s`, `_bytes`).
+There are no unit objects; names carry the unit (`_s`, `_bytes`).
 """
 
 from __future__ import annotations
 
 import math
 import re
+from typing import Literal
 
 from sol.errors import InvalidInput
 
@@ -55,7 +56,7 @@ def parse_seconds(text: str, field: str) -> float:
 
 
 def parse_measured(text: str, field: str, *, tokens: float, sequences: float) -> float:
-    """The time of a step as people type it [s]: as in `parse_seconds`, or the rate that stands for it.
+    """The time of a step as people type it [s]: as in `parse_seconds`, or as a rate.
 
     `tok/s` is a rate of all sequences together: the step's `tokens` over it; `tok/s/user` is one sequence's.
 
@@ -69,8 +70,18 @@ def parse_measured(text: str, field: str, *, tokens: float, sequences: float) ->
             raise InvalidInput(f"{field} '{text}'", f"has an unknown unit '{unit}'", "rates are tok/s of all sequences, or tok/s/user")
         return parse_seconds(text, field)
     if not value > 0.0:
-        raise InvalidInput(f"{field} '{text}'", "is no rate a step can have", "it must be above 0")
+        raise InvalidInput(f"{field} '{text}'", "is not a rate that a step can have", "it must be above 0")
     return told / value
+
+
+def told_as(text: str) -> Literal["time", "rate", "rate/user"]:
+    """How a measured time was told, in text that `parse_measured` takes.
+
+    >>> told_as("16.97ms"), told_as("59 tok/s"), told_as("59tok/s/user")
+    ('time', 'rate', 'rate/user')
+    """
+    lower = text.lower()
+    return "rate/user" if "/user" in lower else "rate" if "/s" in lower else "time"
 
 
 def parse_printed(printed: str, unit: str = "") -> float:
@@ -110,7 +121,7 @@ _WORDS = {"kilo": "k", "mega": "m", "giga": "g", "tera": "t", "peta": "p"}
 
 
 def _prefix(unit: str) -> float | None:
-    """The scale a unit carries; None where it is no unit of ours."""
+    """The scale of a unit; None for an unknown unit."""
     word = unit.lower().removesuffix("/sec").removesuffix("/s")
     for base in _BASE_UNITS:
         if word.endswith(base):

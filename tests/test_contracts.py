@@ -87,9 +87,9 @@ LONGEST = 300
 LONGER: dict[str, str] = {}
 """Files of sol with more lines than that, and why."""
 CROWDED = {
-    "sol/specs": "one file a kind of record, which every floor shares",
-    "sol/views/cli": "one file a command",
-    "sol/sources/benchmarks/tools": "one file a tool",
+    "sol/specs": "one file per kind of record, which every floor shares",
+    "sol/views/cli": "one file per command",
+    "sol/sources/benchmarks/tools": "one file per tool",
 }
 
 
@@ -103,7 +103,7 @@ def test_files_stay_small() -> None:
 
 
 def test_a_folder_holds_one_kind_of_thing() -> None:
-    """Past 15 modules it is two kinds, except where it is one file a command or a tool."""
+    """Past 15 modules it is two kinds, except where it is one file per command or a tool."""
     folders = {p.parent for p in (ROOT / "sol").rglob("*.py")}
     held = {str(f.relative_to(ROOT)): sum(p.name != "__init__.py" for p in f.glob("*.py")) for f in folders}
     assert {folder for folder, count in held.items() if count > 15} <= CROWDED.keys(), held

@@ -179,7 +179,7 @@ def by_kind(rows: Sequence[Scored]) -> list[str]:
 
 
 def worst(rows: Sequence[Scored]) -> list[str]:
-    """The estimates that miss most, worst first, one a model, device and engine."""
+    """The estimates that miss most, worst first, one per model, device and engine."""
     far: dict[tuple[str, str, str], Scored] = {}
     for s in sorted((s for s in rows if s.estimate_s is not None), key=lambda s: -abs(math.log(s.estimate_s / s.row.measured_s))):  # type: ignore[operator]
         far.setdefault((s.row.gpu, s.row.engine, s.row.model), s)
@@ -218,7 +218,7 @@ def sources(rows: Sequence[Scored]) -> list[str]:
 
 
 def where(s: Scored) -> tuple[str, ...]:
-    """A row in words."""
+    """A row as text."""
     r = s.row
     at = f"ctx {r.ctx:,g}" if r.ctx is not None else f"{r.prompt_tokens:,g} + {r.output_tokens:,g} tokens"
     split = "".join(f" {k}{n}" for k, n in (("tp", r.tp), ("pp", r.pp), ("ep", r.ep), ("dp", r.dp)) if n > 1)

@@ -148,7 +148,7 @@ def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> s
         based = based_on(c, known)
         inherited = {"mbu", "mfu", "launch_s"} if based else set()
         fields = c.model_dump(exclude={"id", "sources", "residuals", "rates"} | inherited, exclude_none=True, exclude_defaults=True)
-        fields |= {k: _short(v) for k, v in fields.items() if isinstance(v, dict)}
+        fields |= {k: _plain(v) for k, v in fields.items() if isinstance(v, dict)}
         if based:
             fields["base"] = known[c.gpu].id
         fields["models"] = list(c.models)
@@ -165,7 +165,7 @@ def based_on(c: Calibration, known: Mapping[str, Calibration]) -> bool:
     return c.gpu in known and engine_classes()[c.engine] in BASED
 
 
-def _short(figure: Mapping[str, Any]) -> Any:
+def _plain(figure: Mapping[str, Any]) -> Any:
     return _round(figure["value"]) if set(figure) <= {"value", "note"} else figure
 
 

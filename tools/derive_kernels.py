@@ -74,7 +74,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Rates:
+class KernelRates:
     """What one framework's timings of one class and format come to; None where no row tells."""
 
     launch_s: Constant | None
@@ -86,21 +86,21 @@ class Rates:
     serial_error: float | None
 
 
-def fit(rows: Rows) -> Rates:
+def fit(rows: Rows) -> KernelRates:
     """Latency and bandwidth from the rows that start and read, then the compute rate from those that compute."""
     start, read, compute = rows.starting, rows.reading & ~rows.starting, rows.computing
     enough = read.sum() >= FEW
     if not enough and start.sum() < TWO:
-        return Rates(None, None, None, None, None, None, None)
+        return KernelRates(None, None, None, None, None, None, None)
     launch, inverse = intercept(rows, start, read) if enough else (float(np.median(rows.latency_s[start])), np.nan)
     seen = start if start.sum() >= TWO else read
     launch_s = spread_of(launch, rows.latency_s[seen] - (inverse * rows.stream_s[seen] if enough else 0.0))
     mbu = fraction(rows.stream_s[read], rows.latency_s[read] - launch) if enough else None
     if compute.sum() < FEW:
-        return Rates(launch_s, mbu, None, None, None, *errors(rows, read, launch, mbu, None, None, None))
+        return KernelRates(launch_s, mbu, None, None, None, *errors(rows, read, launch, mbu, None, None, None))
     mfu = fraction(rows.flops_s[compute], rows.latency_s[compute] - launch)
     serial_mfu, passes = serial(rows, compute, launch)
-    return Rates(
+    return KernelRates(
         launch_s, mbu, mfu, serial_mfu, passes, *errors(rows, compute, launch, mbu, mfu.value if mfu else None, serial_mfu, passes)
     )
 
@@ -159,7 +159,7 @@ def spread_of(value: float, seen: np.ndarray) -> Constant:
     return Constant(value, max(0.0, min(low, value)), max(high, value), len(seen))
 
 
-def usual(operator: str, found: dict[str, Rates]) -> dict[str, Rates]:
+def usual(operator: str, found: dict[str, KernelRates]) -> dict[str, KernelRates]:
     """The frameworks whose timings are the device's: not bound by their host, not below half the best bandwidth."""
     best = max((r.mbu.value for r in found.values() if r.mbu), default=0.0)
     return {
@@ -172,7 +172,7 @@ def usual(operator: str, found: dict[str, Rates]) -> dict[str, Rates]:
     }
 
 
-def entry(device: str, operator: str, fmt: str, found: dict[str, Rates]) -> str:
+def entry(device: str, operator: str, fmt: str, found: dict[str, KernelRates]) -> str:
     """The TOML table of one device, class and format."""
     name, rates = next(iter(found.items()))
     lines = [f"\n[{device}.{operator}.{fmt}]", 'source = "aic-kernels"', f'framework = "{name}"']
@@ -189,7 +189,7 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, Rates]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def calibration(device: str, operators: dict[tuple[str, str], Rates]) -> str:
+def calibration(device: str, operators: dict[tuple[str, str], KernelRates]) -> str:
     """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs."""
     plain = {op: r for (op, fmt), r in operators.items() if fmt == "bf16" and op != "mla"}  # what a format of its own falls back to
     rates = plain | {f"{op}.{fmt}": r for (op, fmt), r in operators.items() if op != "mla"}
@@ -199,7 +199,7 @@ def calibration(device: str, operators: dict[tuple[str, str], Rates]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(name: str, r: Rates) -> list[str]:
+def figures(name: str, r: KernelRates) -> list[str]:
     """A rate's figures as TOML, in the serial form where that is better by a tenth and something is quantised, sorted or attended."""
     operator, _, fmt = name.partition(".")
     if operator == "gemm" and fmt not in QUANTISING:
@@ -209,7 +209,7 @@ def figures(name: str, r: Rates) -> list[str]:
     return overlapped(name, r)
 
 
-def overlapped(name: str, r: Rates) -> list[str]:
+def overlapped(name: str, r: KernelRates) -> list[str]:
     """Latency of one kernel, bandwidth, compute, each where it is known."""
     kernels = EXPERT_KERNELS if name.startswith("experts") else 1
     found = {"launch_s": r.launch_s and r.launch_s.value / kernels, "mbu": r.mbu and r.mbu.value, "mfu": r.mfu and r.mfu.value}
@@ -229,13 +229,13 @@ def number(x: float) -> str:
 
 def main(root: Path) -> None:
     """Write the constants of every device, class and format that passes."""
-    found: dict[tuple[str, str, str], dict[str, Rates]] = {}
+    found: dict[tuple[str, str, str], dict[str, KernelRates]] = {}
     for device, operator, fmt, framework, rows in tables(root):
         found.setdefault((device, operator, fmt), {})[framework] = fit(rows)
     kept = {key: usual(key[1], rates) for key, rates in found.items()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(HEADER + "".join(entry(*key, rates) for key, rates in kept.items() if rates), encoding="utf-8")
-    devices: dict[str, dict[tuple[str, str], Rates]] = {}
+    devices: dict[str, dict[tuple[str, str], KernelRates]] = {}
     for (device, operator, fmt), rates in kept.items():
         if rates:
             devices.setdefault(device, {})[operator, fmt] = next(iter(rates.values()))

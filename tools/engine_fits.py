@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sol import load_format, load_model
 from sol.answers.calibrate.accuracy import questions
 from sol.physics.fit.fit import Usual
-from sol.physics.time.estimate import names
+from sol.physics.time.estimate import rate_names
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 
@@ -60,5 +60,5 @@ LARGE, LONG = 64, 4096
 
 def format_of(row: MeasuredRow) -> str:
     """The format of a row's weights, as rates name it; 16 bits are one."""
-    found = names(load_format(row.dtype))
+    found = rate_names(load_format(row.dtype))
     return "bf16" if found[-1] == "bf16" else found[0]

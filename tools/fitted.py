@@ -103,7 +103,7 @@ def said(found: Sequence[dict[str, Any]]) -> str:
 
 
 def body(found: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """One line a group that has fits."""
+    """One line per group that has fits."""
     rows = []
     for g in (g for g in found if g["fits"]):
         errors = sorted(f["median_error"] for f in g["fits"])

@@ -31,7 +31,7 @@ def schemas() -> dict[str, Schema]:
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()
-    found["engine-class"] = _whole({}, classes=_table({"type": "array", "items": TEXT}, closed=False))
+    found["engine-class"] = _file_of({}, classes=_table({"type": "array", "items": TEXT}, closed=False))
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})
     found["reported"] = _file(_table({"reported": TEXT, "source": TEXT}) | {"title": "Reported"})
     found["source"] = {"$schema": DRAFT, "$defs": {"Source": Source.model_json_schema()}, **SOURCES}
@@ -48,7 +48,7 @@ def _file(record: Schema) -> Schema:
     }  # fmt: skip
 
 
-def _whole(defs: Schema, **properties: Schema) -> Schema:
+def _file_of(defs: Schema, **properties: Schema) -> Schema:
     """A file of these tables and no others."""
     return {"$schema": DRAFT, "$defs": defs, **_table(properties)}
 

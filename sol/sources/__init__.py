@@ -1,1 +1,1 @@
-"""Where facts come from: the shipped database, users' files, and model configs. No formula lives here."""
+"""Where facts come from: the shipped database, users' files, and model configs. There are no formulas here."""

@@ -1,1 +1,1 @@
-"""What things are: frozen records of devices, models, formats and steps. No formula in seconds here."""
+"""Frozen records of devices, models, formats and steps, without formulas in seconds."""

@@ -1,4 +1,4 @@
-"""What every block of a layer states about itself: its matrices, what it keeps of a sequence, its widest activation.
+"""What every block of a layer states about itself: its matrices, its caches and states, its widest activation.
 
 All of it is data: one `Matrix` for each linear map, one `CacheSpan` for each cache that grows with the tokens, one
 `State` for each memory of fixed size. Parameters, stored bytes, FLOPs, cache bytes and the split over devices follow
@@ -18,7 +18,7 @@ from sol.specs.record import HandMade
 Size = Annotated[int, Field(gt=0, le=2**40, strict=True)]
 """A width or a count; no model comes near the limit."""
 SizeOrZero = Annotated[int, Field(ge=0, le=2**40, strict=True)]
-"""A count that may be none."""
+"""A count that may be zero."""
 
 
 class Matrix(NamedTuple):
@@ -37,9 +37,9 @@ class Matrix(NamedTuple):
 
 
 class CacheSpan(NamedTuple):
-    """What a layer keeps of every token: `elements` in the cache's format [1], and `own_bytes` in a format of its own [B].
+    """What a layer keeps per token: `elements` in the cache's format [1], and `own_bytes` in another format [B].
 
-    Of at most the last `tokens` tokens; None: of all.
+    It keeps at most the last `tokens` tokens; None: all.
     """
 
     tokens: int | None
@@ -48,7 +48,7 @@ class CacheSpan(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a layer keeps of a sequence whatever its length: `elements` [1] of `bits` bits; None: in the 16-bit format of the weights."""
+    """What a layer keeps per sequence of any length: `elements` [1] of `bits` bits; None: in the 16-bit format of the weights."""
 
     elements: int
     bits: int | None = None
@@ -71,7 +71,7 @@ class Block(HandMade):
 
     @property
     def vector_elements(self) -> int:
-        """Elements of everything else that is no matrix: sinks, convolutions, decays, correction biases."""
+        """Elements of everything else that is not a matrix: sinks, convolutions, decays, correction biases."""
         return 0
 
     @property
@@ -126,16 +126,16 @@ class Block(HandMade):
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
-        """What pricing the block takes for granted, a line each."""
+        """The assumptions of pricing the block, one line each."""
         return ()
 
     @property
     def indivisible(self) -> int:
-        """What splitting the block over devices must divide: heads, or 1 where any number of ways will do."""
+        """The number that tp must divide: heads, or 1 if any tp is possible."""
         return 1
 
     def activation_width(self, hidden: int) -> int:
-        """Elements of one token alive at once inside the block: by default what all matrices but the last put out."""
+        """Elements of one token alive at once inside the block: by default the outputs of all matrices but the last."""
         return sum(m.rows for m in self.matrices(hidden)[:-1])
 
     def expert_matrices(self, hidden: int) -> tuple[Matrix, ...]:
@@ -144,13 +144,13 @@ class Block(HandMade):
         return ()
 
     def as_mha(self) -> Block:
-        """The same block with one KV head per query head; itself where it has no such heads."""
+        """The same block with one KV head per query head; itself without such heads."""
         return self
 
     def shard(self, ways: int) -> Block:
         """The part of the block one of `ways` tensor-parallel devices holds: its heads, its share of the width.
 
-        What cannot be split (a block with heads that `ways` does not divide) the caller has refused.
+        The caller has already refused a `ways` that does not divide the heads.
         """
         del ways  # a block without heads or width of its own is held whole
         return self

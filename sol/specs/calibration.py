@@ -1,7 +1,7 @@
-"""What an engine reaches of a device: fractions of its peaks, and the times that bytes and FLOPs do not explain.
+"""What an engine reaches on a device: fractions of its peaks, and times that bytes and FLOPs do not explain.
 
-A calibration is a record, never part of a floor. The ideal machine (every rate whole, every time nothing)
-gives the serial floor. Deliberately no fitting here and no physics: only what is known and how well.
+A calibration is a record and never part of a floor. With all rates at 100 % and all times zero it gives the serial
+floor. Fitting and physics are elsewhere. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sol.specs.step import Fusion
 from sol.tabular import Column, Table
 from sol.units import show_seconds
 
-Form = Literal["M1", "M2", "M3", "given"]
+FormName = Literal["M1", "M2", "M3", "given"]
 """M1: serial/mbu + one time, per step or per kernel · M2: both, or per sequence too · M3: the host's time per layer where it is longer ·
 given: figures from elsewhere, none of them fitted to steps."""
 
-Kind = Literal["gemm", "attention", "experts", "other"]
+OperatorKind = Literal["gemm", "attention", "experts", "other"]
 """Operators that reach different rates: matrix products, attention and states, grouped products of experts, and what multiplies nothing."""
 RateFigure = Literal["mbu", "mfu", "launch_s"]
-KINDS: tuple[Kind, ...] = ("gemm", "attention", "experts", "other")
+OPERATOR_KINDS: tuple[OperatorKind, ...] = ("gemm", "attention", "experts", "other")
 
 
 class Figure(Record):
@@ -62,9 +62,9 @@ NOTHING, WHOLE = Figure(value=0.0), Figure(value=1.0)
 
 
 class Rate(Record):
-    """What one kind of operator reaches, where that is not the calibration's own: fractions of the peaks, and seconds a kernel.
+    """Rates of one kind of operator that differ from the calibration's own: fractions of the peaks, and seconds per kernel.
 
-    `passes`: the operator's activations cross memory so many times after its product, and not beneath it [1].
+    `passes`: how often the operator's activations cross memory after its product instead of during it [1].
     """
 
     mbu: Figure | None = None
@@ -93,9 +93,9 @@ class Reached(NamedTuple):
 
 
 class Residual(Record):
-    """One fitted row: what it was, the time measured, and the time this calibration gives it [s].
+    """One fitted row: its inputs, the measured time, and the time of this calibration [s].
 
-    `left_out_s` is what a fit without any row of its model gave it; None with one model.
+    `left_out_s` is the time of a fit without the rows of its model; None with one model.
     """
 
     where: str
@@ -107,7 +107,7 @@ class Residual(Record):
 
 
 class Calibration(HandMade):
-    """What an engine reaches of a device.
+    """What an engine reaches on a device.
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
@@ -128,7 +128,7 @@ class Calibration(HandMade):
     engine: str
     cuda_graphs: bool | None = None
     dtype: str = ""
-    form: Form = "given"
+    form: FormName = "given"
     fusion: Fusion = "ideal"
     mbu: Figure = WHOLE
     mfu: Figure = WHOLE
@@ -153,15 +153,17 @@ class Calibration(HandMade):
         if self.overlap.value > 1:
             raise ValueError(f"overlap: a fraction is at most 1 (got {self.overlap.value:g})")
         for key in self.rates:
-            if key.partition(".")[0] not in KINDS:
-                raise ValueError(f"rates: '{key}' is no kind of operator; one of {', '.join(KINDS)}, or one with a format, gemm.fp8")
+            if key.partition(".")[0] not in OPERATOR_KINDS:
+                raise ValueError(
+                    f"rates: '{key}' is no kind of operator; one of {', '.join(OPERATOR_KINDS)}, or one with a format, gemm.fp8"
+                )
         return self
 
-    def at(self, kind: Kind, *formats: str) -> Reached:
-        """What a kind of operator reaches with weights (of attention: a cache) in a format, under its names, the narrowest first.
+    def at(self, kind: OperatorKind, *formats: str) -> Reached:
+        """The rates of a kind of operator with weights (attention: a cache) in a format, given by its names, the narrowest first.
 
-        The nearest that is known: the kind in that format, the kind, for experts what matrix products reach. In a format of which
-        nothing is known, the calibration's own, and where that is the whole peak the geometric mean of the kind's other formats.
+        The nearest known rates: of the kind in that format, of the kind, for experts of matrix products. For a format without rates
+        the calibration's own, or, if those are the peak, the geometric mean of the kind's other formats.
         """
 
         def nearest(name: RateFigure) -> float:
@@ -176,8 +178,8 @@ class Calibration(HandMade):
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
 
-    def rates_of(self, figure: RateFigure, kind: Kind, *formats: str) -> tuple[tuple[str, ...], bool]:
-        """The rates that a figure of a kind of operator comes from, and whether it is their geometric mean; none: the calibration's own."""
+    def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
+        """The names of the rates behind a figure of a kind of operator, and whether it is their mean; empty: the calibration's own."""
         keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
         for key in keys:
             if key in self.rates and getattr(self.rates[key], figure) is not None:
@@ -185,19 +187,19 @@ class Calibration(HandMade):
         others = () if figure == "launch_s" else tuple(k for k in self._others(kind, formats) if getattr(self.rates[k], figure) is not None)
         return others, True
 
-    def _known(self, kind: Kind, formats: tuple[str, ...]) -> list[Rate]:
+    def _known(self, kind: OperatorKind, formats: tuple[str, ...]) -> list[Rate]:
         """The rates of a kind of operator in a format, the nearest first."""
         keys = [key for k in _kinds(kind) for key in (*(f"{k}.{f}" for f in formats), k)]
         return [self.rates[k] for k in keys if k in self.rates]
 
-    def _others(self, kind: Kind, formats: tuple[str, ...]) -> list[str]:
+    def _others(self, kind: OperatorKind, formats: tuple[str, ...]) -> list[str]:
         """The names of the rates that stand in for a format of which nothing here says how much of the bandwidth it reaches."""
         if self.mbu.value < 1.0 or any(r.mbu is not None for r in self._known(kind, formats)):
             return []
         return next(filter(None, ([k for k in self.rates if k.startswith(f"{of}.")] for of in _kinds(kind))), [])
 
-    def stand_in(self, kind: Kind, *formats: str) -> str:
-        """Whose rates stand in for a format (under its names) of which a calibration by formats has none; nothing where it has.
+    def stand_in(self, kind: OperatorKind, *formats: str) -> str:
+        """The rates used instead, as text, for a format without rates in a calibration by formats; empty if it has rates.
 
         >>> Calibration(gpu="mi300x", engine="vllm", rates={"gemm.fp8": Rate(mbu=0.6)}).stand_in("gemm", "bf16")
         'rates of fp8'
@@ -208,19 +210,19 @@ class Calibration(HandMade):
         others = self._others(kind, formats)
         return f"rates of {', '.join(k.partition('.')[2] for k in others)}" if others else "rates of no one format"
 
-    def tells_mfu(self, kind: Kind, *formats: str) -> bool:
-        """Whether anything here says which fraction of the peak FLOPs a kind of operator reaches; else it is taken as whole."""
+    def tells_mfu(self, kind: OperatorKind, *formats: str) -> bool:
+        """Whether the calibration has a fraction of the peak FLOPs for a kind of operator; without one the full peak is used."""
         said = [*self._known(kind, formats), *(self.rates[k] for k in self._others(kind, formats))]
         return any(r.mfu is not None for r in said) or self.mfu.value < 1.0 or self.mfu.low is not None
 
     def interval(self) -> tuple[float, float]:
-        """Factors on an estimate that hold 19 of 20 models [1]; (0, inf) where that is not known."""
+        """Factors on an estimate that hold 19 of 20 models [1]; (0, inf) if unknown."""
         if self.within_95 is None:
             return 0.0, math.inf
         return math.exp(-self.within_95), math.exp(self.within_95)
 
     def to_table(self) -> Table:
-        """Every row it was fitted to, with its estimate, and the one without its model; the farthest off first."""
+        """Every fitted row with its estimate, and the estimate without its model; the largest errors first."""
         ordered = sorted(self.residuals, key=lambda r: -abs(math.log(r.estimated_s / r.measured_s)))
         rows = tuple(
             (r.where, r.measured_s, r.estimated_s, r.estimated_s / r.measured_s - 1,
@@ -236,8 +238,8 @@ class Calibration(HandMade):
         return f"<Calibration {self.id or self.engine} on {self.gpu}: {self.form}, {known}, of {self.n} rows>"
 
 
-def _kinds(kind: Kind) -> tuple[Kind, ...]:
-    """Kinds whose rates an operator of a kind has: experts have those of matrix products where they have none of their own."""
+def _kinds(kind: OperatorKind) -> tuple[OperatorKind, ...]:
+    """Kinds whose rates apply to an operator: experts use those of matrix products if they have none."""
     return (kind, "gemm") if kind == "experts" else (kind,)
 
 

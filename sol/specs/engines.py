@@ -1,7 +1,7 @@
-"""An inference engine as far as memory goes: what it takes of a device before the cache, and in which blocks it keeps the cache.
+"""The memory use of an inference engine: what it takes of a device before the cache, and the blocks of its cache.
 
 Numbers are the defaults of one version, read in its own source, or fitted to what it logs; an older version is the same
-record with other numbers. Whoever changes an option says so.
+record with other numbers.
 """
 
 from __future__ import annotations

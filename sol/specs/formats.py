@@ -1,8 +1,8 @@
-"""A number format: how a tensor is stored, which tensors it covers, and whose rate its GEMMs run at.
+"""A number format: how a tensor is stored, which tensors it covers, and the format of its matrix products.
 
-Storage and compute are different things: 4-bit weights multiplied in 16 bits move a quarter of the
-bytes and gain nothing once compute-bound. A mix (GGUF's Q4_K_M) stores different tensors, and
-different layers of one tensor, in different formats.
+Storage and compute differ: 4-bit weights multiplied in 16 bits move a quarter of the bytes, but are no faster once
+compute-bound. A mix (GGUF's Q4_K_M) stores different tensors, and different layers of one tensor, in different
+formats.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ FAMILY: Mapping[str, str] = {
     **dict.fromkeys(("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"), "linear"),
     **dict.fromkeys(("experts_up", "experts_down"), "experts"),
 }
-"""The family that covers a tensor class where the class itself is not named."""
+"""The family that covers a tensor class if the class itself is not named."""
 
 
 Bits = Annotated[float, Field(gt=0, le=2**20, strict=True)]
-"""Bits of a weight, with scales where they are counted in; no format comes near the limit."""
+"""Bits per weight, with scales if they are included; no format comes near the limit."""
 
 
 class Choice(Record):
@@ -123,7 +123,7 @@ class NumberFormat(HandMade):
 
     @property
     def bits_per_weight(self) -> float:
-        """Stored bits per element, scales and zeros included [bit]; of a mix those of its main part, of a checkpoint the average."""
+        """Stored bits per element, scales and zeros included [bit]; for a mix those of its main part, for a checkpoint the average."""
         if self.group is None:
             return self.bits
         return self.bits + (self.scale_bits + self.zero_bits) / self.group
@@ -138,11 +138,11 @@ class NumberFormat(HandMade):
         return tensor in self.covers or FAMILY.get(tensor, "") in self.covers
 
     def narrows(self, tensor: str) -> bool:
-        """Whether a tensor class's products run at this format's rate: it is covered, and not known to be stored in 16 bits or more."""
+        """Whether the products of a tensor class run at this format's rate: it is covered, and not stored in 16 bits or more."""
         return self.covering(tensor) and (not self.class_bits or self.class_bits[tensor] < 16)  # type: ignore[index]  # as below
 
     def fitted(self, columns: int) -> NumberFormat:
-        """This format, or its fallback where a row of `columns` elements is not whole groups."""
+        """This format, or its fallback if a row of `columns` elements is not a whole number of groups."""
         whole = self.fallback is None or self.group is None or columns % self.group == 0
         fallback: NumberFormat = self.fallback
         return self if whole else fallback

@@ -1,8 +1,8 @@
-"""A device: how much it remembers, how fast it reads, how fast it multiplies.
+"""A device: its memory, its bandwidth, its compute rates.
 
-`GPU` is the record in SI numbers that everything else computes with; `DeviceRecord` is the same
-device as it stands in a TOML file, each number with its source. Rates are dense, with fp32
-accumulation; capacity is what the driver reports where a report was found.
+`GPU` is the record in SI numbers that everything else computes with. `DeviceRecord` is the same device in a TOML
+file, each number with its source. Rates are dense, with fp32 accumulation. Capacity is what the driver reports, if a
+report was found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sol.specs.formula import arithmetic
 from sol.specs.record import Cite, Cites, Evidence, HandMade, Positive, Quantity, Record, Source
 
 ComputeFormat = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", "int4"]
-Rate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
+FlopRate = Annotated[float, Field(gt=0, lt=1e21, strict=True)]
 Amount = Annotated[float, Field(gt=1e-3, lt=1e21, strict=True)]
 """A positive number in a sane range; whole numbers count as numbers, text and truth values do not."""
 
@@ -27,12 +27,12 @@ Amount = Annotated[float, Field(gt=1e-3, lt=1e21, strict=True)]
 def _known(rates: Mapping[str, float]) -> Mapping[str, float]:
     for compute in rates:
         if compute not in get_args(ComputeFormat):
-            raise ValueError(f"'{compute}' is no compute format; known: {', '.join(get_args(ComputeFormat))}")
+            raise ValueError(f"'{compute}' is not a compute format; known: {', '.join(get_args(ComputeFormat))}")
     return FrozenMap(rates)
 
 
-Rates = Annotated[Mapping[str, Rate], AfterValidator(_known)]
-Kind = Literal["gpu", "soc", "cpu", "accelerator"]
+FlopRates = Annotated[Mapping[str, FlopRate], AfterValidator(_known)]
+DeviceKind = Literal["gpu", "soc", "cpu", "accelerator"]
 DeviceId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
@@ -70,8 +70,8 @@ class GPU(HandMade):
     memory_bytes: Amount | None = None
     capacity_basis: Literal["driver", "marketed", "stated"] | None = None
     marketed_memory_bytes: Amount | None = None
-    flops_per_s: Rates = Field(default_factory=FrozenMap)
-    ceiling_flops_per_s: Rates = Field(default_factory=FrozenMap)
+    flops_per_s: FlopRates = Field(default_factory=FrozenMap)
+    ceiling_flops_per_s: FlopRates = Field(default_factory=FrozenMap)
     lacks: frozenset[str] = frozenset()
     last_level_cache_bytes: Amount | None = None
     sm_count: Amount | None = None
@@ -82,7 +82,7 @@ class GPU(HandMade):
     link: Link | None = None
     pcie: Link | None = None
     vendor: str = ""
-    kind: Kind = "gpu"
+    kind: DeviceKind = "gpu"
     architecture: str = ""
     year: int | None = None
     line: str = ""
@@ -93,7 +93,7 @@ class GPU(HandMade):
 
     def __init__(self, *, source: str | None = None, **fields: Any) -> None:  # any: as in `HandMade`
         if not fields.get("cites") and not (isinstance(source, str) and source.strip()):
-            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "say source='where you read them'")
+            raise InvalidInput(f"gpu {fields.get('id')!r}", "has numbers without a source", "give source='where you read them'")
         if not fields.get("cites") and fields.get("memory_bytes") is not None:
             fields.setdefault("capacity_basis", "stated")
         super().__init__(**fields)
@@ -121,11 +121,11 @@ class GPU(HandMade):
         return cites
 
     def peak(self, compute: str) -> float | None:
-        """Dense datasheet rate of a compute format [FLOP/s], or None where none is sourced."""
+        """Dense datasheet rate of a compute format [FLOP/s], or None without a source."""
         return self.flops_per_s.get(compute)
 
     def ceiling(self, compute: str) -> float | None:
-        """The fastest sourced rate of a compute format [FLOP/s]; the peak where no other is known."""
+        """The fastest sourced rate of a compute format [FLOP/s]; the peak if no other is known."""
         peak, ceiling = self.flops_per_s.get(compute), self.ceiling_flops_per_s.get(compute)
         return ceiling if peak is None else max(peak, ceiling or 0.0)
 
@@ -167,7 +167,7 @@ class DeviceRecord(Record):
 
     name: str
     vendor: str
-    kind: Kind
+    kind: DeviceKind
     architecture: str = ""
     year: int | None = Field(default=None, ge=1990, le=2100, strict=True)
     line: DeviceId | None = None

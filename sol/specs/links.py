@@ -1,8 +1,7 @@
 """A link between devices, or between boxes, as data: one direction per device, what it reaches, how long a message takes to start.
 
-`LinkRecord` in `hardware` is a device's own link; this is the kind of link itself, with what a switch
-can do. `Topology` is the links between some ranks, resolved: what joins a pair is the innermost link
-that joins both.
+`LinkRecord` in `hardware` is a device's own link; this is the kind of link, with the abilities of its switch.
+`Topology` holds the links between some ranks: a pair uses the innermost link that joins both.
 """
 
 from __future__ import annotations
@@ -79,18 +78,18 @@ class LinkType(Record):
 class Topology:
     """The links between ranks, innermost first; each joins `domain` devices, those inside the inner ones included.
 
-    The outermost joins whatever is left; `joins` says how many that can be.
+    The outermost joins the rest; `joins` is the largest number of devices.
     """
 
     levels: tuple[LinkType, ...]
 
     @property
     def joins(self) -> float:
-        """The most devices these links join [1]; infinite across a network, or where no source says."""
+        """The most devices that these links join [1]; infinite across a network, or without a source."""
         return self.levels[-1].domain or math.inf
 
     def without_latency(self) -> Topology:
-        """The same links as light has them: nothing to start, the whole rate reached."""
+        """The same links for a floor: no latency, the full rate."""
         return Topology(tuple(link.model_copy(update=_ideal(link)) for link in self.levels))
 
 

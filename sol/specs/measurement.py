@@ -1,9 +1,8 @@
-"""Times that somebody measured: of one step, of one prompt, or of something that is neither.
+"""Measured times of steps, of prompts, and of requests, which are neither.
 
 A `Measurement` is comparable with a floor: a decode step, or the prefill of a prompt, at a known batch
 and context. An `Aggregate` is what servers and request benchmarks report instead (a request, a mean
-time per output token under load): true, kept, and no step. Deliberately no physics: nothing here says
-what a time should have been.
+time per output token under load): kept, but not a step. Nothing here says what a time should have been.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ SHOWN_REJECTS = 5
 
 
 class Run(HandMade):
-    """What both kinds of row say of the run they come from.
+    """What both kinds of row record about their run.
 
     `dtype` and `kv_dtype` are format ids, None where nothing says; a replica is tp·pp·dp devices;
     `prompt_tokens` and `output_tokens` are the (mean) lengths of a request; `session` names rows taken
@@ -101,7 +100,7 @@ class Measurement(Run):
 
 
 class Aggregate(Run):
-    """A measured time that is not one step: `metric` says what it is, `concurrency` how many requests ran at once, where known."""
+    """A measured time that is not one step: `metric` says what it is, `concurrency` how many requests ran at once, if known."""
 
     metric: Metric
     statistic: Statistic = "mean"
@@ -114,7 +113,7 @@ class Aggregate(Run):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that was not taken: where it stands in the file, why, and what it held."""
+    """A rejected row: its place in the file, the reason, and its values."""
 
     where: str
     reason: str
@@ -129,10 +128,10 @@ class Rejected:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """What one file holds: `rows` to compare with a floor, `aggregates`, and every row `rejected`, with the reason.
+    """The contents of one file: `rows` to compare with a floor, `aggregates`, and all `rejected` rows with reasons.
 
-    Iterating and `len` are over `rows`. `tool` is what wrote the file; `assumptions` are what the file
-    does not say and was taken.
+    Iterating and `len` are over `rows`. `tool` wrote the file; `assumptions` are what the file does not record and
+    was assumed.
     """
 
     path: str
@@ -152,7 +151,7 @@ class Measurements:
         return self.rows[index]
 
     def to_table(self) -> Table:
-        """The rows and the aggregates, one a line; below them what was assumed and what was rejected."""
+        """The rows and the aggregates, one per line; below them what was assumed and what was rejected."""
         lines = (*(_row(m, m.phase, m.batch, m.ctx) for m in self.rows), *(_row(a, a.metric, a.concurrency, None) for a in self.aggregates))
         footer = [f"assumes: {' · '.join(self.assumptions)}"] if self.assumptions else []
         footer += [f"rejected: {r}" for r in self.rejected[:SHOWN_REJECTS]]

@@ -1,4 +1,4 @@
-"""Attention as data: how many heads, what of it is cached, how far it sees.
+"""Attention as data: its heads, its cache, its window.
 
 MHA (kv_heads = heads), GQA and MQA (kv_heads = 1) are one formula; a latent cache (MLA) is another.
 A window, a chunk, an indexer or shared keys and values are fields, never a model's name.
@@ -147,7 +147,7 @@ class Attention(Block):
 
 
 class Indexer(HandMade):
-    """Chooses the `top_k` cached tokens a query attends to, by scores of `heads` small heads over keys of their own."""
+    """Chooses the `top_k` cached tokens a query attends to, by the scores of `heads` small heads over separate index keys."""
 
     heads: Size
     head_dim: Size
@@ -160,7 +160,7 @@ class Indexer(HandMade):
 
 
 class LatentAttention(Block):
-    """Multi-head latent attention (arXiv:2405.04434): one latent of `kv_rank` + `rope_dim` elements a token is all that is cached.
+    """Multi-head latent attention (arXiv:2405.04434): only one latent of `kv_rank` + `rope_dim` elements per token is cached.
 
     `q_rank` None: queries come from one plain projection. `indexed` is False where a layer reuses the
     choice of another layer's indexer. `copies`: of a part, the devices that hold the same latents.

@@ -1,8 +1,8 @@
-"""A model: groups of alike layers between an embedding and a head, and how many parameters each has.
+"""A model: groups of equal layers between an embedding and a head, and their parameter counts.
 
-Counts of elements live here; bytes and seconds live in physics. No total is ever stored: every
-count is computed from the architecture. A mechanism (window, grouped heads, experts, a recurrent
-state) is a block of data, never a model's name.
+Counts of elements are here; bytes and seconds are in physics. No total is stored: every count is computed from the
+architecture. A mechanism (window, grouped heads, experts, a recurrent state) is a block of data, never a model's
+name.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Elements = Counter[tuple[TensorClass, int]]
 
 
 class LayerGroup(HandMade):
-    """`count` layers alike: the blocks a token passes, and the layer's own norms.
+    """`count` equal layers: the blocks a token passes, and the layer's own norms.
 
     `norms` is how many norms of the hidden width a layer has, by default one before each block;
     `norm_vectors` how many vectors each stores: a weight (1), a weight and a bias (2), or nothing (0).
     `scalars` are further elements of a layer; `residuals` how many sums a layer adds to its input, by
-    default one a block (parallel blocks share one).
+    default one per block (parallel blocks share one).
     """
 
     count: Size
@@ -40,7 +40,7 @@ class LayerGroup(HandMade):
 
     @property
     def moe(self) -> MoE | None:
-        """The block of routed experts; None where the layer is dense."""
+        """The block of routed experts; None in a dense layer."""
         return next((b for b in self.blocks if isinstance(b, MoE)), None)
 
     @property
@@ -89,8 +89,8 @@ class Model(HandMade):
 
     `dtype` is the 16-bit format the checkpoint says it is stored in; `quantization` the method of a
     quantised checkpoint, if its config names one, `weight_format` what that stores, if it is understood, and
-    `cache_format` the id of the format it says its KV cache is kept in. `storage_note` is what must be said of
-    the weights: stored bytes left out, or headers that could not be read.
+    `cache_format` the id of the format of its KV cache. `storage_note` is a note on the weights: stored bytes left
+    out, or headers that could not be read.
     """
 
     id: str
@@ -200,7 +200,7 @@ class Model(HandMade):
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks of the layers, each kind of layer once."""
+        """The blocks of the layers, once for each kind of layer."""
         return tuple(b for g in self.groups for b in g.blocks)
 
     @property
@@ -226,4 +226,4 @@ def _together(groups: tuple[LayerGroup, ...], hidden: int) -> Elements:
 
 
 ModelPart = Model | Parts
-"""A model, or a device's part of it, or such parts of many splits side by side."""
+"""A model, a device's part of it, or the parts of many splits."""

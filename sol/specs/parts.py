@@ -1,8 +1,8 @@
-"""What the devices of many splits hold, side by side: the same part of a model, once for each split.
+"""The parts of a model that devices hold, for many splits at once.
 
-Every part is a record of one split, with whole numbers in it. Asked for a field, `Parts` answers with an array of
-that field over the splits, or with the one value all parts have. So records hold no arrays, and whoever computes
-with parts computes with all of them at once.
+Every part is a record of one split, with whole numbers. A field of `Parts` is an array of that field over the
+splits, or the single value that all parts have. So records hold no arrays, and formulas compute with all parts at
+once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Count = int | NDArray[Any]
 
 
 class Parts:
-    """Parts of one record that different splits make; `which` says for each split which of them is its own.
+    """The distinct parts of one record; `which` gives the part of each split.
 
-    What is asked of it (a field, a property, a method) is asked of every part. Numbers become arrays of the shape of
-    `which`, records become `Parts`, tuples stay tuples of either.
+    A field, property or method is evaluated for every part. Numbers become arrays of the shape of `which`, records
+    become `Parts`, tuples stay tuples of either.
     """
 
     def __init__(self, parts: Sequence[Any], which: NDArray[np.intp]) -> None:
@@ -45,7 +45,7 @@ class Parts:
 
 
 def side_by_side(values: Sequence[Any], which: NDArray[np.intp]) -> Any:
-    """One value over many splits: itself where it is the same in all of them."""
+    """One value over many splits; a single value if it is the same in all of them."""
     first = values[0]
     if all(value is first for value in values):
         return first

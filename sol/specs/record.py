@@ -1,7 +1,7 @@
-"""The base of every record, and the source that stands behind every number.
+"""The base of every record, and the source of every number.
 
-Pydantic checks a record once, at the door; inside it is read-only. Whatever a bad record holds is
-reported as one `SolError` line, never as a Pydantic traceback.
+Pydantic checks a record once, when it is made; after that it is read-only. A bad record is one `SolError` line, never
+a Pydantic traceback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Record(BaseModel):
 
 
 class HandMade(Record):
-    """A record that people also make by hand: whatever is wrong with it is one `InvalidInput` line."""
+    """A record that people also make by hand; a mistake in it is one `InvalidInput` line."""
 
     def __init__(self, **fields: Any) -> None:  # any: what each field's validator takes, more than what it then is
         try:
@@ -87,7 +87,7 @@ class Source(HandMade):
 
 
 class Quantity(Record):
-    """One number as it stands in the database, with the source's own words.
+    """One number of the database, with the source's own words.
 
     `printed` (in `unit` where that stands in the table's header) times `factor` gives `value`;
     a derived number has a `formula` over the record's other fields instead.
@@ -118,7 +118,7 @@ class Quantity(Record):
 
 @dataclass(frozen=True, eq=False)
 class Cite:
-    """A number's way back to its source, resolved; made inside, so plain."""
+    """A number with its resolved source."""
 
     value: float | str
     source: Source
@@ -130,7 +130,7 @@ class Cite:
 
 def _all_cites(value: Mapping[str, Any]) -> Mapping[str, Cite]:
     if not all(isinstance(cite, Cite) for cite in value.values()):
-        raise ValueError("cites are filled in from sources; say source= instead")
+        raise ValueError("cites are filled in from sources; give source= instead")
     return FrozenMap(value)
 
 

@@ -1,4 +1,4 @@
-"""How a replica is spread over devices: tensor, pipeline, expert, data and context parallelism.
+"""How a replica is split over devices: tensor, pipeline, expert, data and context parallelism.
 
 A replica has tp·pp·dp devices. `ep` says how many ways the experts are split over those same devices:
 it divides tp·dp, and what remains, tp·dp/ep, splits each expert's width. `cp` says over how many of the
@@ -20,7 +20,7 @@ from sol.specs.parts import Count
 
 
 class Split(NamedTuple):
-    """tp, pp, ep, dp, cp [1]; all 1 is one device. Of many splits side by side each is an int64 array; arrays broadcast."""
+    """tp, pp, ep, dp, cp [1]; all 1 is one device. For many splits each is an int64 array; arrays broadcast."""
 
     tp: Count = 1
     pp: Count = 1
@@ -40,17 +40,17 @@ class Split(NamedTuple):
 
     @property
     def is_many(self) -> bool:
-        """Whether these are many splits side by side."""
+        """Whether these are many splits."""
         return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is type(self.cp) is int  # asked at every turn
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape the arrays of many splits broadcast to; () of one."""
+        """The shape that the arrays of many splits broadcast to; () for one split."""
         return np.broadcast_shapes(*map(np.shape, self))
 
     @property
     def times(self) -> str:
-        """What stands before a device's name: "8×", "1…8×" of many splits, nothing of one device."""
+        """The prefix of a device's name: "8×", "1…8×" for many splits, empty for one device."""
         low, high = np.min(self.devices), np.max(self.devices)
         return "" if high == 1 else f"{low}×" if low == high else f"{low}…{high}×"
 
@@ -60,7 +60,7 @@ class Split(NamedTuple):
 
 
 def tp_divisor(model: Model) -> int:
-    """What every legal tp divides: the greatest common divisor of the layers' heads (their narrowest splits)."""
+    """The number that every legal tp divides: the greatest common divisor of the heads of all layers."""
     sizes = [b.indivisible for b in model.blocks if b.indivisible > 1]
     return math.gcd(*sizes) if sizes else 1
 
@@ -79,17 +79,17 @@ def experts_of(model: Model) -> int:
 
 
 def illegal(model: Model, split: Split) -> InvalidPlan | None:
-    """Why a model cannot have this split, with the legal values; None where it is legal."""
+    """Why a model does not allow this split, with the legal values; None if it is legal."""
     return next((why() for holds, why in _rules(model, split) if not holds), None)
 
 
 def legal(model: Model, splits: Split) -> Any:
-    """Which of many splits a model can have: an array of truth values."""
+    """A mask of the splits that a model allows."""
     return reduce(np.logical_and, (holds for holds, _ in _rules(model, splits)))
 
 
 def _rules(model: Model, split: Split) -> Iterator[tuple[Any, Callable[[], InvalidPlan]]]:
-    """Whether each rule holds, and what to say of one split where it does not."""
+    """Whether each rule holds, and the message for one split that breaks it."""
     tp, pp, ep, dp, cp = split
     divisor, experts = tp_divisor(model), experts_of(model)
     yield (

@@ -1,7 +1,7 @@
 """Recurrent mixers as data: a state of fixed size per sequence instead of a cache that grows.
 
-Each states its matrices, the elements of its recurrent state and of its convolution's memory, and
-the least FLOPs one token's update needs; physics prices them all alike.
+Each states its matrices, the elements of its recurrent state and of its convolution's memory, and the least FLOPs
+of one token's update. Physics prices all of them in the same way.
 """
 
 from __future__ import annotations

@@ -26,16 +26,16 @@ Role = Literal["weights", "rest", "attention", "index"]
 
 @dataclass(frozen=True, eq=False)
 class Shares(Frozen):
-    """The part of all choices each expert of a layer gets [1], in the order of the experts: none negative, Σ = 1."""
+    """The share of the choices that each expert of a layer gets [1], in the order of the experts; not negative, Σ = 1."""
 
     of_experts: Array
 
 
 RoutingName = Literal["min", "expected", "max"]
 Routing = RoutingName | float | Shares
-"""How tokens choose their experts: by a rule, so many distinct ones a layer as measured, or by shares as measured."""
+"""How tokens choose their experts: by a rule, by a measured number of distinct experts per layer, or by measured shares."""
 RoutingChoice = RoutingName | Number | Sequence[float] | NumberArray
-"""The same as it may be asked: shares as a list or an array, one an expert."""
+"""The same as an option: shares as a list or an array, one per expert."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Storage:
         return self.weights.bytes_of(part, 1, 1, 1) if self.weights.covering(part) else self.base.bytes_per_weight
 
     def role(self, tensor: TensorClass) -> Role:
-        """Whose rate a tensor class's matrix products run at: the weights' compute format, or that of the rest."""
+        """The format whose rate the products of a tensor class run at: the weights' compute format, or that of the rest."""
         return "weights" if self.weights.narrows(tensor) else "rest"
 
     def stored(self, role: Role) -> NumberFormat:

@@ -1,1 +1,1 @@
-"""What do measured times tell about an engine?"""
+"""What does an engine reach, by measured times?"""

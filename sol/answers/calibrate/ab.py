@@ -1,7 +1,7 @@
-"""Does a switch pay? Two arms of the same steps, with CUDA graphs and without for one, and the ratio of their times.
+"""Two arms of the same steps, for instance with and without CUDA graphs, and the ratio of their times.
 
-Every session gives each arm one time, its median. Sessions, not rows, are what varies: they are drawn
-again for the interval. Where the switch is CUDA graphs, the seconds saved are launches and host time.
+Each session gives each arm one time, the median. Times vary between sessions more than between rows, so the
+interval resamples sessions. With CUDA graphs the seconds saved are launches and host time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 LABELS_NAMED = 6
 GRAPHS = "cuda_graphs"
 APART = ("gpu", "engine", GRAPHS, "kv_dtype")
-"""What names a step beyond its work, where steps differ in it."""
+"""Fields that name a step besides its work, shown if they differ between steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Compared(Frozen):
 
     Fields [unit]: `first_s`, `second_s` medians over sessions [s]; `ratio` = first/second with its 95 %
     interval `low` … `high`, None with one session; `saved_s` = first − second, per layer and per kernel
-    [s] where that means launches; `sessions` of each arm.
+    [s] for CUDA graphs; `sessions` of each arm.
     """
 
     where: str
@@ -59,7 +59,7 @@ class Compared(Frozen):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AB(Shown, Frozen):
-    """Two arms compared: `labels` of the first and the second; `steps` that both have; `notes`; `origins` that the rows name."""
+    """Two arms compared: `labels` of the first and the second; the `steps` of both; `notes`; `origins` named by the rows."""
 
     by: str
     labels: tuple[str | float, str | float]
@@ -70,12 +70,12 @@ class AB(Shown, Frozen):
 
     @property
     def ratio(self) -> float:
-        """First over second [1]: of the one step, or the geometric mean of several."""
+        """First divided by second [1]: of the only step, or the geometric mean of several."""
         return float(np.exp(np.mean([np.log(s.ratio) for s in self.steps])))
 
     @property
     def low(self) -> float | None:
-        """The lower end of the 95 % interval of the one step's ratio; None with several steps or one session."""
+        """The lower end of the 95 % interval of the ratio of one step; None with several steps or one session."""
         return self.steps[0].low if len(self.steps) == 1 else None
 
     @property
@@ -84,7 +84,7 @@ class AB(Shown, Frozen):
         return self.steps[0].high if len(self.steps) == 1 else None
 
     def sources(self) -> Bibliography:
-        """The bibliography: where the rows say that they come from."""
+        """The bibliography: the sources named by the rows."""
         rows = (cite_row("measured_s", Cite(value="measured", source=Source(title=name, kind="user"))) for name in self.origins)
         return Bibliography(columns=CITED, rows=tuple(rows))
 
@@ -98,17 +98,17 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
 
         ratio = median over sessions of the first arm / of the second
 
-    Without graphs is first, so that the ratio is what graphs gain; of other columns, the label that comes
-    first in the rows. Sessions that hold both arms are drawn in pairs, others arm by arm. Rows without a
-    session count as one session together.
+    "No graphs" is the first arm, so the ratio is the gain of graphs. For other columns the first arm is the label that
+    comes first in the rows. Sessions with both arms are resampled in pairs, others arm by arm. Rows without a session
+    count as one session.
 
     Raises `BadMeasurement` (one arm only, more than two labels, no step that both arms have) and
     `InvalidInput` (no such column).
 
-    Ignores drift between sessions, and rows whose label is not known.
+    Ignores drift between sessions, and rows without a label.
     """
     if by not in COLUMNS:
-        raise InvalidInput(f"by={by!r}", "is no column with labels", f"one of {', '.join(COLUMNS)}")
+        raise InvalidInput(f"by={by!r}", "is not a column with labels", f"one of {', '.join(COLUMNS)}")
     rows = checked(measurements)
     labels = list(dict.fromkeys(v for m in rows if (v := getattr(m, by)) is not None))
     if by == GRAPHS:
@@ -132,7 +132,7 @@ def ab(measurements: Measurements | Iterable[Measurement], by: str = GRAPHS) -> 
 
 
 def said(by: str, label: Any) -> str:
-    """A label in words."""
+    """A label as text."""
     if by == GRAPHS:
         return "graphs" if label else "no graphs"
     return f"{by} {label:g}" if isinstance(label, float) else str(label)
@@ -140,11 +140,11 @@ def said(by: str, label: Any) -> str:
 
 def _no_pair(by: str, labels: Sequence[Any]) -> str:
     if not labels:
-        return f"no row says {by}; it takes two labels, so add the column or choose another with by="
+        return f"no row has {by}; two labels are needed, so add the column or choose another with by="
     if len(labels) == 1:
-        return f"every row has {by} {labels[0]}; a comparison takes two labels, so measure the other arm as well"
+        return f"every row has {by} {labels[0]}; two labels are needed, so measure the other arm as well"
     named = ", ".join(str(v) for v in labels[:LABELS_NAMED]) + (", …" if len(labels) > LABELS_NAMED else "")
-    return f"{by} has {len(labels)} labels ({named}); a comparison takes two, so keep the rows of two of them"
+    return f"{by} has {len(labels)} labels ({named}); a comparison takes two, so keep the rows of two labels"
 
 
 def _compared(first: list[Measurement], second: list[Measurement], by: str, apart: Sequence[str]) -> Compared:
@@ -161,7 +161,7 @@ def _compared(first: list[Measurement], second: list[Measurement], by: str, apar
 
 
 def _by_session(arm: list[Measurement], by: str) -> dict[Any, float]:
-    """The median of every session; where sessions are what is compared, every row is one."""
+    """The median of every session; if sessions are compared, every row is one."""
     if by == "session":
         return {i: m.measured_s for i, m in enumerate(arm)}
     times: dict[Any, list[float]] = {}
@@ -171,9 +171,9 @@ def _by_session(arm: list[Measurement], by: str) -> dict[Any, float]:
 
 
 def _interval(a: dict[Any, float], b: dict[Any, float]) -> tuple[float | None, float | None]:
-    """95 % bounds of the ratio of medians, sessions drawn with replacement: in pairs where both arms have the same ones.
+    """95 % bounds of the ratio of medians, with sessions resampled: in pairs if both arms have the same sessions.
 
-    Draws of few sessions vary too little: below six of either arm the bounds are Student's t of the logarithms, where wider.
+    Resamples of few sessions vary too little. Below six sessions in an arm the bounds are Student's t of the logarithms, if wider.
     """
     if min(len(a), len(b)) < 2:
         return None, None
@@ -193,7 +193,7 @@ def _interval(a: dict[Any, float], b: dict[Any, float]) -> tuple[float | None, f
 
 
 def _launched(m: Measurement) -> tuple[float, float]:
-    """Layers of a step, and kernels its engine issues [1]."""
+    """Layers of a step, and kernels that its engine issues [1]."""
     q = fit_question([m], style(m.engine))
     rows = split_operators(q.model, q.step, q.storage, q.routing, q.fusion, q.split)
     return float(q.model.layers), float(sum(op.kernels for op in rows if op.wire is None))
@@ -204,14 +204,14 @@ def _notes(
 ) -> list[str]:  # fmt: skip
     notes = []
     if any(c.low is None for c in compared):
-        notes.append("no interval with one session: what varies is the session; measure each arm in several processes, each with its label")
+        notes.append("no interval with one session: measure each arm in several processes, with a session label each")
     if by == GRAPHS:
         gains = [c.saved_s_per_layer for c in compared if c.saved_s_per_layer is not None]
         some, most = show_seconds(min(gains)), show_seconds(max(gains))
         each = some if some == most else f"{some} to {most}"
-        notes.append(f"graphs save {each} a layer of host time and launches; kernels as counted for the engine")
+        notes.append(f"graphs save {each} per layer of host time and launches; kernels as counted for the engine")
     if len(told) < len(rows):
-        notes.append(f"{len(rows) - len(told)} rows do not say {by}")
+        notes.append(f"{len(rows) - len(told)} rows have no {by}")
     if alone:
         notes.append(f"{alone} step{'s'[: alone - 1]} in one arm only")
     return notes

@@ -1,4 +1,4 @@
-"""How near do floors and estimates come to what was measured? Every published row against both.
+"""How close are floors and estimates to published measurements? Every row is compared with both.
 
 A row is a step, a prompt, or whole requests run together: prefill, then one decode step per further
 token, one after the other, so that the floors of its steps add up to a floor of the whole.
@@ -23,7 +23,7 @@ from sol.specs.calibration import Calibration
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One published row with its floor and, where a calibration is known, its estimate and 95 % interval [s]."""
+    """One published row with its floor and, with a calibration, its estimate and 95 % interval [s]."""
 
     row: MeasuredRow
     floor_s: float
@@ -34,27 +34,27 @@ class Scored:
 
     @property
     def tightness(self) -> float:
-        """Floor over measurement [1]: at most 1, or an input or a formula is wrong."""
+        """Floor divided by measurement [1]; above 1 an input or a formula is wrong."""
         return self.floor_s / self.row.measured_s
 
     @property
     def error(self) -> float:
-        """Estimate over measurement, less 1 [1]; NaN without an estimate."""
+        """Estimate divided by measurement, minus 1 [1]; NaN without an estimate."""
         return float("nan") if self.estimate_s is None else self.estimate_s / self.row.measured_s - 1.0
 
     @property
     def held(self) -> bool:
-        """Whether the interval holds the measurement."""
+        """Whether the measurement is in the interval."""
         return self.low_s <= self.row.measured_s <= self.high_s
 
 
 def scored(rows: Iterable[MeasuredRow], calibration: Calibration | None = None) -> list[Scored]:
-    """Every row with its floor, and its estimate by `calibration` or else by the database's (none where the device has no sourced rate)."""
+    """Every row with its floor, and its estimate by `calibration` or the database's (none if the device has no sourced rate)."""
     return [score(row, known(row) if calibration is None else calibration) for row in rows]
 
 
 def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
-    """One row against its floor and a calibration; the floor takes the routing that touches the fewest experts."""
+    """One row compared with its floor and a calibration. The floor uses the routing that touches the fewest experts."""
     least = sum(float(np.sum(floor_of(q).latency_s)) for q in questions(row, routing="min"))
     steps = [] if calibration is None else questions(row, fusion=calibration.fusion)
     if calibration is None or any(q.rates.peak is None for q in steps):
@@ -65,7 +65,7 @@ def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
 
 
 def known(row: MeasuredRow) -> Calibration | None:
-    """The database's calibration of a row's engine on its device; None without one, or of a prompt that a pipeline takes in pieces."""
+    """The database's calibration of a row's engine on its device; None without one, or for a prompt in a pipeline."""
     if row.engine not in engine_classes() or (row.pp > 1 and row.phase == "prefill"):
         return None
     try:

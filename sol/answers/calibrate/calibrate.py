@@ -1,7 +1,7 @@
-"""What does an engine reach of a device? Fitted to measured steps: one calibration for each engine and device there is.
+"""What does an engine reach on a device? One calibration per engine and device, fitted to measured steps.
 
-Only figures that the rows can tell, in the smallest form they support. What they cannot tell is
-refused, with the measurement that would; no row is dropped.
+Only figures that the rows determine are fitted, in the smallest form they support. If the rows do not determine a
+rate, the error names the measurement that would. No row is dropped.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from sol.units import show_count, show_seconds, significant
 FIGURES = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH, "host_s": HOST, "step_s": STEP, "sequence_s": PER_SEQUENCE}
 ON_BOUND = 1e-9
 PER_KERNEL = {"eager": True, "fused": True, "graph": False}
-"""Whether a fixed time goes with the kernels, or as a serving engine's with the step: by class of engine, where rows hardly tell."""
+"""Whether a fixed time counts per kernel or, for serving engines, per step: by class of engine, if the rows do not decide."""
 NAMED_SOURCES = 6
 NO_STEP = 300.0
-"""So many times the floor, and the unit of the times is in doubt [1]; eager experts alone are known to be so slow."""
+"""Beyond this multiple of the floor the unit of the times is doubtful [1]; only eager experts are known to be so slow."""
 SPREAD = 50.0
-"""From so many percent on, the rows' work is different enough, and what hides the rate is how far they lie off the fit."""
+"""From this difference in percent on, the rows' work differs enough, and the scatter about the fit is what hides the rate."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Calibrations(Shown):
-    """One calibration for each engine and device of a file; `refused` says of the others why there is none."""
+    """One calibration per engine and device of a file; `refused` gives the reason for each group without one."""
 
     calibrations: tuple[Calibration, ...]
     refused: tuple[tuple[str, str], ...] = ()
@@ -55,7 +55,7 @@ class Calibrations(Shown):
         return self.calibrations[index]
 
     def sources(self) -> Bibliography:
-        """The bibliography: what the rows of each calibration, and the rates it was given, rest on."""
+        """The bibliography: the sources of the rows of each calibration, and of the rates it was given."""
         rows = (
             cite_row(f"calibration {c.id} {key}", Cite(value=c.engine, source=source))
             for c in self.calibrations
@@ -72,7 +72,7 @@ def calibrate(
     measurements: Measurements | Iterable[Measurement], *, fusion: Fusion | None = None, mbu: float | None = None, mfu: float | None = None,
     kernels: bool = False,
 ) -> Calibration | Calibrations:  # fmt: skip
-    """Fit what an engine reaches of a device to measured steps.
+    """Fit what an engine reaches on a device to measured steps. Symbols: docs/notation.
 
         kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )
         step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
@@ -80,22 +80,22 @@ def calibrate(
     Parameters
     ----------
     measurements : what `read_measurements` returns, or a list of `Measurement`s.
-    fusion : the kernels the engine issues, "kernel" or "eager"; by default what is known of the engine.
-    mbu, mfu : fractions of the peaks known from elsewhere [0..1]; by default fitted.
-    kernels : take the rates of the device's kernels from the database and fit the engine's times alone, for all formats of the
-        weights together: two figures that the rows of one model can tell.
+    fusion : the kernels the engine issues, "kernel" or "eager"; by default those of the engine's class.
+    mbu, mfu : fractions of the peaks, if you know them from elsewhere [0..1]; by default fitted.
+    kernels : take the rates of the device's kernels from the database and fit only the engine's times, for all weight formats
+        together. The rows of one model determine these.
 
     Returns
     -------
-    Calibration : or `Calibrations`, where rows are of several devices, engines, weight formats, or with graphs and without.
+    Calibration : or `Calibrations`, if rows are of several devices, engines, weight formats, or with and without CUDA graphs.
 
     Raises
     ------
-    BadMeasurement : rows faster than light, or too few or too alike to tell; the message names what to measure.
+    BadMeasurement : rows below their optimistic floor, or too few or too similar rows; the message names what to measure.
     InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
-    MissingSpec : `kernels` of a device whose kernels the database does not know.
+    MissingSpec : `kernels` for a device without kernel rates in the database.
 
-    Ignores overlap, and that kinds of operators may reach different rates.
+    Ignores overlap, and different rates of kinds of operators.
     """
     rates = {k: _fraction(k, v) for k, v in (("mbu", mbu), ("mfu", mfu))}
     if kernels and (mbu is not None or mfu is not None):
@@ -121,7 +121,7 @@ def calibrate(
 
 def _fraction(field: str, value: float | None) -> float | None:
     if value is not None and number(field, value, above=0.0) > 1.0:
-        raise InvalidInput(f"{field}={value!r}", "is no fraction of a peak", "it is above 0 and at most 1")
+        raise InvalidInput(f"{field}={value!r}", "is not a fraction of a peak", "it must be above 0 and at most 1")
     return value
 
 
@@ -151,7 +151,7 @@ def _calibration(group: Group, path: str, mbu: float | None, mfu: float | None) 
 
 
 def _on(kernels: Calibration, times: Calibration) -> Calibration:
-    """Times fitted on top of known rates, with those rates."""
+    """A calibration of times fitted on top of known rates, with those rates."""
     figures = {k: getattr(kernels, k).model_copy(update={"source": kernels.source}) for k in ("mbu", "mfu", "launch_s")}
     rates = {**figures, "rates": kernels.rates}
     note = f"{times.note}; rates of {kernels.id}"
@@ -159,7 +159,7 @@ def _on(kernels: Calibration, times: Calibration) -> Calibration:
 
 
 def _enough(group: Group) -> None:
-    """Refuses rows that no form can be fitted to, whatever their values."""
+    """Refuses rows to which no form can be fitted, whatever their values."""
     n, loads = len(group.rows), group.loads
     if n == 1:
         raise BadMeasurement(
@@ -177,7 +177,7 @@ def _enough(group: Group) -> None:
 
 
 def _unknown(group: Group, fit: Fit) -> str:
-    """Why no rate can be told from these rows, and what to measure."""
+    """Why these rows do not determine a rate, and what to measure."""
     loads, score = group.loads, fit.chosen
     n, models = len(group.rows), len(group.models)
     name = "mfu" if fit.unknown == (INV_MFU,) else "mbu"
@@ -188,15 +188,15 @@ def _unknown(group: Group, fit: Fit) -> str:
     if bound["host"] == n:
         host = show_seconds(float(np.median(loads.measured_s / loads.layers)))
         return (
-            f"{rows} all wait for the host ({host} a layer), so they do not tell mbu ({span}); "
-            "measure a batch or a model so large that its bytes bind, or give mbu="
+            f"{rows} all wait for the host ({host} a layer), so they do not determine mbu ({span}); "
+            "measure larger batches or models, for which memory binds, or give mbu="
         )
     if name == "mbu" and bound["memory"] == 0:
-        return f"{rows} are all bound by FLOPs, so they do not tell mbu ({span}); measure decode steps of batch 1 as well, or give mbu="
+        return f"{rows} are all compute-bound, so they do not determine mbu ({span}); measure decode steps of batch 1 as well, or give mbu="
     if name == "mfu":
-        return f"{rows} do not tell mfu ({span}); measure prompts of several lengths as well, or give mfu="
+        return f"{rows} do not determine mfu ({span}); measure prompts of several lengths as well, or give mfu="
     if n <= len(score.form.free):
-        return f"{rows} cannot tell {len(score.form.free)} figures; measure models of other sizes or other batches as well"
+        return f"{rows} do not determine {len(score.form.free)} figures; measure models of other sizes or other batches as well"
     serial = loads.serial_s
     more = 100 * (serial.max() / serial.min() - 1)
     off = 100 * float(np.median(np.abs(np.log(fit.estimated_s / loads.measured_s))))
@@ -206,7 +206,7 @@ def _unknown(group: Group, fit: Fit) -> str:
 
 
 def _span(group: Group) -> str:
-    """The rows in words: contexts, batches, models."""
+    """The rows as text: contexts, batches, models."""
     said = []
     for name, values in (("ctx", [m.ctx for m in group.rows]), ("batch", [m.batch for m in group.rows])):
         low, high = min(values), max(values)
@@ -215,16 +215,16 @@ def _span(group: Group) -> str:
 
 
 def _figure(name: str, index: int, fit: Fit, given: dict[str, float]) -> Figure:
-    """A fitted figure in the calibration's words, with its interval and whether it stands at its bound."""
+    """A fitted figure of the calibration, with its interval, and a note if it lies on its bound."""
     form, theta, interval = fit.chosen.form, fit.chosen.theta, fit.interval
     assert interval is not None
     value, low, high = float(theta[index]), float(interval.low[index]), float(interval.high[index])
     if index in (INV_MBU, INV_MFU):
         value, low, high = 1.0 / value, 1.0 / high, 1.0 / low
     if index == INV_MFU and form.tied:
-        return Figure(value=value, low=low, high=high, note="taken as mbu: the rows bound by FLOPs do not tell it, or there are none")
+        return Figure(value=value, low=low, high=high, note="set to mbu: no compute-bound rows determine it")
     if index not in form.free:
-        note = "given" if name in given else "taken as the mbu given" if index == INV_MFU else ""
+        note = "given" if name in given else "set to the given mbu" if index == INV_MFU else ""
         return Figure(value=value, note=note)
     bound = 1.0 if index in (INV_MBU, INV_MFU) else 0.0
     note = f"at its bound, {bound:g}" if abs(value - bound) <= ON_BOUND else ""
@@ -232,7 +232,7 @@ def _figure(name: str, index: int, fit: Fit, given: dict[str, float]) -> Figure:
 
 
 def _note(group: Group, fit: Fit) -> str:
-    """How the form was chosen and the intervals found, and what the rows cannot tell."""
+    """How the form was chosen and the intervals found, and what the rows do not determine."""
     form, models = fit.chosen.form, len(group.models)
     assert fit.interval is not None
     said = []
@@ -245,13 +245,13 @@ def _note(group: Group, fit: Fit) -> str:
         said.append(f"the smallest form within one standard error of the best of {len(fit.scores)}, each model left out in turn")
     else:
         where_to = "per kernel" if LAUNCH in form.free else "per step"
-        said.append(f"one model cannot tell a time per step from one per kernel: taken {where_to}")
+        said.append(f"rows of one model do not separate a time per step from a time per kernel: counted {where_to}")
     said.append(fit.interval.how)
     if fit.within_95 is None:
-        said.append(f"no interval of estimates: it takes three models, there {'is one' if models == 1 else 'are two'}")
+        said.append(f"no interval of estimates: three models are needed, and there {'is one' if models == 1 else 'are two'}")
     bound = regimes(group.loads, fit.chosen)
     if HOST in form.free and bound["memory"] + bound["compute"] == 0:
-        said.append("every row waits for the host: of mbu only its interval is known")
+        said.append("every row waits for the host: only the interval of mbu is known")
     counts = [f"{n} by {what}" for n, what in ((bound["memory"], "bytes"), (bound["compute"], "FLOPs"), (bound["host"], "the host")) if n]
     said.append(f"rows bound: {', '.join(counts)}")
     return "; ".join(said)

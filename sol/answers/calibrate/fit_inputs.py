@@ -1,8 +1,8 @@
-"""What measured steps ask of a device: from rows with names to arrays, group by group, and which rows cannot be.
+"""Measured rows with names as arrays of a fit, group by group, and the check for impossible rows.
 
-A group is what one calibration describes: an engine, with graphs or without, on a device, with weights
-in one format (16-bit formats are one). A step faster than its optimistic floor (a warm cache, experts
-shared as far as they can be, ceilings) was not the step the row says.
+A group is what one calibration describes: an engine, with or without CUDA graphs, on a device, with weights in one
+format (16-bit formats count as one). If a step is faster than its optimistic floor (a warm cache, tokens at the
+same experts, ceilings), the row does not describe the step that was timed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from sol.tabular import joined
 from sol.units import show_count, show_seconds
 
 UNNAMED = "unknown"
-"""The engine of rows that name none."""
+"""The engine of rows without one."""
 NAMED = 3
-SUSPECTS = "suspects: batch, ctx or dtype not what the row says, speculative tokens counted as steps, another device"
+SUSPECTS = "possible causes: wrong batch, ctx or dtype, speculative tokens counted as steps, another device"
 
 
 class Key(NamedTuple):
-    """What a calibration is of."""
+    """What a calibration describes."""
 
     gpu: str
     engine: str
@@ -49,7 +49,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The rows of one calibration, in the file's order, what they ask, and their floors [s]; `models` name `loads.model`."""
+    """The rows of one calibration in the file's order, their loads, and their floors [s]; `models` names `loads.model`."""
 
     key: Key
     rows: tuple[Measurement, ...]
@@ -62,7 +62,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class FitGroup:
-    """The rows of one calibration, not priced yet: which of all `rows`, and their questions."""
+    """The rows of one calibration before pricing: their places among all `rows`, and their questions."""
 
     key: Key
     rows: Sequence[Measurement]
@@ -70,7 +70,7 @@ class FitGroup:
     kernels: Calibration | None = None
 
     def priced(self) -> Group:
-        """What these rows ask. Raises `BadMeasurement` where the device has no rate for it."""
+        """The loads of these rows. Raises `BadMeasurement` if the device has no rate for them."""
         order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
         models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
         pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self.kernels) for at, q in self.asked]
@@ -84,9 +84,9 @@ class FitGroup:
 def parts(
     measurements: Measurements | Iterable[Measurement], fusion: Fusion | None = None, kernels: bool = False
 ) -> list[FitGroup]:  # fmt: skip
-    """The rows of every calibration apart; where the device's kernels are known, of all formats of the weights together.
+    """The rows of each calibration; with known kernel rates, all weight formats together.
 
-    Raises `BadMeasurement` for no rows, and for rows that cannot be; `MissingSpec` for a device whose kernels are not known.
+    Raises `BadMeasurement` for no rows or impossible rows, `MissingSpec` for a device without kernel rates.
     """
     rows = checked(measurements)
     alike: dict[tuple[Any, ...], list[int]] = {}
@@ -108,16 +108,16 @@ def parts(
 
 
 def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:
-    """The rows given, at least one. Raises `InvalidInput` and `BadMeasurement`."""
+    """The given rows, at least one. Raises `InvalidInput` and `BadMeasurement`."""
     try:
         rows = list(measurements)
     except TypeError:
         raise InvalidInput(
-            f"{measurements!r}", "are no measurements", "give what read_measurements returns, or a list of Measurement"
+            f"{measurements!r}", "are not measurements", "give what read_measurements returns, or a list of Measurement"
         ) from None
     wrong = next((r for r in rows if not isinstance(r, Measurement)), None)
     if wrong is not None:
-        raise InvalidInput(f"{wrong!r}", "is no Measurement", "give what read_measurements returns, or a list of Measurement")
+        raise InvalidInput(f"{wrong!r}", "is not a Measurement", "give what read_measurements returns, or a list of Measurement")
     if not rows:
         left = ""
         if isinstance(measurements, Measurements):
@@ -128,7 +128,7 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
 
 
 def style(engine: str | None) -> Fusion:
-    """Which kernels an engine issues: every operation its own, or one an operator."""
+    """The kernels that an engine issues: one per operation (eager), or one per operator (kernel)."""
     return "eager" if engine_classes().get((engine or "").lower()) == "eager" else "kernel"
 
 
@@ -146,7 +146,7 @@ def fit_question(rows: Sequence[Measurement], fusion: Fusion) -> Question:
 
 
 def where(m: Measurement) -> str:
-    """A row in words."""
+    """A row as text."""
     new = f"{show_count(m.new_tokens)} new" if m.phase == "decode" and m.new_tokens != 1 else ""
     split = " ".join(f"{n} {v}" for n in ("tp", "pp", "ep", "dp") if (v := getattr(m, n)) > 1)
     return joined((m.model, m.phase, f"batch {show_count(m.batch)}", f"ctx {show_count(m.ctx)}", new, split))
@@ -156,7 +156,7 @@ def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> 
     named = "; ".join(f"{where(rows[i])}: {show_seconds(rows[i].measured_s)} against {show_seconds(s)}" for i, s in found[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     count = f"{len(found)} of {len(rows)} rows are" if len(found) > 1 else "a row is"
-    return BadMeasurement(f"{count} faster than light:", f"{named}{more}", f"{SUSPECTS}; correct or leave out")
+    return BadMeasurement(f"{count} faster than the optimistic floor:", f"{named}{more}", f"{SUSPECTS}; correct or leave out")
 
 
 def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calibration | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What do published rows tell of an engine? Steps, prompts and whole requests as the arrays of a fit, and figures by their names.
+"""Published steps, prompts and whole requests of an engine as the arrays of a fit, with figures by name.
 
-The figures that are fitted are named as a calibration has them: "step_s", or "gemm.fp8:mbu" for a rate of a kind of operator. Either
-the rates of the device's kernels are known and times are added to them, or the rates themselves are fitted.
+Figures are named as in a calibration: "step_s", or "gemm.fp8:mbu" for a rate of a kind of operator. Either the rates of
+the device's kernels are known and times are fitted on top of them, or the rates themselves are fitted.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import numpy as np
 from sol.answers.calibrate.accuracy import questions
 from sol.answers.calibrate.step_loads import OWN, RateFigures, joined_loads, step_loads
 from sol.answers.question.ask import Question
-from sol.physics.fit.fit import LEAST, Form, Usual, fitted, left_out, whole
+from sol.physics.fit.fit import LEAST, Form, Usual, all_figures, fitted, left_out
 from sol.physics.fit.loads import FIGURES, HOST, PER_SEQUENCE, STEP, Loads, Theta, log_errors
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 
 NODES = 6
-"""Steps of a request that stand for all of them: a step's time is close to linear in its context."""
+"""Steps of a request that represent all of them, because a step's time is nearly linear in its context."""
 TIMES = {"host_s": HOST, "step_s": STEP, "sequence_s": PER_SEQUENCE}
 
 
 @dataclass(frozen=True, eq=False)
 class EngineRows:
-    """Rows of an engine on a device, and the figures to be fitted on top of a calibration: of each name its usual value."""
+    """Rows of an engine on a device, and the figures to fit on top of a calibration, with the usual value of each."""
 
     rows: tuple[MeasuredRow, ...]
     base: Calibration
@@ -37,13 +37,13 @@ class EngineRows:
 
     @cached_property
     def rates(self) -> RateFigures | None:
-        """The rates that are fitted; None where only times are, on top of the rates of `base`."""
+        """The rates to fit; None if only times are fitted on top of the rates of `base`."""
         names = tuple(name for name in self.usual if ":" in name)
         return RateFigures(applied(self.base, {k: u.value for k, u in self.usual.items()}), names) if names else None
 
     @cached_property
     def loads(self) -> Loads:
-        """What the rows ask."""
+        """The loads of the rows."""
         models = sorted({r.model for r in self.rows})
         known = None if self.rates else self.base.model_copy(update={name: Calibration.model_fields[name].default for name in TIMES})
         pieces: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ class EngineRows:
 
     @cached_property
     def form(self) -> Form:
-        """Which figures are free, and which are means of others: of an operator in a format that no row's weights have."""
+        """The free figures, and the figures that are means of others (of an operator in a format that no row has)."""
         met = self.rates.means if self.rates and self.loads.model.size else {}  # the loads meet every operator
         means = tuple((i, of) for of, i in met.items())
         rates = len(self.rates.names) if self.rates else 0
@@ -65,7 +65,7 @@ class EngineRows:
         return Form("given", tuple(self._place(name) for name in self.usual), False, known, usual, means)
 
     def _of_every_form(self, calibration: Calibration) -> tuple[float, ...]:
-        """The six figures of every form; where rates are known already, of times alone."""
+        """The six figures of every form; with known rates, those of times only."""
         theta = LEAST.copy()
         for name, i in (OWN | TIMES if self.rates else TIMES).items():
             value = _value(calibration, name)
@@ -84,7 +84,7 @@ class EngineRows:
         values = [_value(calibration, name) for name in self.usual]
         free = np.array([1.0 / v if _inverse(name) else v for name, v in zip(self.usual, values, strict=True)])
         known = self._of_every_form(calibration) + self.form.known[FIGURES:]
-        return whole(self.form._replace(known=known), free)
+        return all_figures(self.form._replace(known=known), free)
 
     def calibration(self, theta: Theta) -> Calibration:
         """The calibration with these figures."""
@@ -107,7 +107,7 @@ class EngineRows:
 
 
 def steps(row: MeasuredRow, fusion: str) -> list[tuple[Question, Array]]:
-    """The steps of a row, and how many times it has each: a request's prefill and its decode steps, at Gauss's nodes of their contexts."""
+    """The steps of a row and how often each occurs: a request's prefill, and its decode steps at Gauss nodes of the context."""
     found = []
     for q in questions(row, fusion=fusion):
         if q.ctx.size <= NODES:
@@ -135,7 +135,7 @@ def applied(base: Calibration, values: Mapping[str, float]) -> Calibration:
 
 
 def _inverse(name: str) -> bool:
-    """Whether a fit has one over a figure."""
+    """Whether the fit uses the inverse of a figure."""
     return name.rpartition(":")[2] in ("mbu", "mfu")
 
 

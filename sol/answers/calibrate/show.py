@@ -1,4 +1,4 @@
-"""Calibrations as people read them: the figures with their intervals, and every row they were fitted to."""
+"""Calibrations as text: the figures with their intervals, and every row they were fitted to."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MEANING = {
     "step_s": "each step",
     "sequence_s": "each sequence of a step",
 }
-"""The figures of a calibration in words."""
+"""The figures of a calibration, described."""
 
 
 def calibration_heading(c: Calibration) -> str:
-    """What a calibration is of, its form and its rows, on one line."""
+    """What a calibration describes, its form and its rows, on one line."""
     return joined((what(c), c.form, plural(c.n, "row"), plural(len(c.models), "model")))
 
 
 def what(c: Calibration) -> str:
-    """What a calibration is of."""
+    """What a calibration describes."""
     return joined((f"{c.engine} on {c.gpu}", {True: "graphs", False: "no graphs", None: ""}[c.cuda_graphs], c.dtype))
 
 
@@ -42,7 +42,7 @@ def plural(n: int, word: str) -> str:
 
 
 def figure_table(c: Calibration) -> Table:
-    """The figures that are not nothing, with their 95 % intervals."""
+    """The figures that are not zero, with their 95 % intervals."""
     columns = (
         Column("figure", "figure", left=True),
         Column("value", "value"),
@@ -63,10 +63,10 @@ def figure_table(c: Calibration) -> Table:
 
 
 def residual_table(c: Calibration, most: int) -> Table:
-    """The rows that are farthest from their estimates."""
+    """The rows with the largest errors."""
     whole = c.to_table()
     left = len(whole) - most
-    footer = (f"and {plural(left, 'row')} nearer than these",) if left > 0 else ()
+    footer = (f"and {plural(left, 'row')} with smaller errors",) if left > 0 else ()
     return Table(columns=whole.columns, rows=whole.rows[:most], footer=footer)
 
 
@@ -78,7 +78,7 @@ def errors(c: Calibration) -> tuple[float, float | None]:
 
 
 def error_line(c: Calibration) -> str:
-    """How far off the estimates are, in one line."""
+    """The errors of the estimates, on one line."""
     fit, out = errors(c)
     line = f"median error {100 * fit:.1f} %"
     if out is not None:
@@ -89,7 +89,7 @@ def error_line(c: Calibration) -> str:
 
 
 def calibration_report(c: Calibration) -> Report:
-    """One calibration: its figures, how far off it is, and the rows that are farthest."""
+    """One calibration: its figures, its errors, and the rows with the largest errors."""
     return Report(
         heading=calibration_heading(c), table=figure_table(c), more=((Item(error_line(c)),), residual_table(c, SHOWN_ROWS)),
         notes=(f"note: {c.note}",),
@@ -97,14 +97,14 @@ def calibration_report(c: Calibration) -> Report:
 
 
 def report(found: Calibrations) -> Report:
-    """A line a calibration with what was refused, then each calibration; of one alone only that."""
+    """One line per calibration and refused group, then each calibration; for a single calibration only that."""
     if len(found) == 1 and not found.refused:
         return calibration_report(found[0])
     return Report(table=to_table(found), more=tuple(calibration_report(c) for c in found))
 
 
 def to_table(found: Calibrations) -> Table:
-    """One line a calibration."""
+    """One line per calibration."""
     times = [name for name in MEANING if name.endswith("_s") and any(getattr(c, name).value for c in found)]
     columns = (
         Column("of", "calibration", left=True, wrap=True),

@@ -1,4 +1,4 @@
-"""Two arms as people read them: one line a step, the ratio with its interval, and what the switch saves."""
+"""Two arms as text: one line per step, the ratio with its interval, and the time saved."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sol.units import show_seconds, significant
 
 
 def report(a: AB) -> Report:
-    """One line a step; a single step stands in the heading."""
+    """One line per step; a single step stands in the heading."""
     return Report.of_table(to_table(a))
 
 
 def to_table(a: AB) -> Table:
-    """One line a step; a single step stands in the title."""
+    """One line per step; a single step stands in the title."""
     first, second = (said(a.by, label) for label in a.labels)
     alone, counts = len(a.steps) == 1, {s.sessions for s in a.steps}
     columns = (

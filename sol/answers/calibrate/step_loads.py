@@ -1,6 +1,6 @@
-"""What steps ask of a device, as the arrays of a fit: their operators at the device's peaks, or all of them at rates that are known.
+"""Steps as the arrays of a fit: their operators at the device's peaks, or as one operator at known rates.
 
-Operators of one kind may have rates of their own, one for each format of their weights: then they point at the figures these are.
+Operators of one kind may have separate rates, one for each weight format. They then point at the figures of those rates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from sol.answers.question.ask import Question
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, LAUNCH
 from sol.physics.operators.operator import Operator
-from sol.physics.time.estimate import kind_of, names, operator_times, time_parts
+from sol.physics.time.estimate import operator_kind, operator_times, rate_names, time_parts
 from sol.specs.calibration import Calibration, RateFigure
 from sol.specs.quantities import Array
 from sol.specs.step import Storage
@@ -25,9 +25,9 @@ OWN: dict[str, int] = {"mbu": INV_MBU, "mfu": INV_MFU, "launch_s": LAUNCH}
 
 @dataclass(frozen=True)
 class RateFigures:
-    """Where the rates of kinds of operators stand among the figures of a fit: after the six of every form, then geometric means of them.
+    """The places of the rates of operator kinds among the figures of a fit: after the six of every form, followed by geometric means.
 
-    `template` has those rates, with any values; `means` grows as operators are met.
+    `template` has those rates, with any values; `means` grows as operators are added.
     """
 
     template: Calibration
@@ -40,8 +40,8 @@ class RateFigures:
 
     def of(self, op: Operator, storage: Storage) -> tuple[int, int, int]:
         """The places of an operator's 1/mbu, 1/mfu and seconds per kernel."""
-        kind = kind_of(op)
-        formats = names(storage.cache if kind == "attention" else storage.stored(op.role))
+        kind = operator_kind(op)
+        formats = rate_names(storage.cache if kind == "attention" else storage.stored(op.role))
         found = []
         for figure, own in OWN.items():
             keys, _ = self.template.rates_of(cast(RateFigure, figure), kind, *formats)
@@ -54,7 +54,7 @@ class RateFigures:
 
 
 def step_loads(q: Question, n: int, known: Calibration | None = None, rates: RateFigures | None = None) -> dict[str, Any]:
-    """What n steps of a question ask, under the names of `Loads`. `known` rates: one operator, and no rate and no launch is left to fit."""
+    """The loads of n steps of a question, named as in `Loads`. With `known` rates: one operator, without a rate or launch to fit."""
     priced = q.operators()
     none = np.zeros(n)
     common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.batch / q.split.dp, n)}
@@ -81,7 +81,7 @@ def step_loads(q: Question, n: int, known: Calibration | None = None, rates: Rat
 
 
 def joined_loads(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The steps of several questions after one another; steps with fewer operators than others get operators without work."""
+    """The steps of several questions in one set; steps with fewer operators get operators without work."""
     widest = max(p["moved_s"].shape[1] for p in pieces)
     return {name: np.concatenate([_padded(p[name], widest) if p[name].ndim == 2 else p[name] for p in pieces]) for name in pieces[0]}
 

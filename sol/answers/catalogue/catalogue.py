@@ -1,4 +1,4 @@
-"""What is known: the devices, the models, the formats, and one record with all its sources."""
+"""The database as tables: devices, models, formats, links, and one record with all its sources."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from sol.units import show_gib, show_rate, significant
 
 
 def gpus(where: str | Sequence[str] = ()) -> Table:
-    """Every device: capacity, bandwidth and the rates it has a source for.
+    """Every device: capacity, bandwidth and sourced rates.
 
-    `where` keeps those that satisfy every condition, for instance "vendor=nvidia", "memory>=80GiB",
-    "bandwidth>2TB/s", "bf16>100TFLOPS", or a format alone: a rate for it has a source.
+    `where` keeps devices that satisfy every condition, for instance "vendor=nvidia", "memory>=80GiB",
+    "bandwidth>2TB/s", "bf16>100TFLOPS", or a format alone (the device has a sourced rate for it).
 
     >>> gpus(["vendor=amd", "memory>200GiB"])["id"]
     ['mi325x', 'mi355x']
@@ -61,7 +61,7 @@ def gpus(where: str | Sequence[str] = ()) -> Table:
         Column("tdp_w", "W", lambda v: f"{v:.0f}"),
         Column("aliases", "aliases, @modes", left=True, wrap=True),
     )
-    footer = ("rates in dense TFLOP/s with fp32 accumulation; – means no source was found or the part lacks it: sol show DEVICE",)
+    footer = ("rates in dense TFLOP/s with fp32 accumulation; – means that the part lacks it or no source was found (sol show DEVICE)",)
     asked = {"where": [where] if isinstance(where, str) else list(where)}
     return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "gpus", "inputs": asked})
 
@@ -91,7 +91,7 @@ def models() -> Table:
 
 
 def formats() -> Table:
-    """Every number format: stored bits with scales, what it covers, whose rate it computes at."""
+    """Every number format: stored bits with scales, the tensors it covers, the format of its products."""
     rows = []
     for format_id in format_ids():
         f = load_format(format_id)
@@ -105,7 +105,7 @@ def formats() -> Table:
         Column("covers", "covers", left=True),
         Column("name", "what it is", left=True, wrap=True),
     )
-    footer = ("what a format does not cover keeps the model's 16 bits; of a mix, the bits of its main part",)
+    footer = ("tensors that a format does not cover keep the model's 16 bits; for a mix, the bits are those of its main part",)
     return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "formats"})
 
 
@@ -118,7 +118,7 @@ def _covered(f: NumberFormat) -> str:
 
 
 def links() -> Table:
-    """Every kind of link: one direction per device, what it joins, whether its switch adds."""
+    """Every kind of link: rate per device in one direction, what it joins, whether its switch reduces."""
     rows = []
     for link_id in link_ids():
         k = load_link(link_id)
@@ -134,12 +134,12 @@ def links() -> Table:
         Column("reduces_in_network", "adds", lambda v: yes[v]),
         Column("name", "what it is", left=True, wrap=True),
     )
-    footer = ("one direction, one device; pair: between one pair where that is less; adds: the switch reduces",)
+    footer = ("one direction, one device; pair: rate between two devices, if lower; adds: the switch reduces",)
     return Table(columns=columns, rows=tuple(rows), footer=footer, meta={"kind": "links"})
 
 
 def show(name: str) -> Table:
-    """One record with every number's source, or what a checkpoint on disk stores.
+    """One record with the source of every number, or the contents of a checkpoint on disk.
 
     `name`: of a device, model, format, link or engine (a `Bibliography`), or the path of a GGUF file, a safetensors
     file or a folder of them (bytes [B] and elements of each part). Raises `UnknownName` and `BadFile`.
@@ -164,7 +164,7 @@ def _record(name: str) -> Table:
     try:
         return _gpu_record(load_gpu(name))
     except UnknownName as error:
-        action = f"{error.action}; nor is there a model, a format, a link or an engine of that name"
+        action = f"{error.action}; no model, format, link or engine has that name either"
         raise UnknownName(error.asked, error.truth, action, name=error.name, suggestions=error.suggestions) from None
 
 
@@ -183,7 +183,7 @@ def _checkpoint_record(name: str) -> Table:
     )
     footer = ["stored bytes and elements; of packed weights (GPTQ, AWQ, MXFP4) the elements are the containers"]
     if held.unknown:
-        footer.append(f"unknown: {len(held.unknown)} tensors no part is known for, the first {held.unknown[0]}")
+        footer.append(f"unknown: {len(held.unknown)} tensors that belong to no known part, the first is {held.unknown[0]}")
     total = ("total", held.bytes, 1.0, held.elements, "")
     return Table(columns=columns, rows=tuple(rows), title=name, footer=tuple(footer), total=total)
 
@@ -240,10 +240,10 @@ def _model_record(model: Model) -> Bibliography:
         for block in group.blocks:
             rows.append(cite_row(f"{prefix}block", Cite(value=type(block).__name__, source=source)))
             rows += [cite_row(f"{prefix}{key}", Cite(value=v, source=source)) for key, v in _said(block).items()]
-    footer = ("counts of parameters are computed from the architecture; the rest are its published facts",)
+    footer = ("parameter counts are computed from the architecture; the other values are published",)
     return Bibliography(columns=COLUMNS, rows=tuple(rows), title=joined((model.id, model.hf_id or "")), footer=footer)
 
 
 def _said(block: Block) -> dict[str, float | str]:
-    """A block's fields that say something: sizes, and switches that are on."""
+    """The fields of a block worth showing: sizes, and switches that are on."""
     return {key: str(v) if isinstance(v, bool | dict) else v for key, v in block.model_dump(exclude_none=True).items() if v is not False}

@@ -1,4 +1,4 @@
-"""Which devices satisfy a condition: `vendor=nvidia`, `memory>=80GiB`, `bandwidth>2TB/s`, `bf16>100TFLOPS`, `fp8`."""
+"""Devices that satisfy a condition: `vendor=nvidia`, `memory>=80GiB`, `bandwidth>2TB/s`, `bf16>100TFLOPS`, `fp8`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp6", "fp4", "int8", 
 
 
 def matching(gpus: Iterable[GPU], conditions: Iterable[str]) -> list[GPU]:
-    """The devices that satisfy every condition; a device without a sourced value satisfies none about it.
+    """The devices that satisfy every condition. A device without a sourced value satisfies no condition on it.
 
     Raises `InvalidInput` for a condition that is not understood.
     """

@@ -1,8 +1,7 @@
-"""How long a collective takes, by which algorithm, and how fast it could be.
+"""The floor of a collective, its estimated time, and the algorithm that takes it.
 
-The floor has no latency and the whole rate of each link; the estimate is the fastest algorithm with
-sourced latencies, at the rate the library that runs it plans with. It waits for no rank and shares
-its links with nobody.
+The floor has no latency and uses the full rate of each link. The estimate is the fastest algorithm with sourced
+latencies, at the rate that its library assumes. No rank waits, and no other traffic is on the links.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, ClassVar, Generic, get_args, overload
 import numpy as np
 
 from sol.answers.question.inputs import numbers
-from sol.answers.question.links import networks, resolve_network, topology
+from sol.answers.question.links import as_wired, networks, resolve_link, resolve_network, topology
 from sol.answers.question.records import resolve_gpu
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
@@ -30,7 +29,7 @@ from sol.tabular import Table, joined
 from sol.units import GIB, KIB, MIB, show_count, show_seconds, significant
 
 LARGEST_SHOWN = 2.0**40
-"""Up to how many bytes the fastest algorithm is looked for [B]."""
+"""Largest message for which the fastest algorithm is searched [B]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,6 +43,7 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
     op: Operation
     gpu: GPU
+    link: LinkType | None
     network: LinkType | None
     topology: Topology
     message_bytes: Array
@@ -63,13 +63,13 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
     @property
     def algorithms(self) -> Table:
-        """Every algorithm the links allow at every point: its floor, its latency, its estimate; of one point the sizes it is fastest at."""
+        """Every algorithm that the links allow, at every point: floor, latency, estimate, and for one point its fastest sizes."""
         made: Table = self.drawn("algorithms")
         return made
 
     @property
     def fastest(self) -> Table:
-        """Which algorithm is the fastest at which size, for each number of ranks asked."""
+        """The fastest algorithm at each size, for each number of ranks."""
         made: Table = self.drawn("fastest")
         return made
 
@@ -81,7 +81,7 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
         return joined((f"{self.op} of {size}", f"{count} × {self.gpu.id}", " + ".join(self.wire_bytes_by_link)))
 
     def table(self) -> Table:
-        """One line an algorithm for a point, one line a point for a sweep."""
+        """One line per algorithm for a point, one line per point for a sweep."""
         made: Table = self.drawn("algorithms" if self.is_point else "points")
         return made
 
@@ -101,14 +101,17 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
 
 @overload
 def collective(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
-    op: Operation, gpu: str | GPU, *, message_bytes: Number, ranks: Number, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Number, ranks: Number, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective[float, str]: ...  # fmt: skip
 @overload
 def collective(
-    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective[Array, Labels]: ...  # fmt: skip
 def collective(
-    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, network: str | LinkType | None = None
+    op: Operation, gpu: str | GPU, *, message_bytes: Numbers, ranks: Numbers, link: str | LinkType | None = None,
+    network: str | LinkType | None = None,
 ) -> Collective:  # fmt: skip
     """Floor and estimate of one collective over `ranks` devices of one kind.
 
@@ -118,6 +121,8 @@ def collective(
     gpu : id, alias or `GPU`.
     message_bytes : the larger of the send and the receive buffer of one rank [B]; scalar or array.
     ranks : how many devices take part [1]; scalar or array. One is nothing to do.
+    link : id of the link inside a box where the devices are wired otherwise than the database says ("pcie4-x8"), or of the bridge
+        that joins them.
     network : id of the link between boxes, one port for each device; read only beyond what the device's own links join.
 
     Raises `UnknownName`, `InvalidInput` or `MissingSpec`, one line each.
@@ -127,9 +132,9 @@ def collective(
     """
     if op not in get_args(Operation):
         raise InvalidInput(f"op={op!r}", f"is not one of {', '.join(get_args(Operation))}")
-    the_gpu, the_network = resolve_gpu(gpu), resolve_network(network)
-    links = topology(the_gpu, the_network)
-    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole(ranks)
+    the_gpu, the_network, the_link = resolve_gpu(gpu), resolve_network(network), resolve_link(link)
+    links = topology(the_gpu, the_network, the_link)
+    size, count = numbers("message_bytes", message_bytes, at_least=0.0), _whole_number(ranks)
     try:
         shape = np.broadcast_shapes(size.shape, count.shape)
     except ValueError:
@@ -152,23 +157,23 @@ def collective(
     known = np.isfinite(took).any()
     sent = collectives.wire_bytes(op, size, count, links)
     return Collective(
-        op=op, gpu=the_gpu, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
+        op=op, gpu=the_gpu, link=the_link, network=the_network, topology=links, message_bytes=size, ranks=count, floor_s=out(floor),
         estimate_s=out(np.where(np.isfinite(took), took, np.nan)) if known else None, algorithm=out(names) if known else None,
         wire_bytes=out(reduce(np.add, sent)),
         wire_bytes_by_link={link.id: out(b) for link, b in zip(links.levels, sent, strict=True)},
-        assumptions=assumed("links", _assumptions(op, the_gpu, links, the_network, count)),
+        assumptions=assumed("links", (*_assumptions(op, the_gpu, links, the_network, count), *as_wired(the_gpu, the_link, links))),
     )  # fmt: skip
 
 
 def show_size(value: float) -> str:
-    """A message size as people type it: whole KiB, MiB or GiB, else three digits of the largest that fits."""
+    """A message size as people write it: whole KiB, MiB or GiB, else three digits of the largest unit that fits."""
     for scale, unit in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if value >= scale:
             return f"{value / scale:.0f} {unit}" if (value / scale).is_integer() else f"{significant(value / scale)} {unit}"
     return f"{value:.0f} B"
 
 
-def _whole(ranks: Any) -> Array:
+def _whole_number(ranks: Any) -> Array:
     count = numbers("ranks", ranks, above=0.0)
     odd = count != np.round(count)
     if odd.any():
@@ -177,7 +182,7 @@ def _whole(ranks: Any) -> Array:
 
 
 def _best(times: dict[str, Array], ranks: Array) -> tuple[Any, Array]:
-    """The name and the time of the fastest algorithm; no name where there is nothing to do, or no latency."""
+    """Name and time of the fastest algorithm; no name without work or without a latency."""
     stacked = np.stack(np.broadcast_arrays(*times.values()))
     took = stacked.min(axis=0)
     names = np.array([*times, ""])[np.where(np.isfinite(took) & (ranks > 1.0), stacked.argmin(axis=0), len(times))]
@@ -185,9 +190,9 @@ def _best(times: dict[str, Array], ranks: Array) -> tuple[Any, Array]:
 
 
 def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[str, float, float]]:
-    """The fastest algorithms of `ranks` ranks from the smallest message on: name, from [B], to [B].
+    """The fastest algorithms of `ranks` ranks, from the smallest message up: name, from [B], to [B].
 
-    Found on a grid of sizes and by bisection between two neighbours that differ.
+    Found on a grid of sizes, with bisection between neighbours that differ.
     """
     count = np.array([ranks])
 
@@ -208,23 +213,23 @@ def fastest_by_size(op: Operation, ranks: float, links: Topology) -> list[tuple[
 
 
 def _assumptions(op: Operation, gpu: GPU, links: Topology, network: LinkType | None, ranks: Array) -> Iterator[str]:
-    yield "full duplex, links shared with nobody; a pair of ranks takes the innermost link that joins both"
+    yield "full duplex, no other traffic on the links; a pair of ranks uses the innermost link that joins both"
     counts = collectives.placed(np.array([ranks.max()]), links).counts
     used = [link for k, link in enumerate(links.levels) if counts[k].item() > counts[k + 1].item()]
     for link in used:
         if link.domain is None and link.kind != "network":
-            yield f"how many devices {link.id} joins has no source: all are taken as joined, any pair at the whole rate"
+            yield f"how many devices {link.id} joins has no source: all are assumed to be joined, each pair at the full rate"
         elif link.is_full_mesh:
-            yield f"{link.id} joins each pair by a link of its own: n ranks use n − 1 of them"
+            yield f"{link.id} joins each pair with a separate link: n ranks use n − 1 of them"
         elif link.joins_pairs:
-            yield f"{link.id} does not join every pair: the floor takes all ports of a rank, up to n − 1, as in use"
+            yield f"{link.id} does not join every pair: the floor assumes that all ports of a rank, up to n − 1, are in use"
         if not link.reduces_in_network and link.kind != "network" and op == "all_reduce":
-            yield f"nothing in {link.id} adds"
+            yield f"no reduction inside {link.id}"
     if len(used) > 1:
         inner = " and ".join(f"{link.domain:.0f} over {link.id}" for link in used[:-1] if link.domain)
         yield f"ranks spread evenly over the fewest boxes: {inner}; a port of {used[-1].id} for each device"
     if network is not None and network not in used:
-        yield f"network {network.id} is not read: {links.levels[0].id} joins them all"
+        yield f"network {network.id} is not used: {links.levels[0].id} joins all ranks"
     for link in used:
         if not {"ring_ll", "ring"} & set(link.alpha_s):
-            yield f"no latency of a collective over {link.id} has a source: a floor, no estimate"
+            yield f"no source gives a collective over {link.id} a latency: floor only, no estimate"

@@ -1,4 +1,4 @@
-"""A collective as tables: its algorithms, the sizes at which each wins, a line for each point of a sweep."""
+"""A collective as tables: its algorithms, the sizes at which each is fastest, one line per point of a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def algorithms(c: Collective) -> Table:
     empty = collectives.estimates(c.op, 0.0 * c.message_bytes, c.ranks, c.topology)
     shape = np.broadcast_shapes(c.message_bytes.shape, c.ranks.shape)
 
-    def flat(values: Any) -> list[Any]:  # one value a point
+    def flat(values: Any) -> list[Any]:  # one value per point
         return list(np.broadcast_to(values, shape).ravel().tolist())
 
     wins = {str(row["algorithm"]): _span(row) for row in fastest(c).to_dicts()} if c.is_point else {}
@@ -48,7 +48,7 @@ def algorithms(c: Collective) -> Table:
         Column("latency_s", "latency", show_seconds),
         Column("estimate_s", "estimate", show_seconds),
         Column("times_fastest", "× best", lambda v: f"{v:.2f}"),
-        Column("fastest_at", "fastest of messages", left=True, wrap=True, hidden=not c.is_point),
+        Column("fastest_at", "fastest for messages", left=True, wrap=True, hidden=not c.is_point),
     )
     return Table(columns=columns, rows=tuple(rows), title=c.heading(), footer=tuple(_footer(c)) if c.is_point else ())
 
@@ -61,7 +61,7 @@ def _span(row: dict[str, Any]) -> str:
 
 
 def fastest(c: Collective) -> Table:
-    """One line an algorithm and number of ranks, in the order of sizes; `to_bytes` is None for the last."""
+    """One line per algorithm and number of ranks, by size; `to_bytes` is None for the last."""
     rows = [
         (n, name, low, high if np.isfinite(high) else None)
         for n in sorted(set(c.ranks.ravel().tolist()))
@@ -77,7 +77,7 @@ def fastest(c: Collective) -> Table:
 
 
 def points(c: Collective) -> Table:
-    """One line a point of a sweep."""
+    """One line per point of a sweep."""
     shape = np.shape(c.floor_s)
     took = np.full(shape, np.nan) if c.estimate_s is None else c.estimate_s
     names = np.full(shape, "") if c.algorithm is None else c.algorithm
@@ -98,7 +98,7 @@ def points(c: Collective) -> Table:
     spans: dict[float, list[str]] = {}
     for row in fastest(c).to_dicts():
         spans.setdefault(row["ranks"], []).append(f"{row['algorithm']} {_span(row)}")
-    footer = [f"fastest over {show_count(n)}: {' · '.join(said)}" for n, said in spans.items()]
+    footer = [f"fastest on {show_count(n)} ranks: {' · '.join(said)}" for n, said in spans.items()]
     return Table(columns=columns, rows=tuple(rows), title=c.heading(), footer=(*footer, "assumes: " + " · ".join(c.assumptions)))
 
 
@@ -107,12 +107,14 @@ def _footer(c: Collective) -> list[str]:
     parts = [f"{show_bytes(sent)} over {name}, {_rate(c, rates[name])} one way" for name, sent in c.wire_bytes_by_link.items() if sent]
     lines = [f"floor {show_seconds(c.floor_s)}: each rank sends {' and '.join(parts)}"] if parts else ["nothing to send"]
     if c.estimate_s and c.floor_s:
-        lines.append(f"estimate {show_seconds(c.estimate_s)} by {c.algorithm}, {significant(c.estimate_s / c.floor_s, 2)} times the floor")
+        lines.append(
+            f"estimate {show_seconds(c.estimate_s)} with {c.algorithm}, {significant(c.estimate_s / c.floor_s, 2)} times the floor"
+        )
     return [*lines, "assumes: " + " · ".join(c.assumptions)]
 
 
 def _rate(c: Collective, link: LinkType) -> str:
-    """The rate a rank has among the others of this link, where a mesh gives it less than all."""
+    """The rate of one rank to the others over this link; in a mesh less than the whole rate."""
     level = next(k for k, other in enumerate(c.topology.levels) if other is link)
     counts = collectives.placed(c.ranks, c.topology).counts
     rate = collectives.rate(c.op, link, counts[level] / counts[level + 1])
@@ -120,7 +122,7 @@ def _rate(c: Collective, link: LinkType) -> str:
 
 
 def to_document(c: Collective) -> dict[str, Any]:
-    """A collective as plain JSON values; what has no source is null; beside the fastest stand all algorithms."""
+    """A collective as plain JSON values, with all algorithms; null where there is no source."""
     outputs = listed(_outputs(c), c.is_point) | {"wire_bytes_by_link": listed(c.wire_bytes_by_link, c.is_point)}
     outputs |= {"algorithms": c.algorithms.to_dicts(), "fastest": c.fastest.to_dicts()}
     return document(
@@ -129,14 +131,14 @@ def to_document(c: Collective) -> dict[str, Any]:
 
 
 def to_table(c: Collective) -> Table:
-    """One row a point: what was asked, the bound, the fastest algorithm, and what is sent over each link."""
+    """One row per point: inputs, floor, fastest algorithm, and bytes sent over each link."""
     by_link = {f"wire_bytes_over_{name}": sent for name, sent in c.wire_bytes_by_link.items()}
     return one_row_a_point(_asked(c) | _outputs(c) | by_link, np.shape(c.floor_s))
 
 
 def _asked(c: Collective) -> dict[str, Any]:
-    network = None if c.network is None else c.network.id
-    return {"op": c.op, "gpu": c.gpu.id, "message_bytes": c.message_bytes, "ranks": c.ranks, "network": network}
+    link, network = (None if named is None else named.id for named in (c.link, c.network))
+    return {"op": c.op, "gpu": c.gpu.id, "message_bytes": c.message_bytes, "ranks": c.ranks, "link": link, "network": network}
 
 
 def _outputs(c: Collective) -> dict[str, Any]:

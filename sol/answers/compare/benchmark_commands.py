@@ -1,4 +1,4 @@
-"""The command of an engine that measures the same step, so that two numbers can be held against each other."""
+"""The command of an engine that measures the same step, so that two numbers can be compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sol.answers.question.ask import Question
 from sol.sources.database.database import built_in_model
 
 STEPS = 128
-"""Steps a benchmark takes; contexts are set so that their mean is the one asked."""
+"""Steps that a benchmark runs. Contexts are set so that their mean is the context asked for."""
 VLLM_DTYPE = {"bf16": "--dtype bfloat16", "fp16": "--dtype float16", "fp8": "--quantization fp8", "nf4": "--quantization bitsandbytes"}
 
 
@@ -20,8 +20,8 @@ class Action(NamedTuple):
 
 
 def remeasured(q: Question, engine: str | None, estimated: bool) -> tuple[Action, ...]:
-    """Commands for the same question: in vLLM or llama.cpp, and the estimate where one is known (`estimated`)."""
-    gguf = q.storage.weights.id.startswith(("q", "iq"))
+    """Commands that measure the same step in vLLM or llama.cpp, and the estimate if there is a calibration (`estimated`)."""
+    gguf = q.storage.weights.id.startswith(("q", "iq", "mxfp4-moe"))
     found = []
     whole = q.phase == "prefill" or (q.step.new_tokens == 1).all()  # no tool times a step that verifies drafts
     if whole and not gguf and q.gpu.vendor not in ("apple", "groq", "cerebras"):
@@ -41,9 +41,9 @@ def _vllm(q: Question) -> list[Action]:
     base = f"vllm bench latency --model {q.model.hf_id or q.model.id} --batch-size {max(1, round(batch))}"
     tail = "".join(f" {o}" for o in options if o)
     if q.phase == "prefill":
-        return [Action("vLLM, the time of a prompt", f"{base} --input-len {max(1, round(ctx))} --output-len 1{tail}")]
+        return [Action("vLLM: the time of a prompt", f"{base} --input-len {max(1, round(ctx))} --output-len 1{tail}")]
     prompt = max(1, round(ctx - STEPS / 2))
-    what = f"vLLM; then with --output-len 1: the difference over {STEPS} is a step"
+    what = f"vLLM: run it, then again with --output-len 1; a step is the difference divided by {STEPS}"
     return [Action(what, f"{base} --input-len {prompt} --output-len {STEPS + 1}{tail}")]
 
 
@@ -53,17 +53,17 @@ def _llama(q: Question) -> Action:
     depth = max(0, round(ctx - STEPS / 2))
     if batch == 1:
         if q.phase == "prefill":
-            return Action("llama.cpp, pp: ctx over the rate is the time", f"llama-bench -m {file} -p {ctx} -n 0")
-        return Action("llama.cpp, tg: one over the rate is a step", f"llama-bench -m {file} -p 0 -n {STEPS} -d {depth}")
+            return Action("llama.cpp: the time is ctx divided by the pp rate", f"llama-bench -m {file} -p {ctx} -n 0")
+        return Action("llama.cpp: a step is 1 divided by the tg rate", f"llama-bench -m {file} -p 0 -n {STEPS} -d {depth}")
     prompt, made = (ctx, 1) if q.phase == "prefill" else (max(1, depth), STEPS)
     return Action(
-        "llama.cpp: T_PP is the time of the prompts" if q.phase == "prefill" else f"llama.cpp: T_TG over {STEPS} is a step",
+        "llama.cpp: T_PP is the time of the prompts" if q.phase == "prefill" else f"llama.cpp: a step is T_TG divided by {STEPS}",
         f"llama-batched-bench -m {file} -c {batch * (prompt + made)} -npp {prompt} -ntg {made} -npl {batch}",
     )
 
 
 def _asked(q: Question) -> str:
-    """The options of `sol` that ask the same question."""
+    """The options of `sol` for the same question."""
     s, parts = q.split, [f"--ctx {q.ctx.item():g}"]
     parts += [f"--batch {q.step.batch.item():g}"] if q.step.batch.item() != 1 else []
     parts += ["--phase prefill"] if q.phase == "prefill" else []

@@ -1,28 +1,29 @@
-"""Measured X, so what? A verdict against the floor, where the rest of the time goes, and what to do about it.
+"""A measured time compared with the floor: a verdict, the parts of the gap, and what to do.
 
-Impossible only against the most optimistic reading of what was said; every other verdict by the ordinary
-floor over the measured time. Nothing here is a prediction; where an engine's calibration is known its
-estimate says which parts of the gap are usual.
+Impossible only against the most optimistic reading of what was said, and nobody can tell where a last-level cache that no
+source gives would decide; every other verdict by the ordinary floor over the measured time. Nothing here is a
+prediction; where an engine's calibration is known its estimate says which parts of the gap are usual.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack, get_args
 
 import numpy as np
 
 from sol.answers.compare.benchmark_commands import Action, remeasured
+from sol.answers.compare.changes import variant
 from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explained
 from sol.answers.compare.search import suspects
-from sol.answers.compare.suspects import Case, Suspect, percent, variant
+from sol.answers.compare.suspects import Case, Suspect, Told, percent
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
 from sol.answers.floor.floor import floor_of
-from sol.answers.floor.optimistic import concessions, optimistic_s
+from sol.answers.floor.optimistic import concessions, optimistic_s, unsure_s
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask
-from sol.answers.question.inputs import number
+from sol.answers.question.inputs import number, one_of
 from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.report.citations import Bibliography, cite_row
 from sol.answers.report.shown import Shown
@@ -36,26 +37,28 @@ from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Number
 
-Verdict = Literal["impossible", "at the limit", "healthy", "slow", "broken"]
+Verdict = Literal["impossible", "cannot tell", "at the limit", "healthy", "slow", "broken"]
 BANDS: tuple[tuple[float, Verdict], ...] = ((0.85, "at the limit"), (0.6, "healthy"), (0.3, "slow"), (0.0, "broken"))
-"""From which fraction of light on each verdict holds [1]."""
+"""The smallest fraction of light of each verdict [1]."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Shown, Frozen):
     """One measured step beside its floor.
 
-    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that what was said
-    allows, with what that `granted` [s]; `verdict`; `estimate` of the engine, or None where nothing is
-    known; `parts` of the gap, they sum to `gap_s`; `suspects` that fit, likeliest first; `actions`, the
-    commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the engine
-    that was named is expected to take as long (nobody is suspected then); `mfu_from_batch` the batch from which a memory-bound
-    decode step is compute-bound, in steps of 2^¼, None where there is none [1].
+    Fields [unit]: `measured_s`; `floor` the ordinary bound; `optimistic_s` the least time that the inputs
+    allows, with what that `granted` [s]; `unsure_s` the least time [s] if the device's last-level cache, which no source gives,
+    were the largest known of its kind, None where it is known or decides nothing; `verdict`; `estimate` of the engine, or None
+    where nothing is known; `parts` of the gap, they sum to `gap_s`; `suspects` that could be true, likeliest first; `actions`,
+    the commands that measure the same; `engine` as named; `ctx_known` whether a context was said; `usual` whether the estimate
+    explains the measured time (nobody is suspected then); `told` what the measured time was made of; `mfu_from_batch` the batch
+    from which a memory-bound decode step is compute-bound, in steps of 2^¼, None where there is none [1].
     """
 
     floor: Floor[float, bool, str]
     measured_s: float
     optimistic_s: float
+    unsure_s: float | None
     granted: tuple[str, ...]
     verdict: Verdict
     estimate: Estimate[float, bool, str] | None
@@ -66,6 +69,7 @@ class Comparison(Shown, Frozen):
     notes: tuple[str, ...]
     ctx_known: bool
     usual: bool
+    told: Told
     mfu_from_batch: float | None
     shown_by: ClassVar[str] = "sol.answers.compare.show"
 
@@ -96,7 +100,7 @@ class Comparison(Shown, Frozen):
 
     @property
     def unexplained_s(self) -> float:
-        """What no part explains [s]; negative where an estimate is slower than what was measured."""
+        """The unexplained rest [s]; negative if the estimate is slower than the measurement."""
         return self.gap["unexplained_s"]
 
     @property
@@ -152,9 +156,9 @@ class Comparison(Shown, Frozen):
 @spelled_out(StepOptions)
 def compare(
     model: str | Path | Model, gpu: str | GPU, *, measured_s: Number, ctx: Number | None, engine: str | None = None,
-    calibration: Calibration | str | Path | None = None, **options: Unpack[StepOptions[Number, int]],
+    calibration: Calibration | str | Path | None = None, told: Told = "time", **options: Unpack[StepOptions[Number, int]],
 ) -> Comparison:  # fmt: skip
-    """What a measured time of one step is worth: impossible, at the limit, healthy, slow or broken.
+    """What a measured time of one step is worth: impossible, cannot tell, at the limit, healthy, slow or broken.
 
         fraction = floor / measured        mbu = bytes / (time · bandwidth)        mfu = FLOPs / (time · peak)
 
@@ -162,47 +166,55 @@ def compare(
     ----------
     measured_s : the time of one decode step, or of one pass over the prompts (prefill) [s].
     ctx : as in `floor`; None in decode where it is not known: the floor then takes an empty context.
-    engine, calibration : as in `estimate`; whose estimate names the parts of the gap. An engine without a calibration on the
-        device is no error: published figures stand in, and the answer says so.
+    engine, calibration : as in `estimate`; its estimate gives the parts of the gap. An engine without a calibration for the
+        device is not an error: published figures are used instead, and the answer says so.
+    told : what `measured_s` was made of: a "time", a "rate" of all sequences, or the rate of one, "rate/user". The limits are the
+        same; what a rate has counted is not suspected again.
     The others are those of `floor`, one number each.
 
-    Raises what `floor` raises but `DoesNotFit` (that is a suspect), and `InvalidInput` for what is no positive time.
+    Raises what `floor` raises except `DoesNotFit` (a suspect here), and `InvalidInput` for a time that is not positive.
 
     >>> compare("qwen2.5-7b", "h100", measured_s=16.97e-3, ctx=2048)
     <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
     """
     check_names(compare, options, StepOptions.__optional_keys__)
     if ctx is None and options.get("phase") == "prefill":
-        raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "say how many tokens it has")
+        raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "give its number of tokens")
     q = ask(model, gpu, ctx=0 if ctx is None else ctx, **options)
-    return compare_of(q, measured_s, engine, calibration, ctx_known=ctx is not None)
+    return compare_of(q, measured_s, engine, calibration, ctx_known=ctx is not None, told=told)
 
 
 def compare_of(
-    q: Question, measured_s: Number, engine: str | None = None, calibration: Calibration | str | Path | None = None, ctx_known: bool = True
+    q: Question, measured_s: Number, engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    ctx_known: bool = True, told: Told = "time",
 ) -> Comparison:  # fmt: skip
     """The comparison of a resolved question with one measured time [s]."""
     if not q.scalar or np.ndim(measured_s):
         raise InvalidInput("a comparison", "is of one measured time with one step", "call it once a row")
-    measured = number("measured_s", measured_s, above=0.0)
+    measured, as_told = number("measured_s", measured_s, above=0.0), one_of("told", told, get_args(Told))
     if measured < 1e-12:
-        raise InvalidInput(f"measured_s={measured:g}", "is no time a step can take", "it is in seconds")
+        raise InvalidInput(f"measured_s={measured:g}", "is not a time that a step can take", "it is in seconds")
     f = floor_of(q)
     best = min(optimistic_s(q), f.latency_s)  # equal where nothing is granted: rounding may not decide
+    unsure = unsure_s(q) if measured < best else None
     e, kind, missing = _expected(q, engine, calibration)
     parts = explained(f, measured, e, kind)
-    notes = () if ctx_known else ("no context was said: the floor takes an empty one, so the fraction is at least this",)
+    notes = () if ctx_known else ("no context was given: the floor assumes an empty one, so the true fraction is at least this",)
     if missing and measured > f.latency_s:
-        stand_in = "published figures stand in, at their least" if {"launch_s", "host_s"} & {p.name for p in parts} else "nothing stands in"
+        stand_in = (
+            "the smallest published figures are used instead"
+            if {"launch_s", "host_s"} & {p.name for p in parts}
+            else "no published figures are used"
+        )
         notes = (*notes, f"{missing}: {stand_in}")
-    named = engine is not None or calibration is not None
-    usual = named and e is not None and _usual(e, measured)
-    case = Case(f, measured, best, kind, ctx_known)
+    usual = e is not None and _usual(e, measured)
+    case = Case(f, measured, best, kind, ctx_known, as_told, unsure)
     known = e is not None and ctx_known and calibration is None
     return Comparison(
-        floor=f, measured_s=measured, optimistic_s=best, granted=concessions(q, ctx_known), verdict=verdict(f.latency_s, measured, best),
+        floor=f, measured_s=measured, optimistic_s=best, unsure_s=unsure, granted=concessions(q, ctx_known),
+        verdict=verdict(f.latency_s, measured, best, unsure),
         estimate=e, parts=parts, suspects=() if usual else suspects(case), actions=remeasured(q, engine, known),
-        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual, mfu_from_batch=_mfu_from_batch(f),
+        engine=engine, notes=notes, ctx_known=ctx_known, usual=usual, told=as_told, mfu_from_batch=_mfu_from_batch(f),
     )  # fmt: skip
 
 
@@ -217,22 +229,24 @@ def _mfu_from_batch(f: Floor) -> float | None:
 
 
 USUAL = 1.25
-"""A time up to so many times an engine's estimate, and inside its interval, is usual for it [1]."""
+"""A time up to so many times an estimate without an interval is usual for it [1]."""
 
 
 def _usual(e: Estimate, measured_s: float) -> bool:
-    most = float(e.latency_s) * USUAL if e.high_s is None else min(float(e.latency_s) * USUAL, float(e.high_s))
+    most = float(e.latency_s) * USUAL if e.high_s is None else float(e.high_s)
     return bool(e.floor_s <= measured_s <= most) and e.floor.fits is not False
 
 
-def verdict(floor_s: float, measured_s: float, least_s: float) -> Verdict:
-    """The verdict on a measured time, by the floor and the optimistic floor [s].
+def verdict(floor_s: float, measured_s: float, least_s: float, unsure_s: float | None = None) -> Verdict:
+    """The verdict on a measured time, by the floor, the optimistic floor, and that with the largest cache known [s].
 
     >>> [verdict(1.0, t, 0.9) for t in (0.8, 0.95, 1.2, 2.0, 4.0)]
     ['impossible', 'at the limit', 'healthy', 'slow', 'broken']
+    >>> [verdict(1.0, t, 0.9, 0.7) for t in (0.6, 0.8)]
+    ['impossible', 'cannot tell']
     """
     if measured_s < least_s:
-        return "impossible"
+        return "impossible" if unsure_s is None or measured_s < unsure_s else "cannot tell"
     return next(word for least, word in BANDS if floor_s / measured_s >= least)
 
 

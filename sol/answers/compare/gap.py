@@ -1,8 +1,8 @@
-"""Where the time above the floor goes: parts that can be named, and what is left unexplained.
+"""Where the time above the floor goes: the parts that have a name, and the unexplained rest.
 
-With a calibration of the engine the parts are its estimate's. Without one only what needs none is
-named: operators one after the other, collectives with their latency, and the least that issuing the
-kernels costs, by published figures. The parts and the rest sum to the gap.
+With a calibration of the engine, the parts are those of its estimate. Without one, only the parts that need no
+calibration have a name: operators run one after the other, collectives with their latency, and the smallest
+published cost of issuing the kernels. The parts and the rest sum to the gap.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GRAPH_LAUNCH = Cite(
     ),
     note="65,536 bytes at the 70 GB/s of l40_graph.txt, the shortest of four devices in a captured graph",
 )
-"""What one small kernel takes at least when a captured graph issues it [s]."""
+"""The shortest published time of one small kernel issued by a captured graph [s]."""
 EAGER_LAYER = Cite(
     value=0.606e-3,
     source=Source(
@@ -44,18 +44,18 @@ EAGER_LAYER = Cite(
     ),
     note="16.97 ms over 28 layers, as quoted in third-party notes: the shortest of its steps that the host sets the pace of",
 )
-"""What eager transformers take at least for one layer when the host sets the pace [s]."""
+"""The shortest published time of one layer in eager transformers when the host is slower than the device [s]."""
 
 
-CLASSES = {"eager": "an eager engine", "graph": "an engine with captured graphs", "fused": "a fused engine"}
+CLASSES = {"eager": "an eager engine", "graph": "an engine with CUDA graphs", "fused": "a fused engine"}
 ROUNDING = 1e-12
-"""A part this small beside the measured time is what is left of a difference of equals [1]."""
+"""A part below this fraction of the measured time is rounding error [1]."""
 NARROW = 12.0
-"""Weights of fewer bits than this are unpacked before they are multiplied in 16 [bit]."""
+"""Weights with fewer bits than this are unpacked before they are multiplied in 16 bits [bit]."""
 
 
 class GapPart(NamedTuple):
-    """A named part of the gap: `name` ends in `_s`, `seconds` [s] (negative where it saves), and what it is."""
+    """A named part of the gap: `name` ends in `_s`; `seconds` [s] is negative if the part saves time; `meaning` describes it."""
 
     name: str
     seconds: float
@@ -63,23 +63,23 @@ class GapPart(NamedTuple):
 
 
 MEANINGS = {
-    "serial_s": "operators one after the other instead of all at once",
-    "communication_s": "collectives, latency included, that the floor hides",
+    "serial_s": "operators run one after the other instead of overlapped",
+    "communication_s": "collectives with their latency, which the floor overlaps",
     "activations_s": "activations that the engine's kernels move through memory",
-    "bandwidth_s": "bandwidth not reached",
-    "compute_s": "the peak not reached by products",
-    "dequantisation_s": "rates that only 16-bit weights reach: dequantisation",
-    "attention_s": "rates not reached by attention",
-    "launch_s": "kernels' own time",
-    "overlap_s": "saved by overlapping",
+    "bandwidth_s": "bandwidth below the peak",
+    "compute_s": "matrix products below the peak rate",
+    "dequantisation_s": "dequantisation: kernels for narrow weights run at lower rates",
+    "attention_s": "attention below the peak rates",
+    "launch_s": "launch and fixed time of the kernels",
+    "overlap_s": "time saved by overlap",
     "host_s": "the device waits for the host",
-    "step_s": "the engine's own, per step and per sequence in it",
-    "unexplained_s": "launches, host, rates: no calibration here says which",
+    "step_s": "the engine's own time, per step and per sequence",
+    "unexplained_s": "launches, host time, rates: without a calibration they cannot be told apart",
 }
 
 
 def explained(f: Floor, measured_s: float, e: Estimate | None, kind: str | None) -> tuple[GapPart, ...]:
-    """The parts of `measured_s` − floor, the last one what none of them explains; `kind` of engine: eager, graph, fused or None.
+    """The parts of `measured_s` − floor, the unexplained rest last; `kind` of engine: eager, graph, fused or None.
 
     A measurement faster than the floor has no parts.
     """
@@ -101,12 +101,12 @@ def _rest(e: Estimate, left: float) -> str:
 
 
 def called(e: Estimate) -> str:
-    """Whose estimate it is, in words."""
+    """The engine of an estimate, in words."""
     return CLASSES.get(e.calibration.engine, e.calibration.engine)
 
 
 def _estimated(f: Floor, e: Estimate) -> list[GapPart]:
-    """An estimate's parts above the floor [s]: they sum to estimate − floor."""
+    """The parts of an estimate above the floor [s]. They sum to estimate − floor."""
     serial, hidden, wires = _one_after_the_other(f)
     bandwidth, compute, attention = _not_reached(e)
     dequantised = _dequantisation(e, bandwidth + compute)
@@ -129,7 +129,7 @@ def _one_after_the_other(f: Floor) -> tuple[float, float, float]:
 
 
 def _not_reached(e: Estimate, storage: Storage | None = None) -> tuple[float, float, float]:
-    """What rates below the peaks add [s]: to memory-bound products, to compute-bound ones, to attention."""
+    """Time added by rates below the peaks [s]: of memory-bound products, of compute-bound products, of attention."""
     bandwidth: list[float] = []
     compute: list[float] = []
     attention: list[float] = []
@@ -140,7 +140,7 @@ def _not_reached(e: Estimate, storage: Storage | None = None) -> tuple[float, fl
 
 
 def _dequantisation(e: Estimate, slack: float) -> float:
-    """What narrow weights multiplied in 16 bits cost beyond the rates that 16-bit weights reach [s]; none where they are not slower."""
+    """Time that narrow weights multiplied in 16 bits take beyond the rates of 16-bit weights [s]; 0 if they are not slower."""
     q = e.question
     if q.storage.weights.bits_per_weight >= NARROW or q.rates.formats["weights"] not in SIXTEEN:
         return 0.0
@@ -149,16 +149,16 @@ def _dequantisation(e: Estimate, slack: float) -> float:
 
 
 def _uncalibrated(f: Floor, gap: float, kind: str | None) -> list[GapPart]:
-    """What needs no calibration [s], each part at most what is left of the gap."""
+    """The parts that need no calibration [s], each at most the rest of the gap."""
     serial, hidden, wires = _one_after_the_other(f)
     wanted = [("serial_s", serial - wires - hidden, MEANINGS["serial_s"]),
               ("communication_s", wires - (f.latency_s - hidden), MEANINGS["communication_s"])]  # fmt: skip
     if kind == "eager":
         host = max(0.0, eager_host_s(f) - serial)
-        wanted.append(("host_s", host, f"the host takes {float(EAGER_LAYER.value) * 1e3:g} ms or more to issue a layer"))
+        wanted.append(("host_s", host, f"the host takes at least {float(EAGER_LAYER.value) * 1e3:g} ms to issue a layer"))
     elif kind != "fused" and f.question.gpu.kind == "gpu":
         n = kernels(f, "kernel")
-        meaning = f"{n:,} kernels, each {float(GRAPH_LAUNCH.value) * 1e6:g} µs or more in a captured graph"
+        meaning = f"{n:,} kernels, each at least {float(GRAPH_LAUNCH.value) * 1e6:g} µs in a captured graph"
         wanted.append(("launch_s", n * float(GRAPH_LAUNCH.value), meaning))
     parts = []
     for name, seconds, meaning in wanted:
@@ -168,13 +168,13 @@ def _uncalibrated(f: Floor, gap: float, kind: str | None) -> list[GapPart]:
 
 
 def kernels(f: Floor, fusion: Fusion) -> int:
-    """How many kernels a step of this style issues."""
+    """The number of kernels in a step of this fusion style."""
     q = f.question
     return sum(int(op.kernels) for op in split_operators(q.model, q.step, q.storage, q.routing, fusion, q.split))
 
 
 def eager_host_s(f: Floor) -> float:
-    """The least time an eager host took to issue so many layers, by published steps [s]."""
+    """The shortest time in which an eager host issued this many layers, from published steps [s]."""
     return f.question.model.layers * float(EAGER_LAYER.value)
 
 

@@ -1,41 +1,50 @@
-"""Why may a measurement be so far from light? What a suspect is, and what the searches for suspects share.
+"""What a suspect is, and what the searches for suspects share.
 
-A suspect is a change to what was said (another format, another device, a host that sets the pace) under
-which the measured time would be an ordinary one. Only those that fit are listed. Their order is a
-rule, not a probability: `weight` says how often such a thing is at fault when its numbers fit.
+A suspect is one change to the inputs (another format, another device, a slow host) that would make the measured
+which the measured time would be an ordinary one. Only those that could be true are listed: what they claim fits
+in memory, changes the limit, and leaves the measured time at an ordinary share of the new one. Their order is a
+the right one when its numbers fit. It is not a probability.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-import numpy as np
-
-from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.ask import Question
-from sol.answers.question.formats import resolve_formats
-from sol.answers.question.splits import resolve_split, valid_splits, with_links
-from sol.errors import SolError
+from sol.frozen import FrozenMap
 from sol.specs.formats import NumberFormat
-from sol.specs.hardware import GPU
 from sol.units import show_seconds, significant
 
-ORDINARY = (0.6, 1.02)
-"""A time that is this much of light is an ordinary one [1]: from healthy to the limit, a measurement's rounding allowed for."""
+MOST_REACHED = 0.92
+"""No published step of the database is nearer to light than this [1]: calm's 91.7 % on an RTX 4090."""
+ORDINARY = (0.6, MOST_REACHED)
+"""A time that is this much of light is an ordinary one [1]: from healthy to the nearest to light that was published."""
+POSSIBLE = (0.3, MOST_REACHED)
+"""Where a time is faster than what was said allows, one at this share of what would allow it needs no further excuse [1]."""
+ROUNDING = 1e-9
+"""Two times this near are the same [1]."""
+CHANGED = 0.01
+"""How much a suspect must change the limit, or the measured time, to be one [natural log]."""
+OUT_OF_MEMORY = ("memory", "offload")
+"""What may be at fault although it does not fit; anything else must fit."""
 SHOWN = 5
 STRONG, WEAK = 0.8, 0.4
-"""Once a suspect this strong fits, those this weak are noise."""
+"""If a suspect of the first weight fits, suspects of the second weight are left out."""
+Told = Literal["time", "rate", "rate/user"]
+"""How the measured time was told: as a time, as a rate of all sequences, or as the rate of one."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One thing that may be at fault: `kind` for programs, `title`, the `evidence` with its numbers, what it `takes`, what to do.
+    """One possible cause: `kind` for programs, `title`, the `evidence` with its numbers, what it `takes`, and the `action`.
 
-    `weight` [0..1] orders suspects.
+    `weight` [0..1] orders suspects. `limit_s` is the least time of a step [s] if it were so, None where what was said contradicts
+    itself and nothing can be put in its place; `read_s` the measured time [s] as it is read then, another one only where its unit
+    is suspected; `change` the options of `floor` that say so, where there are any.
     """
 
     kind: str
@@ -44,17 +53,30 @@ class Suspect:
     takes: str
     action: str
     weight: float
+    limit_s: float | None
+    read_s: float
+    change: Mapping[str, Any] = field(default_factory=FrozenMap)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "change", FrozenMap(self.change))
+
+    @property
+    def share(self) -> float | None:
+        """The limit over the measured time, as the suspect has them [1]."""
+        return None if self.limit_s is None else self.limit_s / self.read_s
 
     def to_dict(self) -> dict[str, Any]:
         """The suspect as plain JSON values."""
-        return {k: getattr(self, k) for k in ("kind", "title", "evidence", "takes", "action", "weight")}
+        plain = {k: getattr(self, k) for k in ("kind", "title", "evidence", "takes", "action", "weight", "limit_s", "read_s")}
+        return plain | {"change": {k: v.id if isinstance(v, NumberFormat) else v for k, v in self.change.items()}}
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What suspects are looked for in: the floor, the measured and the optimistic time [s], and what was known.
+    """The input of the searches: the floor, the measured and the optimistic time [s], and what is known of the engine.
 
-    `kind` of engine: "eager", "graph", "fused" or None where none was named.
+    `kind` of engine: "eager", "graph", "fused" or None where none was named. `unsure_s` is the least time [s] with the largest
+    last-level cache known, None where the device's own is known or was not asked for.
     """
 
     floor: Floor
@@ -62,6 +84,8 @@ class Case:
     optimistic_s: float
     kind: str | None
     ctx_known: bool
+    told: Told = "time"
+    unsure_s: float | None = None
 
     @property
     def question(self) -> Question:
@@ -83,78 +107,59 @@ class Case:
         """Layers of the model [1]."""
         return self.question.model.layers
 
+    @property
+    def band(self) -> tuple[float, float]:
+        """The shares of light at which a time needs no further excuse [1]."""
+        return POSSIBLE if self.fraction > MOST_REACHED else ORDINARY
+
     def share(self, other: Floor | None) -> float:
-        """Another floor over the measured time [1]; 0 where there is none."""
-        return 0.0 if other is None else float(other.latency_s) / self.measured_s
+        """Another floor over the measured time [1]; 0 where there is none, or where it does not fit in its memory."""
+        return 0.0 if other is None or other.fits is False else float(other.latency_s) / self.measured_s
+
+    def explains(self, share: float) -> bool:
+        """Whether a limit at this share of the measured time explains it: not above it, and not far below."""
+        return self.band[0] <= share <= 1.0 + ROUNDING
+
+    def well(self, share: float) -> bool:
+        """The same, with no time nearer to light than any that was published."""
+        return self.band[0] <= share <= MOST_REACHED
 
     def plausible(self, seconds: float) -> bool:
-        """Whether this would be a time somebody could have measured: possible, and above 2 % of light."""
-        return bool(self.optimistic_s <= seconds <= self.floor.latency_s / 0.02)
+        """Whether this would be a time somebody could have measured: no faster than light, and above 2 % of it."""
+        return bool(self.floor.latency_s <= seconds <= self.floor.latency_s / 0.02)
+
+    def astray(self, share: float) -> float:
+        """How far a share of light lies outside the band [natural log]; 0 inside. Of a time that is too fast only the upper end counts."""
+        over = max(math.log(share / self.band[1]), 0.0) if share > 0.0 else 0.0
+        if self.fraction > MOST_REACHED:
+            return over
+        return max(over, math.log(self.band[0] / share)) if share > 0.0 else math.inf
+
+    def weighed(self, s: Suspect) -> Suspect | None:
+        """The suspect as it counts: less where it leaves the time as near to light as nobody came, None where it explains nothing."""
+        if self.floor.fits is False and not s.change and s.kind not in OUT_OF_MEMORY:
+            return None
+        if s.share is None:
+            return s
+        same = abs(math.log(s.share / self.fraction)) < CHANGED if s.share > 0.0 else False
+        if same or s.share > 1.0 + ROUNDING or self.astray(s.share) >= self.astray(self.fraction):
+            return None
+        return s if s.share <= MOST_REACHED else replace(s, weight=0.9 * WEAK * s.weight)
 
 
 Finder = Callable[[Case], Sequence[Suspect]]
 
 
-def ordinary(share: float) -> bool:
-    """Whether a time at this share of light is an ordinary one."""
-    return ORDINARY[0] <= share <= ORDINARY[1]
-
-
 def unit_weight(share: float) -> float:
-    """The weight of a wrong unit: the nearer to light the time would be in the right one, the likelier [0.8..1]."""
+    """The weight of a wrong unit [0.8..1]: higher if the time in the right unit would be closer to the floor."""
     return 0.8 + 0.2 * min(1.0, share)
 
 
 def percent(share: float) -> str:
-    """A share as people read it: "25 %", "0.14 %", "4,000 %"."""
+    """A share as text: "25 %", "0.14 %", "4,000 %"."""
     return f"{100 * share:,.0f} %" if share >= 0.02 else f"{significant(100 * share, 2)} %"
 
 
-def variant(
-    q: Question, *, dtype: NumberFormat | None = None, cache: NumberFormat | None = None, gpu: GPU | None = None, batch: Any = None,
-    past: Any = None, tp: int | None = None,
-) -> Floor | None:  # fmt: skip
-    """The floor of the same question with one thing changed, fitting or not; None where that is refused."""
-    try:
-        device, storage, rates, split = gpu or q.gpu, q.storage, q.rates, q.split
-        if dtype is not None or cache is not None or gpu is not None:
-            storage, rates, _, _ = resolve_formats(q.model, device, dtype or storage.weights, cache or storage.cache)
-        if tp is not None:
-            split = resolve_split(tp, q.split.pp, 1, q.split.dp)
-            valid_splits(q.model, split)
-        if gpu is not None or tp is not None:
-            rates, _ = with_links(device, split, None, rates)
-        else:
-            rates = replace(rates, network=q.rates.network)
-    except SolError:
-        return None
-    step, ctx, scalar = q.step, q.ctx, q.scalar
-    if batch is not None:
-        step, scalar = replace(step, batch=np.atleast_1d(np.asarray(batch, dtype=np.float64))), np.ndim(batch) == 0
-    if past is not None:
-        array = np.atleast_1d(np.asarray(past, dtype=np.float64))
-        new = step.new_tokens if q.phase == "decode" else ctx - array
-        step, scalar = replace(step, past_tokens=array, new_tokens=new), np.ndim(past) == 0
-        ctx = array if q.phase == "decode" else ctx
-    return floor_of(replace(q, gpu=device, storage=storage, rates=rates, split=split, step=step, ctx=ctx, scalar=scalar))
-
-
-def siblings(gpu: GPU) -> list[GPU]:
-    """Devices of the same name up to its number (h100-pcie of h100-sxm), and the power modes of this one."""
-    from sol.sources.database.database import gpu_ids, load_gpu
-
-    stem = _stem(gpu.id)
-    own = [f"{gpu.id}@{mode}" for mode in gpu.power_modes] if "@" not in gpu.id else [gpu.id.partition("@")[0]]
-    ids = [i for i in gpu_ids() if _stem(i) == stem and i != gpu.id.partition("@")[0]] if stem else []
-    known = set(gpu_ids())
-    return [load_gpu(i) for i in (*own, *ids) if i.partition("@")[0] in known]
-
-
-def _stem(gpu_id: str) -> str:
-    match = re.match(r"[^\d@]*\d+", gpu_id)
-    return match.group() if match else ""
-
-
 def at_light(seconds: float) -> str:
-    """A time at light, in words."""
-    return f"{show_seconds(seconds, 4)} at light"
+    """A time at the floor, as text."""
+    return f"{show_seconds(seconds, 4)} at the floor"

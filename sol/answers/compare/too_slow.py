@@ -1,4 +1,4 @@
-"""What makes a step slower than it should be: each function looks for one thing, and lists it only where its numbers fit."""
+"""Causes of a time that is too long: each function checks one cause and lists it only if its numbers fit."""
 
 from __future__ import annotations
 
@@ -7,72 +7,24 @@ from typing import get_args
 
 import numpy as np
 
+from sol.answers.compare.changes import variant
 from sol.answers.compare.gap import kernels
-from sol.answers.compare.suspects import ORDINARY, Case, Finder, Suspect, at_light, ordinary, percent, unit_weight, variant
-from sol.sources.database.database import load_format
+from sol.answers.compare.suspects import MOST_REACHED, Case, Finder, Suspect, at_light, percent
+from sol.sources.database.database import is_format, load_format
 from sol.specs.formats import NumberFormat, TensorClass
-from sol.units import show_count, show_seconds, significant
+from sol.units import show_count, significant
 
 EAGER_LAYER_S = (0.55e-3, 1.2e-3)
-"""Times of one layer that an eager host is known for [s]: 0.606 ms on an H100's host, 0.902 on an A100's, 1.13 with 4-bit kernels there."""
+"""Published times per layer of eager hosts [s]: 0.606 ms with an H100, 0.902 ms with an A100, 1.13 ms there with 4-bit kernels."""
 DOUBLINGS = 2.0 ** np.arange(21)
-
-
-def wrong_unit(case: Case) -> Sequence[Suspect]:
-    """Milliseconds given as seconds, or a rate given as a time."""
-    found = []
-    if case.fraction > 1 / 200:
-        return ()
-    times = f"{significant(1 / case.fraction, 2)} times the floor"
-    as_ms = case.measured_s * 1e-3
-    if case.plausible(as_ms):
-        found.append(
-            Suspect(
-                "unit",
-                "milliseconds given as seconds",
-                f"{times}; {show_seconds(as_ms, 4)} would be {percent(case.floor.latency_s / as_ms)} of light",
-                "a thousandth of the time",
-                "say the unit: 16.97ms, or 0.01697 in Python",
-                unit_weight(case.floor.latency_s / as_ms),
-            )
-        )
-    as_rate = (case.question.step.batch * case.question.step.new_tokens).item() / case.measured_s
-    if case.plausible(as_rate):
-        found.append(
-            Suspect(
-                "unit",
-                "a rate given as a time",
-                f"{times}; {case.measured_s:g} tok/s would be {show_seconds(as_rate, 4)}, "
-                f"{percent(case.floor.latency_s / as_rate)} of light",
-                "the time of a step instead",
-                f"say --measured {case.measured_s:g}tok/s",
-                unit_weight(case.floor.latency_s / as_rate),
-            )
-        )
-    return found
-
-
-def whole_request(case: Case) -> Sequence[Suspect]:
-    """The time of a whole answer taken for that of one step."""
-    steps = 1 / case.fraction
-    if case.question.phase != "decode" or not 100 <= steps <= 32768:
-        return ()
-    return (
-        Suspect(
-            "request",
-            "a whole request timed, not a step",
-            f"{significant(steps, 2)} steps at light, {significant(0.6 * steps, 2)} healthy ones",
-            "the time of one step",
-            "divide by the tokens generated after the first, the prefill taken off",
-            0.6,
-        ),
-    )
+TYPICAL = 0.8
+"""The share of the measured time that a limit takes which may be anything in a known range [1]."""
 
 
 def eager(case: Case) -> Sequence[Suspect]:
-    """A host that issues every kernel sets the pace: time per layer, whatever the bytes."""
+    """The host issues every kernel and is slower than the device: a time per layer, whatever the bytes."""
     each = case.measured_s / case.layers
-    if case.fraction > 0.7 or not EAGER_LAYER_S[0] <= each <= EAGER_LAYER_S[1] or case.question.gpu.kind != "gpu":
+    if not EAGER_LAYER_S[0] <= each <= EAGER_LAYER_S[1] or case.question.gpu.kind != "gpu":
         return ()
     told = case.kind in ("graph", "fused")
     n = kernels(case.floor, "eager")
@@ -81,65 +33,76 @@ def eager(case: Case) -> Sequence[Suspect]:
         Suspect(
             "eager",
             "eager launches" + (" (--enforce-eager, or a batch no graph was captured for)" if told else ""),
-            f"{significant(each * 1e3)} ms a layer × {case.layers}{count}; "
-            "published eager decode takes 0.6 to 0.9 ms a layer, whatever the bytes",
-            f"launches off the host: {at_light(case.floor.latency_s)}",
+            f"{significant(each * 1e3)} ms per layer × {case.layers}{count}; "
+            "published eager decode takes 0.6 to 0.9 ms per layer, whatever the bytes",
+            f"without the host's launches: {at_light(case.floor.latency_s)}",
             "capture CUDA graphs (published gain of a 7B: 1.26× on an H100, 1.03× on an L4), then a fused engine",
             0.5 if told else 0.9,
+            max(float(case.floor.latency_s), EAGER_LAYER_S[0] * case.layers),
+            case.measured_s,
         ),
     )
 
 
 def dequantisation(case: Case) -> Sequence[Suspect]:
-    """Weights stored narrow and unpacked at the cost of wide ones."""
+    """Narrow weights, unpacked as slowly as wide ones are read."""
     q = case.question
     narrow = q.storage.weights
     if case.fraction > 0.6 or narrow.compute != "16-bit" or narrow.bits_per_weight >= 12 or case.floor.bound != "memory":
         return ()
-    wide = case.share(variant(q, dtype=q.storage.base))
-    as_wide = f"; {percent(wide)} of the floor of {q.storage.base.id} weights" if ordinary(wide) else ""
+    wide = variant(q, dtype=q.storage.base)
+    whole = 0.0 if wide is None else float(wide.latency_s) / case.measured_s  # what need not fit: only read as if it were so wide
+    if whole < case.band[0]:
+        return ()  # slower than the same weights in 16 bits
+    limit = min(whole, TYPICAL) if whole > MOST_REACHED else whole
+    as_wide = f"; {percent(whole)} of the floor of {q.storage.base.id} weights" if whole <= 1.0 else ""
     return (
         Suspect(
             "dequantisation",
             "a kernel that unpacks the weights slowly (dequantisation)",
             f"{percent(case.fraction)} of the {narrow.id} floor{as_wide}; "
             "on an L4 one 4-bit 7B took 59.4 (nf4), 45.2 (AWQ) and 17.4 ms (ExLlamaV2)",
-            f"the bytes of {narrow.id} read once and unpacked on the way: {at_light(case.floor.latency_s)}",
-            "another kernel for the same bits: Marlin, ExLlamaV2, or a GGUF in llama.cpp",
+            f"{narrow.id} weights read once and unpacked without extra time: {at_light(case.floor.latency_s)}",
+            "use another kernel for the same bits: Marlin, ExLlamaV2, or a GGUF in llama.cpp",
             0.85,
+            limit * case.measured_s,
+            case.measured_s,
         ),
     )
 
 
 def wider_format(case: Case) -> Sequence[Suspect]:
-    """The weights are not in the format that was said, but in a wider one."""
+    """The weights are in a wider format than given."""
     q, own = case.question, case.question.storage.weights
     for fmt in _wider(own, q.storage.base) if case.fraction <= 0.6 else ():
         f = variant(q, dtype=fmt)
         share = case.share(f)
-        if f is not None and f.fits is not False and ordinary(share) and share > 1.25 * case.fraction:
+        if f is not None and case.explains(share) and share > 1.25 * case.fraction:
             return (
                 Suspect(
                     "precision",
                     f"the weights may be {fmt.id}, not {own.id}",
-                    f"as if they were {fmt.id}: {percent(share)} of that floor",
-                    f"weights in {own.id} as said: {at_light(case.floor.latency_s)}",
-                    "see the format the engine logs as it loads, and the memory it takes (sol memory)",
+                    f"with {fmt.id} weights: {percent(share)} of the floor",
+                    f"weights in {own.id} as given: {at_light(case.floor.latency_s)}",
+                    "check the format in the engine's log at load, and the memory it takes (sol memory)",
                     0.8 if fmt.bits <= 16 else 0.5,
+                    float(f.latency_s),
+                    case.measured_s,
+                    {"dtype": fmt.id if is_format(fmt.id) else fmt},
                 ),
             )
     return ()
 
 
 def _wider(own: NumberFormat, base: NumberFormat) -> list[NumberFormat]:
-    """Formats with more bits a weight than the one said, the nearest first; of 16 bits, 32."""
+    """Formats with more bits per weight than the one given, the nearest first; for 16 bits, 32."""
     if own.bits_per_weight < 12:
         return [f for f in (load_format("w8a16"), base) if f.bits_per_weight > 1.2 * own.bits_per_weight or f.compute != own.compute]
     return [base.model_copy(update={"id": "fp32", "bits": 32.0, "covers": ("linear", "experts", *get_args(TensorClass))})]
 
 
 def longer(case: Case) -> Sequence[Suspect]:
-    """A longer context, or more sequences, than were said."""
+    """A longer context or more sequences than given."""
     q, found = case.question, []
     if case.fraction > 0.6 or q.phase != "decode":
         return ()
@@ -149,42 +112,48 @@ def longer(case: Case) -> Sequence[Suspect]:
     grid = grid[grid > max(2 * past, 256.0)]
     hit = _first(case, "past", grid)
     if hit is not None:
-        said = f"{show_count(past)} tokens as said" if case.ctx_known else "the context"
+        said = f"{show_count(past)} tokens as given" if case.ctx_known else "the context"
         found.append(
             Suspect(
                 "ctx",
-                "the context may be longer" + ("" if case.ctx_known else ": none was said"),
+                "the context may be longer" + ("" if case.ctx_known else ": none was given"),
                 f"at {hit[1]} tokens {hit[2]}",
                 said,
-                "count the prompt and what was generated before the step",
+                "count the prompt and the tokens generated before the step",
                 0.3 if case.ctx_known else 0.75,
+                hit[3],
+                case.measured_s,
+                {"ctx": hit[0]},
             )
         )
-    batches = DOUBLINGS[:11]
-    hit = _first(case, "batch", batches[batches > case.batch])
+    more = case.batch * DOUBLINGS[1:7]
+    hit = _first(case, "batch", more) if case.told != "rate" else None  # a rate of all sequences counts those that run
     if hit is not None:
         found.append(
             Suspect(
                 "batch",
                 "more sequences may run in the step",
                 f"at batch {hit[1]} {hit[2]}",
-                f"batch {show_count(case.batch)} as said",
-                "see how many requests the engine's log says are running",
+                f"batch {show_count(case.batch)} as given",
+                "check the number of running requests in the engine's log",
                 0.25,
+                hit[3],
+                case.measured_s,
+                {"batch": hit[0]},
             )
         )
     return found
 
 
-def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str] | None:
-    """The first value of a grid at which the measured time is an ordinary one."""
+def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str, float] | None:
+    """The first value of a grid at which the measured time is normal."""
     if not grid.size:
         return None
     f = variant(case.question, past=grid) if what == "past" else variant(case.question, batch=grid)
     if f is None:
         return None
     shares = f.latency_s / case.measured_s
-    good = np.flatnonzero((shares >= ORDINARY[0]) & (shares <= ORDINARY[1]) & (True if f.fits is None else f.fits))
+    good = np.flatnonzero((shares >= case.band[0]) & (shares <= MOST_REACHED) & (True if f.fits is None else f.fits))
     if not good.size:
         return None
     i = good[0]
@@ -192,7 +161,8 @@ def _first(case: Case, what: str, grid: np.ndarray) -> tuple[float, str, str] | 
         float(grid[i]),
         show_count(float(grid[i])),
         f"a step takes {at_light(float(f.latency_s[i]))}, {percent(float(shares[i]))} of the measured time",
+        float(f.latency_s[i]),
     )
 
 
-FINDERS: tuple[Finder, ...] = (wrong_unit, whole_request, eager, dequantisation, wider_format, longer)
+FINDERS: tuple[Finder, ...] = (eager, dequantisation, wider_format, longer)

@@ -1,18 +1,25 @@
-"""What makes a step slow because it ran elsewhere than was said: on the host, another device, fewer of them, at lower clocks."""
+"""What makes a step slow because it ran elsewhere than was said: on the host, another device, at lower clocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sol.answers.compare.suspects import Case, Finder, Suspect, at_light, ordinary, percent, siblings, variant
+from sol.answers.compare.changes import siblings, variant
+from sol.answers.compare.gap import NARROW
+from sol.answers.compare.suspects import Case, Finder, Suspect, at_light, percent
 from sol.answers.memory.offload import offload
 from sol.errors import SolError
 from sol.sources.database.database import gpu_ids, load_gpu
 from sol.units import show_bytes, show_rate
 
+REACHED = 0.8
+"""The share of the peak at its own clock that products reach where only the clock is low [1]."""
+LEAST_CLOCK = 0.5
+"""A rule: where this share of the clock [1] would not do, something else is looked for before a power cap."""
+
 
 def does_not_fit(case: Case) -> Sequence[Suspect]:
-    """More memory needed than there is: something is elsewhere, and streams."""
+    """More memory is needed than the device has, so part of the model streams from elsewhere."""
     f, q = case.floor, case.question
     if f.fits is not False:
         return ()
@@ -31,10 +38,12 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
                 "more memory",
                 "sol plan finds the splits that fit",
                 0.9,
+                None,
+                case.measured_s,
             ),
         )
-    least = streamed.overlapped_s
-    if case.measured_s < least * 0.98:
+    least = float(streamed.overlapped_s)
+    if case.measured_s < least:
         seen = (
             f"{over}; what does not fit would take {at_light(least)} over {streamed.link.name}: another model, format or device was timed"
         )
@@ -44,109 +53,102 @@ def does_not_fit(case: Case) -> Sequence[Suspect]:
         )
     return (
         Suspect(
-            "offload",
-            "it does not fit: part of it streams from the host",
+            "offload" if case.measured_s >= least else "memory",
+            "it does not fit" + (": part of it streams from the host" if case.measured_s >= least else ", and is faster than what streams"),
             seen,
             "all of it in the device's memory",
-            "a narrower dtype, a shorter context or more devices (sol plan, sol offload)",
+            "use a narrower dtype, a shorter context or more devices (sol plan, sol offload)",
             0.95,
+            least if case.measured_s >= least else None,
+            case.measured_s,
         ),
     )
 
 
 def slower_sibling(case: Case) -> Sequence[Suspect]:
-    """A variant of the device that shares its name, or one of its power modes."""
+    """A variant of the device with the same model number, or one of its power modes."""
     found = []
-    for gpu in siblings(case.question.gpu) if case.fraction <= 0.75 else ():
+    for gpu in siblings(case.question.gpu):
         share = case.share(variant(case.question, gpu=gpu))
-        if ordinary(share) and share > 1.1 * case.fraction:
+        if case.explains(share) and share > 1.1 * case.fraction:
             found.append(
                 Suspect(
                     "device",
                     f"the device may be {gpu.id}",
                     f"{percent(share)} of the floor of {gpu.id} ({show_rate(gpu.memory_bytes_per_s, 'B/s')})",
-                    f"{case.question.gpu.id} as said",
-                    "nvidia-smi -q, or the vendor's tool, names the part, its power limit and its clocks",
+                    f"{case.question.gpu.id} as given",
+                    "check the part, its power limit and its clocks with nvidia-smi -q or the vendor's tool",
                     0.55 * min(share, 1.0),
+                    share * case.measured_s,
+                    case.measured_s,
+                    {"gpu": gpu.id},
                 )
             )
     return sorted(found, key=lambda s: -s.weight)[:1]
 
 
 def on_the_host(case: Case) -> Sequence[Suspect]:
-    """All of the weights over the host's link, or a run on the CPU."""
+    """All weights over the host's link, or a run on the CPU."""
     f, gpu = case.floor, case.question.gpu
     if case.fraction > 0.3 or gpu.unified_memory or gpu.kind == "cpu":
         return ()
     found = []
     if gpu.pcie is not None:
         streaming = f.moved_weight_bytes / gpu.pcie.per_direction_bytes_per_s
-        if ordinary(streaming / case.measured_s):
+        if case.explains(streaming / case.measured_s):
             found.append(
                 Suspect(
                     "offload",
                     "the weights may stream from the host every step",
                     f"{show_bytes(f.moved_weight_bytes)} over {gpu.pcie.name} take {at_light(streaming)}, "
-                    f"{percent(streaming / case.measured_s)} of it",
+                    f"{percent(streaming / case.measured_s)} of the measured time",
                     "the weights in the device's memory",
                     "load without offload: llama.cpp -ngl 99, vLLM without --cpu-offload-gb",
                     0.7,
+                    streaming,
+                    case.measured_s,
                 )
             )
     for name in gpu_ids("cpu") if f.devices == 1 else ():
         cpu = load_gpu(name)
         share = case.share(variant(case.question, gpu=cpu))
-        if ordinary(share):
+        if case.explains(share):
             found.append(
                 Suspect(
                     "cpu",
                     "it may have run on the CPU",
                     f"{percent(share)} of the floor of a {name} ({show_rate(cpu.memory_bytes_per_s, 'B/s')})",
                     f"the step on {gpu.id}",
-                    "see which device the engine names as it loads",
+                    "check the device in the engine's log at load",
                     0.5,
+                    share * case.measured_s,
+                    case.measured_s,
+                    {"gpu": name},
                 )
             )
     return found[:2]
 
 
-def fewer_devices(case: Case) -> Sequence[Suspect]:
-    """Devices that take turns instead of sharing the work (a split by layers), or fewer than were said."""
-    q = case.question
-    if q.split.tp == 1 or case.fraction > 0.6:
-        return ()
-    for tp in [n for n in range(q.split.tp // 2, 0, -1) if q.split.tp % n == 0]:
-        share = case.share(variant(q, tp=tp))
-        if ordinary(share) and share > 1.25 * case.fraction:
-            return (
-                Suspect(
-                    "split",
-                    f"the work may be split over {tp}, not {q.split.tp}",
-                    f"as if tp={tp}: {percent(share)} of that floor",
-                    f"tp={q.split.tp} as said: {at_light(case.floor.latency_s)}",
-                    "see the tensor-parallel size the engine logs; a split by layers (llama.cpp -sm layer) takes turns and gains no speed",
-                    0.7,
-                ),
-            )
-    return ()
-
-
 def clocks(case: Case) -> Sequence[Suspect]:
-    """A device that computes at less than its clock: a power cap, or heat."""
-    gpu = case.question.gpu
-    if case.floor.bound != "compute" or not 0.3 <= case.fraction <= 0.8 or gpu.clock_hz is None:
+    """A device below the clock of its peak: a power cap, or heat."""
+    gpu, share = case.question.gpu, case.fraction / REACHED
+    unpacked = case.question.storage.weights.bits_per_weight < NARROW  # another thing to look for first
+    if case.floor.bound != "compute" or unpacked or gpu.clock_hz is None or not LEAST_CLOCK <= share < 1.0:
         return ()
     power = f" under its {gpu.tdp_w:.0f} W" if gpu.tdp_w else ""
     return (
         Suspect(
             "power",
             "a power cap, or clocks below the peak's",
-            f"at {gpu.clock_hz * case.fraction / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} this is all the device computes",
+            f"at {gpu.clock_hz * share / 1e6:,.0f} of {gpu.clock_hz / 1e6:,.0f} MHz{power} this would be {percent(REACHED)} of what the "
+            "device computes",
             "the clock of the datasheet's peak",
             "watch nvidia-smi -q -d CLOCK,POWER,PERFORMANCE while it runs",
             0.3,
+            REACHED * case.measured_s,
+            case.measured_s,
         ),
     )
 
 
-FINDERS: tuple[Finder, ...] = (does_not_fit, slower_sibling, on_the_host, fewer_devices, clocks)
+FINDERS: tuple[Finder, ...] = (does_not_fit, slower_sibling, on_the_host, clocks)

@@ -1,6 +1,6 @@
-"""How fast will one step be, with an engine that reaches so much of the device: the floor's operators at a calibration's rates.
+"""The expected time of one step with an engine: the floor's operators at the rates of a calibration. Symbols: docs/notation.
 
-Never below the floor, and never without what it rests on. An interval where the calibration has one.
+It is never below the floor, carries its assumptions, and has an interval if the calibration has one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
-from sol.physics.time.estimate import OperatorTime, TimeParts, names, operator_times, time_parts
+from sol.physics.operators.operator import larger
+from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.assumption import Assumption, assumed
@@ -41,7 +42,7 @@ from sol.tabular import Table
 from sol.units import show_seconds
 
 PREFERRED = ("graph", "fused", "llama.cpp", "eager")
-"""Which engine is meant where none is named: the first of these that is known on the device."""
+"""The default engine: the first of these with a calibration for the device."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,15 +84,20 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         return self.floor.serial_s
 
     @property
+    def _interval_s(self) -> Any:
+        """From one step's end to the next [s]: the step, and no less than the stages of a pipeline allow."""
+        return larger(self.latency_s, self.floor.interval_s)
+
+    @property
     def tokens_per_s(self) -> Amount:
         """New tokens per second, all sequences together [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self._interval_s)
         return made
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
         """New tokens per second for one sequence [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self._interval_s, sequences=False)
         return made
 
     @property
@@ -103,7 +109,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     @property
     def parts(self) -> dict[str, Amount]:
-        """Where the time goes [s], by name: they sum to `latency_s` (overlapped is saved)."""
+        """The parts of the time [s], by name. They sum to `latency_s`, with `overlapped_s` subtracted."""
         names = ("serial_s", "below_peak_s", "launch_s", "overlapped_s", "host_s", "step_s")
         return {name: shaped(getattr(self.spent, name), self.floor) for name in names}
 
@@ -130,7 +136,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         """What a reader must know before using the number."""
         here, there = self.question.gpu.id, self.calibration.gpu
         of, asked = self.calibration.dtype, self.question.storage.weights.id
-        said = [f"the calibration is of {there}, and {here} may reach other rates"] if here != there else []
+        said = [f"the calibration is of {there}, and {here} may differ"] if here != there else []
         if of and of != ("16-bit" if asked in SIXTEEN else asked):
             said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
         said += _stand_ins(self)
@@ -172,11 +178,11 @@ def estimate(
 
     Parameters
     ----------
-    engine : an engine ("vllm", "llama.cpp") or a class of them: "eager", "graph" or "fused"; by default the first known on the device.
+    engine : an engine ("vllm", "llama.cpp") or a class of them: "eager", "graph" or "fused"; by default the first with a calibration.
     calibration : a `Calibration`, or the path of one that was saved; instead of `engine`.
     The others are those of `floor`.
 
-    Raises what `floor` raises, and `MissingSpec` where nothing is known of the engine on the device.
+    Raises what `floor` raises, and `MissingSpec` if the engine has no calibration for the device.
     """
     check_names(estimate, options, EstimateOptions.__optional_keys__)
     the_gpu = resolve_gpu(gpu)
@@ -227,7 +233,7 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     Raises `InvalidInput`, `BadFile`, or `MissingSpec` where nothing is known.
     """
     if engine is not None and calibration is not None:
-        raise InvalidInput("engine and calibration", "are both given", "a calibration says which engine it is of, so give one of them")
+        raise InvalidInput("engine and calibration", "are both given", "a calibration already names its engine, so give only one of them")
     if isinstance(calibration, Calibration):
         return calibration
     if isinstance(calibration, str | Path):
@@ -237,14 +243,14 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
     if engine is not None:
         if not isinstance(engine, str):
             raise InvalidInput(
-                f"engine {engine!r}", "is not a name", "say engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'"
+                f"engine {engine!r}", "is not a name", "give engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'"
             )
         return shipped_calibration(gpu.id, engine)
     here = by_device().get(gpu.id, {})
     chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
     if chosen is None:
         there = ", ".join(sorted(by_device()))
-        known = f"there are some for {there}" if there else "none is known of any device"
+        known = f"there are some for {there}" if there else "no device has one"
         raise MissingSpec(f"no calibration of any engine on {gpu.id}", action=f"{known}; give one of your own (sol calibrate)")
     return here[chosen]
 
@@ -269,11 +275,13 @@ def _stand_ins(e: Estimate) -> list[str]:
         what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
             kind
         ].format(fmt.id)
-        others = c.stand_in(kind, *names(fmt))
+        others = c.stand_in(kind, *rate_names(fmt))
         if others:
-            said.append(f"this calibration has no rate of {what}: {others} stand in, and the interval may not hold")
-        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *names(fmt)):
-            said.append(f"nothing here tells what fraction of the peak FLOPs {what} reach: the whole peak is taken, the estimate is low")
+            said.append(f"this calibration has no rate for {what}: {others} are used, and the interval may not hold")
+        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
+            said.append(
+                f"this calibration does not say what fraction of the peak FLOPs {what} reach: the full peak is used, so the estimate is low"
+            )
     return list(dict.fromkeys(said))
 
 

@@ -1,4 +1,4 @@
-"""An estimate as people read it: the time and its interval, where it goes, and what it rests on."""
+"""An estimate as text: the time and its interval, its parts, and its assumptions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sol.units import show_count, show_seconds, significant
 
 PARTS = {
     "serial_s": "operators at the device's peaks, one after the other",
-    "below_peak_s": "rates not reached",
-    "launch_s": "kernels' own time",
-    "overlapped_s": "saved by overlapping",
+    "below_peak_s": "kernels below the peak rates",
+    "launch_s": "launch and fixed time of the kernels",
+    "overlapped_s": "time saved by overlap",
     "host_s": "the device waits for the host",
-    "step_s": "the engine's own, per step and per sequence in it",
+    "step_s": "the engine's own time, per step and per sequence",
 }
 """The parts of an estimate in words."""
 
@@ -35,7 +35,7 @@ def report(e: Estimate) -> Report:
 
 
 def headline(e: Estimate) -> list[str]:
-    """The estimate, its interval, and the floor it stands above."""
+    """The estimate, its interval, and the floor."""
     per = "token" if e.question.phase == "decode" and e.question.step.new_tokens[0] == 1 else "step"
     rate = "prompt tok/s" if e.question.phase == "prefill" else "tok/s"
     between = "" if e.low_s is None or e.high_s is None else f"   95 % between {show_seconds(e.low_s, 3)} and {show_seconds(e.high_s, 3)}"
@@ -46,7 +46,7 @@ def headline(e: Estimate) -> list[str]:
 
 
 def part_table(e: Estimate) -> Table:
-    """Where the time goes, one line a part that is not nothing."""
+    """Where the time goes: one line for each part that is not zero."""
     columns = (
         Column("part", "part", left=True),
         Column("seconds", "time", lambda v: show_seconds(v, 3)),
@@ -59,7 +59,7 @@ def part_table(e: Estimate) -> Table:
 
 
 def point_table(e: Estimate) -> Table:
-    """One line a point of a sweep (the first ones of a large sweep)."""
+    """One line per point of a sweep (only the first of a large one)."""
     varying, valid = swept(e.floor), np.ravel(e.floor.valid)
     columns = (
         *(Column(name, name.removesuffix("_tokens"), show_count) for name in varying),
@@ -112,7 +112,7 @@ def to_document(e: Estimate) -> dict[str, Any]:
 
 
 def to_table(e: Estimate) -> Table:
-    """One row a point: what was asked, the times, and the parts of the expected one."""
+    """One row per point: inputs, times, and the parts of the expected time."""
     parts = {f"part_{name}": seconds for name, seconds in e.parts.items()}
     values = asked(e.floor) | _engine(e) | {name: getattr(e, name) for name in OUTPUTS} | parts
     return one_row_a_point(values, np.shape(e.latency_s))

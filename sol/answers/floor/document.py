@@ -1,4 +1,4 @@
-"""A floor as plain values for programs: one JSON document, or one row a point."""
+"""A floor as plain values for programs: one JSON document, or one row per point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sol.answers.report.document import document, listed, one_row_a_point
 from sol.tabular import Table
 
 OUTPUTS = (
-    "latency_s", "serial_s", "memory_s", "compute_s", "network_s", "wire_bytes", "bound", "is_bound",
+    "latency_s", "interval_s", "serial_s", "memory_s", "compute_s", "network_s", "wire_bytes", "bound", "is_bound",
     "tokens_per_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "moved_bytes",
     "moved_weight_bytes", "moved_kv_bytes", "flops", "intensity", "ridge",
     "resident_bytes", "fits", "devices",
@@ -39,12 +39,12 @@ def floor_inputs(f: Floor) -> dict[str, Any]:
 
 
 def to_table(f: Floor) -> Table:
-    """One row a point: what was asked, and every figure."""
+    """One row per point: inputs and every figure."""
     return one_row_a_point(asked(f) | _outputs(f), np.shape(f.latency_s))
 
 
 def asked(f: Floor) -> dict[str, Any]:
-    """The question's values by name, arrays as they are; the routing by its rule, or None where it is given in numbers."""
+    """The question's values by name, arrays unchanged; the routing as the name of its rule, None for numbers."""
     q = f.question
     return {
         "model": q.model.id, "gpu": q.gpu.id, "phase": q.phase, "batch": q.step.batch, "ctx": q.ctx,

@@ -1,4 +1,4 @@
-"""The answer with its work shown: each row's formula with the numbers in it, then the sums."""
+"""The arithmetic of a floor: the formula of each row with its numbers, then the sums. Symbols: docs/notation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def explain(f: Floor) -> Explanation:
         "",
         "floor  = max( Σ bytes / bandwidth , Σ flops / ceiling )",
         "serial = Σ max( bytes / bandwidth , flops / peak ), operator by operator",
-        "a matrix of w weights costs 2·T·w flops; attention 2·h·(dk+dv) flops a query-key pair",
+        "a matrix of w weights costs 2·T·w flops; attention 2·h·(dk+dv) flops per query-key pair",
         "",
         f"T = batch·new tokens = {show_count(b)}·{show_count(n)} = {show_count(b * n)}; {show_count(past)} tokens cached per sequence",
         f"bandwidth {show_rate(rates.memory_bytes_per_s, 'B/s')}"
@@ -77,8 +77,8 @@ def _row(op: Operator, times: OperatorTimes, f: Floor) -> list[str]:
         return [
             f"{op.name}  ×{op.layers}",
             f"  shape    {op.shape()}",
-            f"  sends    {op.wire.op} of {message} over {op.wire.ranks} devices: {show_bytes(_number(times.wire_bytes))} a device in all",
-            f"  time     floor {show_seconds(_number(times.network_s), 4)} at the whole rate, "
+            f"  sends    {op.wire.op} of {message} over {op.wire.ranks} devices: {show_bytes(_number(times.wire_bytes))} per device in all",
+            f"  time     floor {show_seconds(_number(times.network_s), 4)} at the full rate, "
             f"{show_seconds(_number(times.serial_s), 4)} with latency",
             "",
         ]
@@ -93,7 +93,7 @@ def _row(op: Operator, times: OperatorTimes, f: Floor) -> list[str]:
         kept = {"state": "of states read", "index": "of index keys, 8 bits and a scale"}.get(op.name, f"in {q.storage.cache.id}")
         lines.append(f"  kv       {show_bytes(kv)}  ({kv:,.0f} B) {kept}")
     if spilled:
-        what = f"of activations through memory, {op.kernels} kernels" if op.kernels else "that an engine moves besides"
+        what = f"of activations through memory, {op.kernels} kernels" if op.kernels else "that an engine also moves"
         lines.append(f"  spilled  {show_bytes(spilled)} {what} (serial only)")
     if flops:
         lines.append(f"  flops    {show_flops(flops)}FLOP  ({flops:,.0f}) in {q.rates.formats[op.role]}")

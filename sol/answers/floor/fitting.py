@@ -1,4 +1,4 @@
-"""What is refused for its size: one point that needs more memory than its devices have."""
+"""The refusal of one point that needs more memory than its devices have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sol.physics.network.sharding import device_resident_bytes
 
 
 def fitting(f: Floor) -> Floor:
-    """The floor itself. Raises `DoesNotFit` for one point that does not fit; a sweep says so in `fits`."""
+    """The floor itself. Raises `DoesNotFit` for one point that does not fit; a sweep has a mask, `fits`."""
     if f.is_point and f.fits is False:
         raise _does_not_fit(f.question)
     return f
@@ -29,7 +29,7 @@ def _does_not_fit(q: Question) -> DoesNotFit:
         devices, hint = "more devices", "sol plan finds the splits that fit"
     else:
         truth = f"{need / 1e9:.1f} GB needed {parts}, {capacity / 1e9:.1f} GB on 1×{q.gpu.id}"
-        devices, hint = f"{math.ceil(need / capacity)} devices", "sol table shows its floor all the same"
+        devices, hint = f"{math.ceil(need / capacity)} devices", "sol table shows the floor nevertheless"
     return DoesNotFit(
         "does not fit:", truth, f"use {devices}, a narrower dtype, a shorter context or a smaller batch ({hint})",
         needed_bytes=need, capacity_bytes=capacity, parts=by_part,

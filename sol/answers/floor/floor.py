@@ -1,7 +1,7 @@
 """How fast can one step be, on one device, from arithmetic alone?
 
 `floor` is a bound: compulsory bytes at peak bandwidth, compulsory FLOPs at the fastest sourced rate,
-perfectly overlapped. Nothing here is an efficiency.
+perfectly overlapped. There is no efficiency factor. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sol.answers.question.options import StepOptions, check_names, spelled_out
 from sol.answers.question.splits import safe_splits, where_valid
 from sol.errors import InvalidPlan
 from sol.physics.network.sharding import device_resident_bytes, even_rounds, last_token, pieces, split_operators
+from sol.physics.time.interval import Interval, interval, is_uneven
 from sol.physics.time.roofline import Times, pipelined, price_rows, sweep, total
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
@@ -64,7 +65,9 @@ def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options:
         that would hold the same keys and values. `batch` is the whole replica's. Arrays make
         a sweep, in which splits that cannot be are not `valid` and have NaN for figures.
     imbalance : how many times an even share of the tokens the experts of the fullest device get [1], 1 or more.
-    network : id of the link beyond the devices' own scale-up domain (sol links).
+    link : id of the link that joins the devices of a box (sol links), where they are wired otherwise than the database says
+        ("pcie4-x8"), or of the bridge that joins cards, which otherwise have none.
+    network : id of the link between boxes, read beyond what the links inside one join (sol links).
     routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
         layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
     fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.
@@ -111,8 +114,16 @@ def floor_of(q: Question) -> Floor:
         times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
         show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
     loose = loosened(q, times)
+    apart = times.latency_s
+    if is_uneven(q.model, q.step, split):
+
+        def stages(step: Step, split: Split) -> Interval:
+            passes = lambda step, split: at(step, split).latency_s  # noqa: E731
+            return interval(q.model, step, q.storage, q.routing, q.fusion, split, q.rates, passes)
+
+        apart = np.maximum(apart, (stages(q.step, split) if q.scalar else sweep(q.step, split, stages)).interval_s)
     return Floor(
-        question=q, latency_s=show(times.latency_s), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
+        question=q, latency_s=show(times.latency_s), interval_s=show(apart), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
         wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
@@ -134,7 +145,7 @@ def _item(value: Any) -> Any:
 
 
 def _spread(value: Any, q: Question) -> Any:
-    """A read-only array of the sweep's shape; smaller ones are views, not copies. Nothing is said of a split that cannot be."""
+    """A read-only array of the sweep's shape; smaller ones are views, not copies. Invalid splits are NaN."""
     return np.broadcast_to(where_valid(value, q.valid), _shape(q))
 
 
@@ -149,7 +160,7 @@ def _point(q: Question, times: Times, index: Any) -> Question:
         return np.array([np.broadcast_to(array, shape)[index].item()])
 
     if not np.broadcast_to(q.valid, shape)[index]:
-        raise InvalidPlan(f"the split at {index}", "is none this model and these links can have", "see `valid`")
+        raise InvalidPlan(f"the split at {index}", "is not one that this model and these links allow", "see `valid`")
 
     step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
     split = Split(*(pick(n).item() for n in q.split))

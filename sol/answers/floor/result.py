@@ -1,7 +1,7 @@
-"""The answer to "how fast can it be": a frozen value that carries its inputs and shows itself.
+"""A floor as a frozen result that carries its inputs and shows itself.
 
-Plain floats for one point, read-only arrays for a sweep. Every total is the sum of the operator rows
-below it; the rows of a sweep are computed again, by the same function, when they are asked for.
+Plain floats for one point, read-only arrays for a sweep. Every total is the sum of the operator rows.
+The rows of a large sweep are computed again by the same function when they are asked for.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
-    """The floor of one step, and what it rests on. Scalars in, floats out; arrays in, read-only arrays out.
+    """The floor of one step, with its inputs and assumptions. Scalars in, floats out; arrays in, read-only arrays out.
 
-    Fields [unit]: `latency_s` the bound [s]; `serial_s` the same operators one after the other [s];
+    Fields [unit]: `latency_s` the bound [s]; `interval_s` from one step's end to the next, at which all rates are [s]: `latency_s`,
+    and more where a pipeline's stages differ in layers; `serial_s` the same operators one after the other [s];
     `memory_s`, `compute_s` Σ bytes/bandwidth and Σ flops/ceiling [s] (`compute_s` is None where no
     source gives the device a 16-bit rate), `network_s` Σ wire bytes/link bandwidth [s]; `moved_weight_bytes`,
     `moved_kv_bytes`, `wire_bytes` sent [B];
     `communication_s` the collectives of the serial floor, latency included [s]; `flops` [FLOP]; `resident_bytes` what must fit [B];
-    `fits` (None where the capacity is unknown); `is_bound` whether
-    no assumption is above its optimistic end by what would matter (5 %); `loosened` by kind which one is: "routing" (uniform experts),
-    "cache" (a warm one could hold a part), "unknown_cache", "copies" (keys and values read by several devices), "wire" (16 bits),
-    "states" (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
-    figures are NaN. Of a split replica, all but the rates are those of one
-    device, the fullest, over a whole pass.
+    `fits` (None where the capacity is unknown); `is_bound` whether no assumption is above its optimistic end by what would
+    matter (5 %); `loosened` by kind which one is: "routing" (uniform experts), "cache" (a warm one could hold a part),
+    "unknown_cache", "copies" (keys and values read by several devices), "bridge" (none named), "wire" (16 bits), "states"
+    (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
+    figures are NaN. Of a split replica, all but the rates are those of one device, the fullest, over a whole pass.
     """
 
     question: Question
     latency_s: Amount
+    interval_s: Amount
     serial_s: Amount
     memory_s: Amount
     compute_s: Amount | None
@@ -91,13 +92,13 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def tokens_per_s(self) -> Amount:
         """New tokens computed per second, all sequences together [token/s]; in prefill, prompt tokens."""
-        made: Amount = per_second(self.question, self.latency_s)
+        made: Amount = per_second(self.question, self.interval_s)
         return made
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
         """New tokens computed per second for one sequence [token/s]."""
-        made: Amount = per_second(self.question, self.latency_s, sequences=False)
+        made: Amount = per_second(self.question, self.interval_s, sequences=False)
         return made
 
     @property
@@ -124,7 +125,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     @property
     def valid(self) -> Flag:
-        """Whether the split is one the model and the links can have; an array for a sweep."""
+        """Whether the model and the links allow the split; an array for a sweep."""
         made: Any = True if self.is_point else np.broadcast_to(self.question.valid, np.shape(self.latency_s))
         valid: Flag = made
         return valid
@@ -136,7 +137,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     @property
     def operators(self) -> Table:
-        """The rows the totals sum: time, bytes, FLOPs and bound of each operator."""
+        """The rows that the totals sum: time, bytes, FLOPs and bound of each operator."""
         return self._rows()
 
     @property
@@ -150,9 +151,9 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
         return self.question.warnings
 
     def __getitem__(self, index: Index) -> Floor[float, bool, str]:
-        """One point of a sweep as a result of its own: `floor(grid)[i, j]` equals `floor(point)`."""
+        """One point of a sweep as a separate result: `floor(grid)[i, j]` equals `floor(point)`."""
         if self.is_point:
-            raise InvalidInput("this floor", "is one point already", "index a sweep")
+            raise InvalidInput("this floor", "is already one point", "index a sweep")
         try:
             chosen = np.empty(np.shape(self.latency_s), dtype=bool)[index]
         except (IndexError, TypeError):
@@ -164,7 +165,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     def compare(
         self, *, measured_s: Number, engine: str | None = None, calibration: Calibration | str | Path | None = None
     ) -> Any:  # any: a `Comparison`, which is made of floors, so that no floor may import it
-        """What a measured time of this step [s] is worth: the `Comparison` of `sol.compare`. Raises `InvalidInput` for a sweep."""
+        """A measured time of this step [s] compared with the floor, as by `sol.compare`. Raises `InvalidInput` for a sweep."""
         comparing = import_module("sol.answers.compare.compare")
         return comparing.compare_of(self.question, measured_s, engine, calibration)
 
@@ -198,7 +199,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
 
 
 def per_second(q: Question, latency_s: Any, *, sequences: bool = True) -> Any:
-    """New tokens per second at so many seconds a step, of all `sequences` together or of one [token/s]."""
+    """New tokens per second at a step time, of all `sequences` together or of one [token/s]."""
     tokens = q.step.batch * q.step.new_tokens if sequences else q.step.new_tokens
     return _frozen(tokens.item() / latency_s if q.scalar else tokens / latency_s)
 
@@ -209,7 +210,7 @@ def _span(values: NDArray[np.float64]) -> str:
 
 
 def _frozen(value: Any) -> Any:
-    """Arrays leave read-only."""
+    """The value; arrays are made read-only."""
     if isinstance(value, np.ndarray):
         value.flags.writeable = False
     return value

@@ -12,7 +12,7 @@ from sol.units import show_bytes, show_flops, show_seconds
 
 
 def operator_table(priced: Priced, times: Times) -> Table:
-    """One line an operator: serial time and its share, compulsory bytes, FLOPs, what binds it."""
+    """One line per operator: serial time and its share, compulsory bytes, FLOPs, and the resource that binds it."""
     lines = []
     for op, t in priced:
         bound = "network" if op.wire is not None else np.where(np.asarray(t.moved_s) >= np.asarray(t.peak_s), "memory", "compute")

@@ -1,4 +1,4 @@
-"""A floor as people read it: headline, breakdown, what was assumed."""
+"""A floor as text: headline, breakdown, assumptions."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ def headline(f: Floor) -> list[str]:
     best = best_measured(f)
     if best is not None:
         lines.append(f"best     {show_seconds(best.seconds, 4)}   {best.text()}")
+    if f.interval_s > f.latency_s:
+        layers, stages = f.question.model.layers, int(f.question.split.pp)
+        least = f"{stages} stages share {layers} layers, so that one has {-(-layers // stages)}"
+        lines.append(f"rate     a step every {show_seconds(f.interval_s, 4)}: {least}")
     moved = f.moved_bytes
     lines.append(
         f"weights  {show_bytes(f.moved_weight_bytes)}  {100 * f.moved_weight_bytes / moved:.1f} %     "
         f"KV  {show_bytes(f.moved_kv_bytes)}  {100 * f.moved_kv_bytes / moved:.1f} %     {fits(f)}"
     )
     if f.devices > 1:
-        share = f"{show_seconds(f.network_s, 4)} at the links' whole rate" if f.network_s else "nothing the links bound"
+        share = f"{show_seconds(f.network_s, 4)} at the full rate of the links" if f.network_s else "no time on the links"
         lines.append(f"network  {show_bytes(f.wire_bytes)} sent by each of {f.devices} devices, {share}")
     if not f.is_bound:
         lines.append(f"not a strict bound: {why_not_strict(f)}")
@@ -59,7 +63,7 @@ def headline(f: Floor) -> list[str]:
 
 
 def _ridges(f: Floor) -> str:
-    """The ridge of the peak, and that of the ceiling where the floor uses a faster one."""
+    """The ridge at the peak, and at the ceiling if the floor uses a faster rate."""
     rates = f.question.rates
     assert rates.peak is not None
     assert rates.ceiling is not None
@@ -70,7 +74,7 @@ def _ridges(f: Floor) -> str:
 
 
 def fits(f: Floor) -> str:
-    """ "fits: 14.3 of 79.6 GiB", or why that cannot be said."""
+    """ "fits: 14.3 of 79.6 GiB", or the reason why that is unknown."""
     capacity = f.question.gpu.memory_bytes
     if capacity is None:
         return f"needs {show_gib(f.resident_bytes)} GiB; capacity unknown"
@@ -79,14 +83,14 @@ def fits(f: Floor) -> str:
 
 
 def time_column(whole_s: float) -> Column:
-    """A column of seconds in the one unit that suits the whole, so that its rows compare at a glance."""
+    """A column of seconds in one unit, so that its rows compare at a glance."""
     scale, unit = next(((s, u) for s, u in ((1.0, "s"), (1e-3, "ms")) if whole_s >= s), (1e-6, "µs"))
     decimals = max(0, 3 - math.floor(math.log10(whole_s / scale)))
     return Column("serial_s", unit, lambda v: f"{v / scale:,.{decimals}f}")
 
 
 def breakdown(f: Floor) -> Table:
-    """The operator rows that matter to a reader, widest share first, rows without cost left out."""
+    """The operator rows, largest share first, without rows that cost nothing."""
     table = f.operators
     keep = _by_name(r for r in table.to_dicts() if r["serial_s"] or r["flops"])
     sends = f.devices > 1
@@ -128,7 +132,7 @@ SUMMED = ("layers", "serial_s", "share", "moved_weight_bytes", "moved_kv_bytes",
 
 
 def _by_name(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line an operator: kinds of layers that run the same one are summed, bound as the longest of them is."""
+    """One line per operator, summed over kinds of layers; the bound is that of the longest."""
     merged: dict[str, dict[str, Any]] = {}
     for r in sorted(rows, key=lambda r: -r["serial_s"]):
         known = merged.get(r["operator"])
@@ -140,7 +144,7 @@ MAX_POINTS = 40
 
 
 def points(f: Floor) -> Table:
-    """A sweep, one line a point (the first ones of a large sweep)."""
+    """A sweep, one line per point (only the first of a large sweep)."""
     q = f.question
     varying = swept(f)
     capacity = q.gpu.memory_bytes
@@ -152,7 +156,7 @@ def points(f: Floor) -> Table:
     rows = tuple(
         (*(float(v[i]) for v in varying.values()), float(latency[i]), float(serial[i]), float(rate[i]), str(bounds[i]), float(intensity[i]),
          float(resident[i]), None if fit is None else bool(fit[i])) if valid[i] else
-        (*(float(v[i]) for v in varying.values()), None, None, None, "no such split", None, None, None)
+        (*(float(v[i]) for v in varying.values()), None, None, None, "invalid split", None, None, None)
         for i in range(shown)
     )  # fmt: skip
     columns = (
@@ -169,7 +173,7 @@ def points(f: Floor) -> Table:
 
 
 def swept(f: Floor) -> dict[str, Any]:
-    """What varies in a sweep, flat, in the order of its points: of the step, then of the split."""
+    """The inputs that vary in a sweep, flat, in the order of its points: first those of the step, then those of the split."""
     q, shape = f.question, np.shape(f.latency_s)
     step = {"batch": q.step.batch, "ctx": q.ctx, "cached_tokens": q.cached_tokens, "new_tokens": q.step.new_tokens}
     if q.phase == "prefill":
@@ -178,9 +182,9 @@ def swept(f: Floor) -> dict[str, Any]:
 
 
 def kept(points: int) -> tuple[int, tuple[str, ...]]:
-    """How many points of a sweep are shown, and the line that says how many are not."""
+    """The number of points shown, and a line with the number of the others."""
     shown = min(points, MAX_POINTS)
-    return shown, () if shown == points else (f"… {points - shown:,} more points; every array of the result holds them all",)
+    return shown, () if shown == points else (f"… {points - shown:,} more points; the arrays of the result hold all of them",)
 
 
 def _ratio(value: float) -> str:

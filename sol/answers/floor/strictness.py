@@ -42,6 +42,7 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         copies = cache_copies(q.model, split.tp)
         found["copies"] = reads & (times.moved_kv_bytes * (1.0 - split.cp / copies) > TOLERATED * moved)
     if split.is_many or split.devices > 1:
+        found["bridge"] = q.bridged is not None and (times.network_s >= times.latency_s) & (times.network_s > 0.0)
         found["wire"] = (times.network_s >= times.latency_s) & (times.network_s > 0.0)
     if _wide_states(q.model):
         own = device_step(q.computed_step, split)
@@ -71,16 +72,17 @@ def why_not_strict(f: Floor) -> str | None:
         return None
     if kind == "routing":
         fewer = "experts and devices" if np.any(q.split.dp > 1) else "experts"
-        return f"skewed routing may touch fewer {fewer} (routing min is the bound)"
+        return f"skewed routing may touch fewer {fewer} (--routing min gives the bound)"
     if kind == "cache":
         held = q.split.pp * (q.gpu.last_level_cache_bytes or 0.0)
         part = "all" if held >= f.moved_bytes else f"{100 * held / f.moved_bytes:.0f} %"
-        return f"a warm cache of {show_bytes(q.gpu.last_level_cache_bytes or 0.0)} could hold {part} of what it reads"
+        return f"a warm cache of {show_bytes(q.gpu.last_level_cache_bytes or 0.0)} could hold {part} of what the step reads"
     if kind == "copies":
         copies = int(cache_copies(q.model, q.split.tp))
         return f"{copies} devices read the same keys and values, and could divide the tokens among them (cp={copies})"
     return {
-        "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so nobody can tell what one keeps",
+        "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so it cannot be told how much a warm cache would save",
+        "bridge": f"{q.bridged.levels[0].id if q.bridged else 'a bridge'} may join these cards (give the link to say which)",
         "wire": "activations may be sent in 8 bits; 16 are assumed",
         "states": "recurrent states may be kept in 16 bits; 32 are assumed",
     }[kind]

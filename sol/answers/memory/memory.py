@@ -1,4 +1,4 @@
-"""Does it fit, how long a context, how many users: bytes of weights, cache and activations against capacity.
+"""Does it fit, how long a context, how many sequences: bytes of weights, cache and activations against capacity.
 
 Three figures of the cache, never mixed: what is *needed*, what an engine *reserves*, what one step
 *reads*. All per device, which holds one replica. Activations are those of the largest step; an
@@ -129,7 +129,7 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
         return joined((where, f"batch {span[0]}", f"ctx {span[1]}", self.storage.weights.id, f"kv {self.storage.cache.id}", engine))
 
     def table(self) -> Table:
-        """One line a part for a point, one line a point for a sweep."""
+        """One line per part for a point, one line per point for a sweep."""
         made: Table = self.drawn("memory_table")
         return made
 
@@ -213,7 +213,7 @@ def memory(
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
     if max_num_seqs is not None and the_engine is None:
         raise InvalidInput(
-            f"max_num_seqs={max_num_seqs!r}", "is what an engine measures at start", "say engine='vllm' or another too, or batch="
+            f"max_num_seqs={max_num_seqs!r}", "is what an engine measures at start", "give engine='vllm' or another as well, or batch="
         )
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
@@ -253,7 +253,7 @@ def memory(
         min_devices=None if room is None else out(np.ceil(resident * split.devices / room)), split=asked,
         valid=valid if scalar else np.broadcast_to(valid, shape),
         assumptions=(*(a for a in assumptions if a.kind not in ("cold_cache", "no_skipped_work")),
-                     Assumption("activations", f"activations of a step of {_whole(step_tokens)} tokens; an engine's own figure differs"),
+                     Assumption("activations", f"activations of a step of {_shown(step_tokens)} tokens; an engine's own figure differs"),
                      *assumed("engine", reserving(pool, fraction))), kv_next_token_bytes=out(one_more),
         **({} if pool is None else outcome(pool, fraction, out)),
     )  # fmt: skip
@@ -287,5 +287,5 @@ def _stored(dtype: str | NumberFormat | None) -> str | NumberFormat | None:
     return asked if asked.compute in ("16-bit", "bf16", "fp16") else asked.model_copy(update={"compute": "16-bit", "otherwise": None})
 
 
-def _whole(values: Array) -> str:
+def _shown(values: Array) -> str:
     return f"{values.min():,.0f}" if values.min() == values.max() else f"{values.min():,.0f} to {values.max():,.0f}"

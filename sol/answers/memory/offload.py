@@ -1,4 +1,4 @@
-"""How fast can a step be when what does not fit lies in host memory and crosses the link each step?
+"""The time of a step if the part that does not fit lies in host memory and crosses the link each step. Symbols: docs/notation.
 
 Weights go to the host first: what a step never reads, the input table, experts, the rest; the cache
 last. Two times, never mixed: `overlapped_s` reads both memories at once and is a bound, `serial_s` one
@@ -88,7 +88,7 @@ class Offload(Shown, Frozen, Generic[Amount, Flag, Label]):
         return joined((f"{q.model.id} on {q.gpu.id} and its host", q.phase, f"batch {batch}", f"ctx {ctx}", q.storage.weights.id))
 
     def table(self) -> Table:
-        """One line a tier for a point, one line a point for a sweep."""
+        """One line per tier for a point, one line per point for a sweep."""
         made: Table = self.drawn("offload_table")
         return made
 
@@ -205,7 +205,7 @@ def _link(gpu: GPU, link: str | Link | None) -> tuple[Link, Cite | None]:
     """The link to the host, and the source of its rate. Raises `InvalidInput` where there is no second tier."""
     if gpu.unified_memory or gpu.kind == "cpu":
         what = "is the host itself" if gpu.kind == "cpu" else "shares its memory with the host"
-        raise InvalidInput(f"{gpu.id} {what}:", "there is no second tier to put anything in", "sol floor says how fast it is")
+        raise InvalidInput(f"{gpu.id} {what}:", "so there is no second tier", "use sol floor")
     if isinstance(link, Link):
         return link, None
     if link is None:
@@ -226,7 +226,7 @@ def _assumed(q: Question, by_default: bool) -> tuple[str, ...]:
     order = "input table, experts, the rest" if q.model.is_moe else "input table, the rest"
     what = "what does not fit, this step's activations counted" if by_default else "as asked"
     return (
-        f"on the host {what}: weights first ({order}), then cache, each part read in proportion every step"
-        + ("; experts there are touched in proportion" if q.model.is_moe else ""),
+        f"on the host {what}: weights first ({order}), then cache; each part is read in proportion every step"
+        + ("; experts on the host are chosen in proportion" if q.model.is_moe else ""),
         "the host keeps up with the link and does not compute",
     )

@@ -1,4 +1,4 @@
-"""Which engine was meant, the fraction of a device it takes, and the pool that is left for the cache: what it measures first."""
+"""The engine, the fraction of a device it takes, and the pool that its own memory and the step it measures leave for the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARE = {  # what the pool for the cache is, by budget
     "total": "{f} of the device's memory less weights, activations and the engine's own",
     "static": "{f} of the device's free memory less weights, activations outside it",
     "free": "{f} of what weights, activations and the engine's own leave free",
-    "asked": "what the context asked for takes, allocated whole at start",
+    "asked": "what the requested context takes, allocated at start",
 }
 
 
@@ -50,33 +50,35 @@ class Pool(NamedTuple):
 
 
 def resolve_engine(engine: str | Engine | None, memory_fraction: Number | None, gpu: GPU | None) -> tuple[Engine | None, float | None]:
-    """The engine and its fraction [0..1]; None for an engine that takes none.
+    """The engine and its fraction [0..1]; None for an engine without a fraction.
 
     Raises `UnknownName`, `InvalidInput`, or `MissingSpec` for a default or a capacity that is not known.
     """
     if engine is None:
         if memory_fraction is not None:
             raise InvalidInput(
-                f"memory_fraction={memory_fraction!r}", "is what an engine takes of a device", "say engine='vllm' or another too"
+                f"memory_fraction={memory_fraction!r}", "is the fraction that an engine takes", "give engine='vllm' or another as well"
             )
         return None, None
     if not isinstance(engine, str | Engine):
-        raise InvalidInput(f"engine {engine!r}", "is neither a name nor an Engine", "say engine='vllm' for instance")
+        raise InvalidInput(f"engine {engine!r}", "is neither a name nor an Engine", "give engine='vllm', for instance")
     found = engine if isinstance(engine, Engine) else load_engine(engine)
     if gpu is None:
-        raise InvalidInput(f"engine='{found.id}' reserves a share of a device", action="name the gpu too")
+        raise InvalidInput(f"engine='{found.id}' reserves a share of a device", action="give the gpu as well")
     if gpu.memory_bytes is None:
         raise MissingSpec("no source", f"gives {gpu.id} a capacity, so what {found.id} reserves of it is unknown", "leave engine out")
     if found.budget == "asked":
         if memory_fraction is not None:
-            raise InvalidInput(f"{found.id} takes no fraction:", "it allocates the cache of its context", "leave memory_fraction out")
+            raise InvalidInput(
+                f"{found.id} has no memory fraction:", "it allocates the cache of the requested context", "leave memory_fraction out"
+            )
         return found, None
     if memory_fraction is None:
         if found.memory_fraction is None:
             raise MissingSpec(
                 f"{found.id} has no fixed memory fraction:",
-                "it derives one at launch, and its log says it",
-                "say memory_fraction=0.88 for instance",
+                "it derives one at launch and writes it to its log",
+                "give memory_fraction=0.88, for instance",
             )
         return found, found.memory_fraction
     asked = numbers("memory_fraction", memory_fraction, above=0.0)
@@ -140,7 +142,7 @@ def outcome(pool: Pool, fraction: float | None, out: Any) -> dict[str, Any]:
 
 
 def reserving(pool: Pool | None, fraction: float | None) -> tuple[str, ...]:
-    """What a reservation assumes, as lines for the answer."""
+    """The assumptions of a reservation, one line each."""
     if pool is None:
         return ()
     engine, base = pool.engine, pool.engine.id.partition("@")[0]

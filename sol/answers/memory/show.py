@@ -1,4 +1,4 @@
-"""The memory answer as people read it: a line a part, needed beside reserved beside read; or a line a point."""
+"""A memory answer as text: one line per part with needed, reserved and read bytes, or one line per point."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def report(m: Memory) -> Report:
 
 
 def memory_table(m: Memory) -> Table:
-    """One line a part for a point, one line a point for a sweep; every figure is per device."""
+    """One line per part for a point, one line per point for a sweep; every figure is per device."""
     return _parts(m) if m.is_point else _points(m)
 
 
@@ -66,7 +66,7 @@ def _parts(m: Memory) -> Table:
 
 
 def _replica(m: Memory) -> tuple[str, ...]:
-    """What all devices of a split replica hold together, copies included."""
+    """The sum over all devices of a split replica, copies included."""
     if m.devices == 1:
         return ()
     weights, cache = m.weight_bytes * m.devices, (m.kv_bytes + m.state_bytes) * m.devices
@@ -77,11 +77,11 @@ def _replica(m: Memory) -> tuple[str, ...]:
 
 
 def _verdict(m: Memory) -> tuple[str, ...]:
-    """Whether the device holds it, and up to where."""
+    """Whether it fits, the most sequences, and the longest context."""
     if m.capacity_bytes is None or m.gpu is None or m.max_ctx is None:
         return ()
     one = "one" if m.devices == 1 else f"each of the {m.devices}"
-    verdict = "fits" if m.fits else f"does not fit {one}; {m.min_devices:.0f} could hold it, split without loss"
+    verdict = "fits" if m.fits else f"does not fit {one}; {m.min_devices:.0f} could hold it if it divided evenly"
     longest = "any length" if not np.isfinite(m.max_ctx) else f"{m.max_ctx:,.0f} tokens"
     return (
         f"{m.gpu.id}: {show_gib(m.capacity_bytes)} GiB ({show_bytes(m.capacity_bytes)}) ({m.capacity_basis}): {verdict}",
@@ -90,7 +90,7 @@ def _verdict(m: Memory) -> tuple[str, ...]:
 
 
 def _pool(m: Memory) -> tuple[str, ...]:
-    """What the engine's pool holds, and what its blocks leave empty."""
+    """The size of the engine's pool, and the bytes that its last blocks waste."""
     if m.engine is None or m.kv_wasted_bytes is None:
         return ()
     ctx, batch = show_count(m.ctx[0]), show_count(m.batch[0])
@@ -99,7 +99,7 @@ def _pool(m: Memory) -> tuple[str, ...]:
     pool = f"a cache of {m.kv_pool_tokens:,.0f} tokens" + (f" for batch {batch}" if m.engine.budget == "asked" else "")
     return (
         f"{m.engine.id}: {pool}; room for {m.engine_max_batch:,.0f} × ctx {ctx} at once; "
-        f"the last blocks of batch {batch} leave {show_bytes(m.kv_wasted_bytes)} empty",
+        f"the last blocks of batch {batch} waste {show_bytes(m.kv_wasted_bytes)}",
     )
 
 
@@ -110,19 +110,19 @@ def _missing(m: Memory, ctx: str, batch: str) -> str:
         return f"{show_gib(-(m.kv_budget_bytes or 0.0))} GiB are missing before there is any cache"
     if m.engine_max_batch and m.state_blocks is not None:
         few = f"{m.state_blocks:,.0f}"
-        return f"a step of {m.max_num_seqs:,.0f} sequences needs a block of states for each, and there are {few}; say --max-num-seqs {few}"
+        return f"a step of {m.max_num_seqs:,.0f} sequences needs a block of states for each, and there are {few}; use --max-num-seqs {few}"
     wanted = f"batch {batch} of ctx {ctx}" if m.engine.needs == "every sequence" else f"one sequence of ctx {ctx}"
     return f"{show_gib(m.kv_budget_bytes)} GiB are left for the cache, {m.kv_pool_tokens:,.0f} tokens, too few for {wanted}"
 
 
 def _cache(m: Memory) -> str:
-    """What a token of cache costs, what grouped attention saves, and what a step reads of it."""
+    """Cache bytes per token, the saving of grouped attention, and the bytes that a step reads."""
     per_token = kv_bytes(m.model, np.array([1.0]), m.storage.cache).item()
     ratio = m.kv_bytes_as_mha / m.kv_bytes if m.kv_bytes else 1.0
     return (
-        f"kv {per_token:,.0f} B a token{_marginal(m, per_token)}"
-        + (f"; as MHA {ratio:.3g} times that" if ratio > 1 else "")
-        + f"; a decode step reads {show_gib(m.kv_read_bytes)} GiB of it"
+        f"kv {per_token:,.0f} B per token{_marginal(m, per_token)}"
+        + (f"; with MHA {ratio:.3g} times that" if ratio > 1 else "")
+        + f"; a decode step reads {show_gib(m.kv_read_bytes)} GiB"
     )
 
 
@@ -162,7 +162,7 @@ def _points(m: Memory) -> Table:
     )
     meaning = "per device; read: GiB of cache that one decode step reads"
     if m.engine is not None:
-        meaning += f"; pool, holds: tokens {m.engine.id} reserves, and how many sequences of ctx it has room for"
+        meaning += f"; pool tokens: what {m.engine.id} reserves; holds: sequences of ctx that fit in it"
     return Table(columns=columns, rows=rows, title=m.heading(), footer=(meaning, "assumes: " + " · ".join(m.assumptions)))
 
 
@@ -175,7 +175,7 @@ def to_document(m: Memory) -> dict[str, Any]:
 
 
 def to_table(m: Memory) -> Table:
-    """One row a point: what was asked, and every figure."""
+    """One row per point: inputs and every figure."""
     return one_row_a_point(_asked(m) | _outputs(m), np.shape(m.resident_bytes))
 
 

@@ -1,4 +1,4 @@
-"""A step over two tiers as people read it: what each memory holds, reads and takes; or a line a point."""
+"""A step over two tiers as text: what each memory holds and reads, and the time of that; or one line per point."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(o: Offload) -> Report:
 
 
 def offload_table(o: Offload) -> Table:
-    """One line a tier for a point, one line a point for a sweep."""
+    """One line per tier for a point, one line per point for a sweep."""
     notes = (*(f"note: {w}" for w in o.warnings), "assumes: " + " · ".join(o.assumptions))
     if o.is_point:
         return Table(columns=TIERS, rows=_tiers(o), total=_both(o), title=o.heading(), footer=(*_times(o), *notes))
@@ -62,7 +62,7 @@ def _times(o: Offload) -> tuple[str, ...]:
     batch = o.question.step.batch[0]
     return (
         f"overlapped: {show_seconds(o.overlapped_s, 4)}/token, {significant(o.tokens_per_s)} tok/s, {o.bound}-bound: "
-        f"both memories read at once, {'the bound' if o.is_bound else 'in expectation'}",
+        f"both memories read at once, {'the bound' if o.is_bound else 'an expectation'}",
         f"serial: {show_seconds(o.serial_s, 4)}/token, {significant(batch / o.serial_s)} tok/s: one after the other",
         f"on the host: {show_bytes(o.host_weight_bytes)} of weights, {show_bytes(o.host_kv_bytes)} of cache; {_over(o)}, one direction",
     )
@@ -78,7 +78,7 @@ def _points(o: Offload) -> tuple[tuple[Column, ...], tuple[tuple[object, ...], .
         Column("batch", "batch", show_count),
         Column("ctx", "ctx", show_count),
         Column("host_bytes", "host GiB", show_gib),
-        Column("host_read_bytes", "read a step", show_bytes),
+        Column("host_read_bytes", "reads", show_bytes),
         Column("overlapped_s", "overlapped", lambda v: show_seconds(v, 4)),
         Column("serial_s", "serial", lambda v: show_seconds(v, 4)),
         Column("tokens_per_s", "tok/s", significant),
@@ -100,7 +100,7 @@ def to_document(o: Offload) -> dict[str, Any]:
 
 
 def to_table(o: Offload) -> Table:
-    """One row a point: what was asked, and every figure."""
+    """One row per point: inputs and every figure."""
     return one_row_a_point(_asked(o) | _outputs(o), np.shape(o.overlapped_s))
 
 

@@ -1,7 +1,7 @@
-"""Which split of which number of devices is best, and why: every legal split times every batch, priced at once.
+"""The best split of devices, and why: every legal split at every batch, priced at once.
 
-Ranked by the serial floor, latencies of collectives included: the floor alone knows no latency, so it
-never says that one device more makes a step slower. What does not fit is counted and never rated.
+Candidates are ranked by the serial floor, which includes the latencies of collectives. The floor has no latency, so by
+the floor one more device never makes a step slower. Candidates that do not fit are kept but never chosen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
-from sol.answers.plan.candidates import UNSAID, device_counts, latency_limits, priced
+from sol.answers.plan.candidates import UNSAID, device_counts, fewest_that_hold, latency_limits, priced
 from sol.answers.question.ask import ask
 from sol.answers.question.inputs import number, numbers, one_of
 from sol.answers.question.options import PlanOptions, check_names, spelled_out
@@ -41,11 +41,11 @@ AT_ONE = ("latency", "ttft")
 class Plan(Shown, Frozen):
     """Every candidate, one row each, and the best of them.
 
-    `splits` (one a candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
+    `splits` (one per candidate), and arrays over the candidates [unit]: `devices`, `batch`, `latency_s`
     (the serial floor of a decode step), `floor_s` [s], `ttft_s` (the serial floor of one prompt's prefill [s];
     None unasked), `tokens_per_s_per_user`, `tokens_per_s_per_gpu` [token/s], `cost_per_million` (of output
     tokens, in the currency of the price; None without one), `fits`. `best` is the winner's index, `front`
-    those no other beats in both rates, `fewest` the least number of devices that holds it; `limits` are `ttft_s`
+    those no other beats in both rates, `fewest` the least number of devices that holds it, tried or not; `limits` are `ttft_s`
     and `tpot_s` as asked [s], `meets` who keeps them.
     """
 
@@ -82,7 +82,7 @@ class Plan(Shown, Frozen):
         return made
 
     def why(self) -> str:
-        """In words, why the winner wins and where the others lose."""
+        """Why the best split is best, in words."""
         made: str = self.drawn("reasons")
         return made
 
@@ -106,7 +106,7 @@ def plan(
     Parameters
     ----------
     model, gpu, dtype, kv_dtype, routing : as in `floor`.
-    devices : how many there are: a number, a list, or a range as text, "1-16" [1].
+    devices : numbers of devices to try: a number, a list, or a range as text, "1-16" [1].
     ctx : tokens in the cache of every sequence [token].
     objective : "latency" or "ttft" (at the smallest batch), "tokens_per_s_per_user", "tokens_per_s_per_gpu" or "cost".
     batch : batches of the replica to try [1]; by default 64 of each split, from 1 to 4,096 sequences for each of its copies and
@@ -114,6 +114,7 @@ def plan(
     prompt_tokens : of one prompt that is prefilled alone [token]; by default `ctx`.
     ttft_s, tpot_s : the longest prefill of that prompt, and the longest step, that are acceptable [s].
     price_per_hour : of one device; required for "cost".
+    link : id of the link inside a box, as in `floor`.
     network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
 
     Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where nothing fits.
@@ -134,12 +135,12 @@ def plan(
     if objective == "ttft" or ttft_s is not None or prompt_tokens is not None:
         prompt = number("prompt_tokens", context if prompt_tokens is None else prompt_tokens, above=0.0)
         _, first = priced(the_model, the_gpu, counts, batch=np.array([1.0]), phase="prefill", **asked | {"ctx": prompt})
-    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked)
+    return _chosen(the_model, the_gpu, objective, swept, first, limits, price, asked, batches)
 
 
 def _chosen(
     model: Model, gpu: GPU, objective: Objective, swept: tuple[list[Split], Floor], first: Floor | None,
-    limits: dict[str, float | None], price: float | None, asked: dict[str, Any],
+    limits: dict[str, float | None], price: float | None, asked: dict[str, Any], batches: Array | None,
 ) -> Plan:  # fmt: skip
     splits, steps = swept
     joined = steps.valid.ravel()  # beyond what the links join there is nothing to rate
@@ -147,12 +148,14 @@ def _chosen(
     def flat(value: Any) -> Any:
         return np.broadcast_to(value, steps.valid.shape).ravel()[joined]
 
+    held = [(steps.question, batches), *([(first.question, np.ones(1))] if first is not None else [])]
     devices, batch = flat(steps.devices).astype(float), flat(steps.question.step.batch)
     latency, ttft = flat(steps.serial_s), None if first is None else flat(first.serial_s)
     fits = np.ones(latency.shape, dtype=bool) if steps.fits is None else flat(steps.fits)
     if first is not None and first.fits is not None:
         fits = fits & flat(first.fits)
-    user = 1.0 / latency
+    apart = np.maximum(latency, flat(steps.interval_s))  # tokens of one user, in a pipeline of uneven stages
+    user = 1.0 / apart
     each = batch * user / devices
     cost = None if price is None else price / 3600.0 / each * 1e6
     if not fits.any():
@@ -164,7 +167,8 @@ def _chosen(
             needed_bytes=float(needs),
             capacity_bytes=gpu.memory_bytes,
         )
-    meets = _within({"tpot_s": latency, "ttft_s": ttft}, limits, fits)
+    fewest = fewest_that_hold(model, held, int(devices[fits].min()))
+    meets = _within({"tpot_s": apart, "ttft_s": ttft}, limits, fits)
     score = {
         "latency": latency, "ttft": ttft, "tokens_per_s_per_user": -user, "tokens_per_s_per_gpu": -each, "cost": cost,
     }[objective]  # fmt: skip
@@ -177,7 +181,7 @@ def _chosen(
     return Plan(
         model=model, gpu=gpu, objective=objective, splits=of, devices=devices, batch=batch, latency_s=latency,
         floor_s=flat(steps.latency_s), network_s=flat(steps.network_s), ttft_s=ttft, tokens_per_s_per_user=user, tokens_per_s_per_gpu=each,
-        cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=int(devices[fits].min()),
+        cost_per_million=cost, fits=fits, best=best, front=_front(user, each, meets), fewest=fewest,
         ctx=asked["ctx"], prompt_tokens=None if first is None else first.question.ctx.item(), limits=limits, meets=meets, asked=asked,
         winner=winner, assumptions=winner.assumptions, communication_s=flat(steps.communication_s),
     )  # fmt: skip
@@ -192,7 +196,7 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
             left, meets = meets, meets & (value <= limit)
             if not meets.any():
                 raise DoesNotFit(
-                    f"nothing that fits meets {name}={limit:g}:",
+                    f"no candidate that fits keeps {name}={limit:g}:",
                     f"the fastest takes {value[left].min():.4g} s",
                     f"use more devices, a shorter context, a narrower dtype or a longer {name}",
                 )
@@ -200,7 +204,7 @@ def _within(values: dict[str, Any], limits: dict[str, float | None], fits: Any) 
 
 
 def _front(user: Array, each: Array, allowed: Any) -> tuple[int, ...]:
-    """The candidates no other beats both per user and per device, fastest per user first."""
+    """The Pareto front of rates per user and per device, fastest per user first."""
     there = np.flatnonzero(allowed)
     order = there[np.lexsort((-each[there], -user[there]))]
     highest = np.maximum.accumulate(np.concatenate(([-np.inf], each[order])))

@@ -1,4 +1,4 @@
-"""Of all priced splits of both phases, the two pools, and the undivided replicas, that serve the most requests a second."""
+"""The search, among the priced splits of both phases, for the pools and the undivided replicas with the most requests per second."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from sol.specs.quantities import Array
 from sol.specs.split import Split
 
 PROMPTS: Array = 2.0 ** np.arange(8.0)
-"""Prompts of one copy and one stage of a prefill pass that are tried."""
+"""Prompts per copy and stage of a prefill pass that are tried."""
 SAME = 1.0 + 1e-9
-"""Rates closer than this are one rate: the fewest devices, then the earliest first token, decide."""
+"""Rates within this factor are equal: fewer devices win, then the earlier first token."""
 NEAR = 1.01
-"""A shorter pass is worth so much of the rate: nobody waits for 128 prompts to gain a thousandth."""
+"""A shorter pass is preferred if the rate is lower by at most this factor: a gain of 0.1 % is not worth waiting for 128 prompts."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Replicas alike: their split and number, sequences of one pass and its serial floor [s], requests a second of all of them [1/s]."""
+    """Equal replicas: split, number, sequences per pass, serial floor of a pass [s], requests per second of all of them [1/s]."""
 
     split: Split
     replicas: int
@@ -40,7 +40,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Undivided:
-    """Replicas that do both: `decode` as a pool, `prompts` prefilled at a time; `tpot_s` counts the others' prompts [s]."""
+    """Replicas that do both phases: `decode` as a pool, `prompts` per prefill; `tpot_s` includes the prefill of other requests [s]."""
 
     decode: Pool
     prompts: float
@@ -50,7 +50,7 @@ class Undivided:
 
 @dataclass(frozen=True)
 class Division:
-    """The best two pools of so many `devices`, and the best undivided replicas (None where none meets the limits).
+    """The best two pools of `devices` devices, and the best undivided replicas (None if none meets the limits).
 
     `requests_per_s` of both pools together; `ttft_floor_s` max(prefill, cache over link), `ttft_s` prefill, transfer and the
     first step one after the other, `transfer_s` of one prompt's cache [s].
@@ -68,14 +68,14 @@ class Division:
 
     @property
     def gain(self) -> float | None:
-        """Requests a second over those of the undivided replicas [1]."""
+        """Requests per second relative to the undivided replicas [1]."""
         return None if self.undivided is None else self.requests_per_s / self.undivided.decode.requests_per_s
 
 
 class _Group(NamedTuple):
-    """Candidates of so many devices, and as many holders of a cache, none slower and less busy than another.
+    """Candidates with the same number of devices and of holders of a cache; none is both slower and lower in rate than another.
 
-    `times` of a pass [s], rising, `rates` of a replica [1/s], rising too, and the `cells` they are.
+    `times` of a pass [s] and `rates` of a replica [1/s], both rising, and their `cells`.
     """
 
     devices: int
@@ -86,7 +86,7 @@ class _Group(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """Two groups and so many replicas of either; `rank` is what they serve together [1/s], how few devices, and how soon."""
+    """Two groups with the number of replicas of each; `rank` holds their rate [1/s], minus the devices, minus the first token's time."""
 
     rank: tuple[float, float, float]
     replicas: tuple[float, float]
@@ -95,13 +95,13 @@ class _Pair(NamedTuple):
     then: _Group
 
     def beats(self, other: _Pair) -> bool:
-        """Whether this one serves more; or as much, with fewer devices or sooner."""
+        """Whether this pair serves more requests, or as many with fewer devices or an earlier first token."""
         mine, theirs = self.rank[0], other.rank[0]
         return mine > theirs * SAME or (mine * SAME >= theirs and self.rank[1:] > other.rank[1:])
 
 
 class Search:
-    """The priced splits of both phases (splits down, prompts or batches across), and the best of any number of devices among them."""
+    """The priced splits of both phases (rows: splits; columns: prompts or batches), searched for each number of devices."""
 
     def __init__(
         self, splits: list[Split], prefills: Floor, decodes: Floor, kv_bytes: Array, output_tokens: float, limits: dict[str, float | None]
@@ -116,14 +116,15 @@ class Search:
             self.alike.setdefault((int(split.devices), int(physics.holders(split))), []).append(i)
 
     def best(self, total: int, stride: int) -> Division | None:
-        """The two pools of `total` devices that serve most, `stride` devices apart; None where none fit, or keep the limits."""
+        """The two pools of `total` devices with the highest rate, `stride` devices apart; None if none fits within the limits."""
         ways = np.arange(1.0, total + 1.0)
         send = self.decodes.question.rates.network
         assert send is not None  # several devices have links
         least, likely = (np.broadcast_to(v, ways.shape) for v in send(Wire("send", self.kv_bytes / ways, 2, stride))[:2])
         busy = least[np.minimum(self.sizes, total) - 1][:, None]  # of a replica's links, for each of its requests
         first = self._groups(0, physics.prefill_rate(self.prompts, self.prefills.serial_s, busy), self.first_limit, total)
-        then = self._groups(1, physics.decode_rate(self.batch, self.decodes.serial_s, busy, self.output), self.token_limit, total)
+        steps = np.maximum(self.decodes.serial_s, self.decodes.interval_s)
+        then = self._groups(1, physics.decode_rate(self.batch, steps, busy, self.output), self.token_limit, total)
         if not first:
             return None
         size, holders, took, rate = (np.concatenate(v) for v in zip(*(_columns(g) for g in first), strict=True))
@@ -146,7 +147,7 @@ class Search:
         return None if found is None else self._division(total, found, least)
 
     def _division(self, total: int, pair: _Pair, least: Array) -> Division:
-        """These pools, each at its shortest pass that still serves nearly as much."""
+        """These pools, each with its shortest pass at nearly the same rate."""
         chosen, cells = [], []
         for group, replicas, batch in zip((pair.first, pair.then), pair.replicas, (self.prompts, self.batch), strict=True):
             k = int(np.argmax(replicas * group.rates * NEAR >= pair.rank[0]))
@@ -166,7 +167,7 @@ class Search:
         )  # fmt: skip
 
     def _groups(self, phase: int, rates: Array, limit: float, total: int) -> list[_Group]:
-        """The candidates of one phase that fit, leave a device for the other and are fast enough, by devices and holders."""
+        """The candidates of one phase that fit, leave devices for the other phase and keep the limit, by devices and holders."""
         times = (self.prefills, self.decodes)[phase].serial_s
         found = []
         for (devices, holders), rows in self.alike.items():
@@ -184,7 +185,7 @@ class Search:
         return found
 
     def undivided(self, total: int) -> Undivided | None:
-        """The replicas that do both and serve most; None where none fit, or keep the limits."""
+        """The replicas that do both phases with the highest rate; None if none fits within the limits."""
         prompts, batch = self.prompts[:, :, None], self.batch[:, None, :]
         prefill_s, step_s = self.prefills.serial_s[:, :, None], self.decodes.serial_s[:, None, :]
         able = self.can[0][:, :, None] & self.can[1][:, None, :] & (self.sizes <= total)[:, None, None] & (prompts <= batch)
@@ -202,12 +203,12 @@ class Search:
         return Undivided(pool, float(prompts[i, p, 0]), float(prefill_s[i, p, 0]), float(tpot[i, p, b]))
 
     def refusal(self, total: int) -> DoesNotFit:
-        """Why no two pools of up to `total` devices will do."""
+        """The error if no two pools of up to `total` devices fit within the limits."""
         gpu, model = self.decodes.question.gpu.id, self.decodes.question.model.id
         fits = [can.any(axis=1) & (self.sizes < total) for can in self.can]
         if not all(f.any() and self.sizes[f].min() * 2 <= total for f in fits):
             sizes = self.sizes[self.can[1].any(axis=1)]
-            least = f"one replica takes {sizes.min()}" if sizes.size else "not one replica fits"
+            least = f"one replica takes {sizes.min()}" if sizes.size else "no replica fits"
             return DoesNotFit(
                 f"no two pools of {model} fit {total}×{gpu}:", least, "use more devices, a narrower dtype or a shorter request"
             )
@@ -225,6 +226,6 @@ def _columns(group: _Group) -> tuple[Array, Array, Array, Array]:
 
 
 def _foremost(rate: Array, used: Array, ttft: Array, alike: float = SAME) -> int:
-    """The cell of the highest rate; of those `alike`, the one of the fewest devices, then of the earliest first token."""
+    """The cell with the highest rate; among equal rates (factor `alike`) the fewest devices, then the earliest first token."""
     top = np.flatnonzero(rate.ravel() * alike >= rate.max())
     return int(top[np.lexsort((ttft.ravel()[top], used.ravel()[top]))[0]])

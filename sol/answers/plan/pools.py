@@ -1,8 +1,8 @@
-"""Should prefill and decode have devices of their own: which splits, how many replicas of each, and what that gains.
+"""Prefill and decode on separate devices: the best splits, the number of replicas of each, and the gain.
 
-Every legal split of every size is priced once for the prompt and once for a step of decode; the sizes and numbers of
-replicas whose rates match best, within the limits, are kept, and stand against the best undivided replicas. Ranked by
-the serial floor, as plans are.
+Every legal split of every size is priced once for the prompt and once for a decode step. The search keeps the sizes and
+numbers of replicas whose rates match best within the limits, and compares them with the best undivided replicas.
+Candidates are ranked by the serial floor, as in plans.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from sol.tabular import Table
 from sol.units import show_rate
 
 MOST_DEVICES = 256
-"""Every split of every size up to the whole is tried, which takes seconds here and grows with the square."""
+"""The search tries every split of every size up to this number of devices. It takes seconds and grows with the square."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pools(Shown, Frozen):
-    """Prefill and decode pools for each number of devices, and which number serves most requests a device.
+    """Prefill and decode pools for each number of devices, and the number with the most requests per device.
 
-    `kv_bytes` of one prompt travel from pool to pool [B]; `best` indexes `divisions`; `without` are the numbers of devices no
-    two pools fit, or fit within the limits.
+    `kv_bytes` of one prompt are sent from pool to pool [B]; `best` indexes `divisions`; `without` lists the numbers of devices
+    on which no two pools fit within the limits.
     """
 
     model: Model
@@ -67,15 +67,15 @@ class Pools(Shown, Frozen):
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
         lines = (
-            "decode at the mean context, prompt + (output − 2)/2: sequences are at every stage of their output",
-            f"a prompt's cache spread evenly over the devices that hold it on either side, over {self._rates()} of each; caches travel "
-            "while others compute",
-            "undivided: prompts are not mixed into decode steps, and stop them; nothing waits in line",
+            "decode at the mean context, prompt + (output − 2)/2, because sequences are at all stages of their output",
+            f"the cache of a prompt is sent evenly by the devices that hold it, at {self._rates()} per device, while other requests "
+            "compute",
+            "undivided: a prefill stops the decode steps of its replica (no chunked prefill) · no queueing",
         )
         return (*self.winner.assumptions, *assumed("pools", lines))
 
     def link_of(self, devices: int) -> str:
-        """The link a cache travels over between two pools of so many devices in all."""
+        """The link that carries a cache between two pools of this many devices in all."""
         return next(link.id for link in self.links.levels if link.domain is None or devices <= link.domain)
 
     def _rates(self) -> str:
@@ -84,17 +84,17 @@ class Pools(Shown, Frozen):
         return " or ".join(f"{show_rate(rates[name], 'B/s')} ({name})" for name in used)
 
     def table(self) -> Table:
-        """One line a number of devices."""
+        """One line per number of devices."""
         made: Table = self.drawn("pools_table")
         return made
 
     def why(self) -> str:
-        """In words, what the best pools are, and why they gain or lose."""
+        """The best pools in words, and why they gain or lose."""
         made: str = self.drawn("reasons")
         return made
 
     def sources(self) -> Bibliography:
-        """The bibliography: the winner's."""
+        """The bibliography of the best candidate."""
         return self.winner.sources()
 
     def __repr__(self) -> str:
@@ -108,19 +108,20 @@ def pools(
     model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], prompt_tokens: Number, output_tokens: Number,
     ttft_s: Number | None = None, tpot_s: Number | None = None, price_per_hour: Number | None = None, **options: Unpack[PlanOptions],
 ) -> Pools:  # fmt: skip
-    """Replicas that prefill and replicas that decode, so many of each that together they serve most; against the best undivided ones.
+    """The pools of prefill and decode replicas that serve the most requests per second, compared with the best undivided replicas.
 
     Parameters
     ----------
     model, gpu, dtype, kv_dtype, routing : as in `floor`.
-    devices : how many there are in both pools together: a number, a list, or a range as text, "8-16" [1].
+    devices : number of devices in both pools together: a number, a list, or a range as text, "8-16" [1].
     prompt_tokens, output_tokens : of every request [token].
-    ttft_s : the longest acceptable time to the first token: prefill, transfer and first step [s]; of undivided replicas, prefill.
-    tpot_s : the longest acceptable time per output token [s].
+    ttft_s : limit on the time to the first token: prefill, transfer and first step [s]; for undivided replicas, prefill.
+    tpot_s : limit on the time per output token [s].
     price_per_hour : of one device.
-    network : id of the link beyond the devices' own domain; without it, numbers beyond that are left out.
+    link : id of the link inside a box, as in `floor`.
+    network : id of the link beyond the devices' own domain; without it, larger numbers are left out.
 
-    Raises `InvalidInput`, `InvalidPlan` where nothing legal is left, `DoesNotFit` where no two pools fit, or keep the limits.
+    Raises `InvalidInput`, `InvalidPlan` if no split is legal, `DoesNotFit` if no two pools fit within the limits.
     """
     check_names(pools, options, PlanOptions.__optional_keys__)
     the_model, the_gpu, counts = load_model(model), resolve_gpu(gpu), device_counts(devices)
@@ -132,9 +133,11 @@ def pools(
         raise InvalidInput("devices=1", "cannot be divided into two pools", "give 2 or more")
     if counts[-1] > MOST_DEVICES:
         raise InvalidInput(
-            f"devices={counts[-1]}:", f"pools are searched in up to {MOST_DEVICES} devices", "divide a part, and multiply it"
+            f"devices={counts[-1]}:",
+            f"pools are searched in up to {MOST_DEVICES} devices",
+            "search a part of the devices and multiply the result",
         )
-    links = joining(the_gpu, options.get("network"), max(counts[0], 2))
+    links = joining(the_gpu, options.get("network"), max(counts[0], 2), options.get("link"))
     reached = [n for n in counts if 2 <= n <= links.joins]
     sizes = range(1, max(reached) + 1)
     splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)

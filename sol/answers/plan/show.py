@@ -1,4 +1,4 @@
-"""A plan as people read it: the best of each number of devices, the front, and in words why the winner wins."""
+"""A plan as text: the best split of each number of devices, the Pareto front, and the reasons."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sol.units import show_count, show_seconds, significant
 MEANING = {
     "latency": "the shortest step",
     "ttft": "the shortest prefill",
-    "tokens_per_s_per_user": "the most tokens a second for one user",
-    "tokens_per_s_per_gpu": "the most tokens a second per device",
+    "tokens_per_s_per_user": "the most tokens per second for one user",
+    "tokens_per_s_per_gpu": "the most tokens per second per device",
     "cost": "the cheapest tokens",
 }
 
@@ -25,12 +25,12 @@ MOST_ROWS = 20
 
 
 def report(p: Plan) -> Report:
-    """The best of each number of devices, why, and the front."""
+    """The best split of each number of devices, the reasons, and the front."""
     return Report.of_table(plan_table(p))
 
 
 def best_by_devices(p: Plan) -> list[int]:
-    """The best candidate of each number of devices that has one that fits and is fast enough."""
+    """The best candidate of each number of devices; none where nothing fits or is fast enough."""
     found = []
     for n in np.unique(p.devices):
         allowed = np.flatnonzero((p.devices == n) & p.meets)
@@ -40,14 +40,14 @@ def best_by_devices(p: Plan) -> list[int]:
 
 
 def score(p: Plan) -> Any:
-    """What the objective makes small."""
+    """The value that the objective minimises."""
     if p.objective in ("cost", "ttft"):
         return p.cost_per_million if p.objective == "cost" else p.ttft_s
     return {"latency": p.latency_s, "tokens_per_s_per_user": -p.tokens_per_s_per_user}.get(p.objective, -p.tokens_per_s_per_gpu)
 
 
 def plan_table(p: Plan) -> Table:
-    """One line a number of devices, the winner marked; then why, and the fewest that hold the model."""
+    """One line per number of devices, the best marked; then the reasons, and the fewest devices that hold the model."""
     columns = [
         Column("devices", "devices", show_count),
         Column("split", "split", left=True, wrap=True),
@@ -64,13 +64,16 @@ def plan_table(p: Plan) -> Table:
     shown = found if len(found) <= MOST_ROWS else sorted({found[0], *sorted(found, key=lambda i: float(score(p)[i]))[: MOST_ROWS - 1]})
     rows = [tuple(row.values()) for row in candidates(p, shown)]
     unfit = [n for n in np.unique(p.devices) if not p.meets[p.devices == n].any()]
-    footer = [p.why(), f"the fewest that hold it: {p.fewest}"]
+    footer = [
+        p.why(),
+        f"fewest devices that hold it: {p.fewest}" + ("" if p.fewest in p.devices else ", by memory alone; not among those tried"),
+    ]
     if len(found) > MOST_ROWS:
         footer.insert(0, f"{len(found) - len(shown)} more numbers of devices, none of them better")
     if unfit:
-        why = "does not fit, or is too slow" if said_limits(p.limits) else "does not fit"
+        why = "does not fit or is too slow" if said_limits(p.limits) else "does not fit"
         footer.append(f"{', '.join(f'{n:g}' for n in unfit)} device{'s' * (unfit != [1.0])}: {why}")
-    footer += [f"front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
+    footer += [f"Pareto front of tok/s/user against tok/s/GPU: {_front_line(p)}", "assumes: " + " · ".join(p.assumptions)]
     title = joined(
         (
             f"{p.model.id} on {p.gpu.id}",
@@ -85,7 +88,7 @@ def plan_table(p: Plan) -> Table:
 
 
 def said_limits(limits: dict[str, float | None]) -> str:
-    """The limits that were asked for, in words."""
+    """The limits asked for, as text."""
     return ", ".join(f"{name.removesuffix('_s')} ≤ {show_seconds(v)}" for name, v in limits.items() if v is not None)
 
 
@@ -105,17 +108,18 @@ def candidates(p: Plan, which: list[int] | tuple[int, ...]) -> list[dict[str, An
 
 def _front_line(p: Plan) -> str:
     ends = (p.front[0], p.front[-1])
-    said = [
-        f"{significant(p.tokens_per_s_per_user[i])} a user at {significant(p.tokens_per_s_per_gpu[i])} a GPU ({p.splits[i]})" for i in ends
+    shown = [
+        f"{significant(p.tokens_per_s_per_user[i])} per user at {significant(p.tokens_per_s_per_gpu[i])} per GPU ({p.splits[i]})"
+        for i in ends
     ]
-    return f"{len(p.front)} points, from {said[0]} to {said[1]}" if len(p.front) > 1 else f"one point, {said[0]}"
+    return f"{len(p.front)} points, from {shown[0]} to {shown[1]}" if len(p.front) > 1 else f"one point, {shown[0]}"
 
 
 def reasons(p: Plan) -> str:
-    """Where the winner's step goes, and what the nearest other numbers of devices would do."""
+    """The parts of the best split's step, and how the best of more and of fewer devices compare."""
     memory, sent = parts(p, p.best)
     line = (
-        f"best: {p.splits[p.best]} at batch {show_count(p.batch[p.best])}, {show_seconds(p.latency_s[p.best], 4)} a step, "
+        f"best: {p.splits[p.best]} at batch {show_count(p.batch[p.best])}, {show_seconds(p.latency_s[p.best], 4)} per step, "
         f"{show_seconds(sent, 3)} of it communication"
     )
     others = best_by_devices(p)
@@ -127,29 +131,29 @@ def reasons(p: Plan) -> str:
 
 
 def _against(p: Plan, i: int, memory: float) -> str:
-    """What the best of more, or of fewer, devices would do."""
+    """How the best of more, or of fewer, devices compares."""
     there, wires = parts(p, i)
     ratio = p.latency_s[i] / p.latency_s[p.best]
     verdict = f"a step {ratio:.3g} times as long" if ratio > 1 else f"a step {1 / ratio:.3g} times as fast"
     verdict = "a step no faster" if abs(ratio - 1.0) < 0.005 else verdict
     each = p.tokens_per_s_per_gpu[i] / p.tokens_per_s_per_gpu[p.best]
     return (
-        f"; {p.devices[i]:g} devices at their best ({p.splits[i]}, batch {show_count(p.batch[i])}): {verdict} and {each:.3g} times "
-        f"the tokens per device, reading and computing {show_seconds(there, 3)} against {show_seconds(memory, 3)}, "
+        f"; best of {p.devices[i]:g} devices ({p.splits[i]}, batch {show_count(p.batch[i])}): {verdict} and {each:.3g} times "
+        f"the tokens per device; memory and compute {show_seconds(there, 3)} instead of {show_seconds(memory, 3)}, "
         f"communication {show_seconds(wires, 3)}"
     )
 
 
 def parts(p: Plan, i: int) -> tuple[float, float]:
-    """Seconds of one candidate's step that are operators, and that are communication [s]."""
+    """Operator time and communication time of one candidate's step [s]."""
     wires = float(p.communication_s[i])
     return float(p.latency_s[i]) - wires, wires
 
 
 def to_document(p: Plan) -> dict[str, Any]:
-    """The plan as JSON: the best of each number of devices, and the front."""
-    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "network": p.asked["network"],
-              "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
+    """The plan as JSON: the best split of each number of devices, and the front."""
+    inputs = {"model": p.model.id, "gpu": p.gpu.id, "objective": p.objective, "ctx": p.ctx, "link": p.asked["link"],
+              "network": p.asked["network"], "prompt_tokens": p.prompt_tokens, **p.limits}  # fmt: skip
     outputs = {
         "best": candidates(p, [p.best])[0], "by_devices": candidates(p, best_by_devices(p)), "front": candidates(p, p.front),
         "fewest": p.fewest, "candidates": len(p.splits), "why": p.why(),
@@ -159,7 +163,7 @@ def to_document(p: Plan) -> dict[str, Any]:
 
 
 def to_table(p: Plan) -> Table:
-    """One row a candidate, all of them: the split, its rates, whether it fits and keeps the limits."""
+    """One row per candidate: its split, its rates, whether it fits and keeps the limits."""
     ways = {name: np.array([getattr(split, name) for split in p.splits]) for name in p.splits[0]._fields}
     names = ("devices", "batch", "latency_s", "floor_s", "network_s", "ttft_s", "tokens_per_s_per_user", "tokens_per_s_per_gpu",
              "cost_per_million", "fits", "meets")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Pools as people read them: one line a number of devices, and in words why they gain or lose."""
+"""Pools as text: one line per number of devices, and why they gain or lose."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sol.units import show_bytes, show_count, show_seconds, significant
 
 
 def report(p: Pools) -> Report:
-    """One line a number of devices; then why."""
+    """One line per number of devices, then the reasons."""
     return Report.of_table(pools_table(p))
 
 
 def pools_table(p: Pools) -> Table:
-    """One line a number of devices, the one that serves most a device marked; then why."""
+    """One line per number of devices, the one with the most requests per device marked; then the reasons."""
     columns = (
         Column("devices", "devices", show_count),
         Column("prefill", "prefill · prompts", left=True, wrap=True),
@@ -42,7 +42,7 @@ def pools_table(p: Pools) -> Table:
     )  # fmt: skip
     footer, limits = [p.why()], said_limits(p.limits)
     if p.without:
-        footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (", or keep the limits" if limits else ""))
+        footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (" within the limits" if limits else ""))
     footer.append("assumes: " + " · ".join(p.assumptions))
     request = f"prompt {show_count(p.prompt_tokens)}, output {show_count(p.output_tokens)}"
     title = joined((f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, limits, p.winner.question.storage.weights.id))
@@ -61,14 +61,14 @@ def cost_per_million(p: Pools, d: Division) -> float:
 
 
 def reasons(p: Pools) -> str:
-    """What the best pools are and how busy, what travels, and the best undivided replicas beside them."""
+    """The best pools and how busy they are, the cache that is sent, and the best undivided replicas."""
     d = p.divisions[p.best]
     idle = d.devices - d.prefill.devices - d.decode.devices
     parts = [
         f"best: {_pool(d.prefill, 'prompt', 'a pass', d)} prefill, {_pool(d.decode, 'sequence', 'a step', d)} decode: "
         f"{significant(d.requests_per_s)} requests/s" + (f", {idle} device{'s' * (idle > 1)} idle" if idle else ""),
-        f"a prompt's cache, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}, so the first token "
-        f"comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)})",
+        f"the cache of a prompt, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}, so the first "
+        f"token comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)})",
         _against(p, d),
     ]
     return "; ".join(parts)
@@ -83,21 +83,22 @@ def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
 def _against(p: Pools, d: Division) -> str:
     u = d.undivided
     if u is None or d.gain is None:
-        return "undivided, no replica keeps the limits" if said_limits(p.limits) else "undivided, no replica fits"
+        return "no undivided replica keeps the limits" if said_limits(p.limits) else "no undivided replica fits"
     verdict = f"{d.gain:.3g} times as many" if d.gain >= 1.0 else f"only {d.gain:.3g} times as many"
     replicas = f"{u.decode.replicas} replicas of {u.decode.split}" if u.decode.replicas > 1 else f"{u.decode.split}"
     return (
-        f"the pools serve {verdict} as {replicas} undivided ({significant(u.decode.requests_per_s)} requests/s at batch "
+        f"the pools serve {verdict} requests as undivided {replicas} ({significant(u.decode.requests_per_s)} requests/s at batch "
         f"{show_count(u.decode.batch)}), where a token takes {show_seconds(u.tpot_s)}, "
-        f"{show_seconds(u.tpot_s - u.decode.step_s)} of it the prefill of others, and the first {show_seconds(u.ttft_s)}"
+        f"{show_seconds(u.tpot_s - u.decode.step_s)} of it the prefill of other requests, and the first token {show_seconds(u.ttft_s)}"
     )
 
 
 def to_document(p: Pools) -> dict[str, Any]:
-    """The pools as JSON: one entry a number of devices."""
+    """The pools as JSON: one entry per number of devices."""
     inputs = {
         "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, **p.limits,
-        "price_per_hour": p.price_per_hour, "network": p.asked["network"], "routing": routing_document(p.winner.question.routing),
+        "price_per_hour": p.price_per_hour, "link": p.asked["link"], "network": p.asked["network"],
+        "routing": routing_document(p.winner.question.routing),
     }  # fmt: skip
     outputs = {
         "divisions": [_division(p, d) for d in p.divisions], "best": p.best, "without": list(p.without), "kv_bytes": p.kv_bytes,
@@ -108,7 +109,7 @@ def to_document(p: Pools) -> dict[str, Any]:
 
 
 def to_table(p: Pools) -> Table:
-    """One row a number of devices: both pools, their rates and times, and the best undivided replicas."""
+    """One row per number of devices: both pools, their rates and times, and the best undivided replicas."""
     rows = []
     for i, d in enumerate(p.divisions):
         flat: dict[str, Any] = {"model": p.model.id, "gpu": p.gpu.id, "best": i == p.best}

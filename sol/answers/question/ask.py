@@ -18,7 +18,7 @@ from sol.answers.question.formats import resolve_formats
 from sol.answers.question.inputs import PLAIN, common_shape, first_bad, number, numbers, one_of, reject
 from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.routing import resolve_routing, routed, shared_out, skewed
-from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, with_links
+from sol.answers.question.splits import ONE, resolve_split, safe_splits, unnamed_bridge, valid_splits, with_links
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
@@ -26,6 +26,7 @@ from sol.physics.time.roofline import Priced, Rates, price_rows
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
+from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Counts, Flags, Number, Numbers
 from sol.specs.split import Split
@@ -40,7 +41,8 @@ KEPT_POINTS = 4096
 class Question(Frozen):
     """One question, resolved: records, the step's arrays, and how it was asked.
 
-    `cache_stated`: the cache's format was asked for, or the checkpoint says it.
+    `cache_stated`: the cache's format was asked for, or the checkpoint says it. `bridged`: the links with the bridge that
+    the cards may have and nobody named.
     """
 
     model: Model
@@ -59,6 +61,7 @@ class Question(Frozen):
     split: Split = ONE
     valid: bool | Flags = True
     cache_stated: bool = False
+    bridged: Topology | None = None
 
     @cached_property
     def computed_step(self) -> Step:
@@ -84,17 +87,18 @@ def ask(
     model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, batch: Numbers = 1, phase: Phase = "decode", new_tokens: Numbers = 1,
     cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
     kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1, cp: Counts = 1,
-    network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected", fusion: Fusion = "ideal",
+    link: str | None = None, network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected",
+    fusion: Fusion = "ideal",
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 
-    Of many splits, `valid` says which can be.
+    With many splits, `valid` is the mask of those that are possible.
 
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`, one line each.
     """
     the_model, the_gpu = load_model(model), resolve_gpu(gpu)
     split = resolve_split(tp, pp, ep, dp, cp)
-    valid = valid_splits(the_model, split, the_gpu, network)
+    valid = valid_splits(the_model, split, the_gpu, network, link)
     run = safe_splits(split, valid)
     the_phase: Phase = one_of("phase", phase, get_args(Phase))
     skew = number("imbalance", imbalance, at_least=1.0)
@@ -119,32 +123,35 @@ def ask(
             )
         step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
-    rates, said = with_links(the_gpu, run, network, rates)
-    if (split.is_many or split.devices > 1) and the_model.is_moe:
-        if np.any(run.dp > 1):
-            far = ", no farther than to the nearest that hold so many" if the_routing == "min" else ""
-            said = (
-                *said,
-                Assumption(
-                    "wire",
-                    f"tokens travel to the experts as these are computed, in {storage.computed('experts_up')}{far}, and back in 16 bits",
-                ),
-            )
-        if np.any(run.ep > 1):
-            said = (*said, *assumed("experts", shared_out(the_model, run)))
-            said = (*said, *assumed("imbalance", skewed(the_model, run, the_routing, skew)))
+    rates, said = with_links(the_gpu, run, network, rates, link)
+    if split.is_many or split.devices > 1:
+        said = (*said, *_sent(the_model, run, storage, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
-        kv_dtype is not None or the_model.cache_format is not None,
+        kv_dtype is not None or the_model.cache_format is not None, unnamed_bridge(the_gpu, run, network, link),
     )  # fmt: skip
+
+
+def _sent(model: Model, split: Split, storage: Storage, routing: Routing, skew: float) -> tuple[Assumption, ...]:
+    """The assumptions about what the devices of a split send, and about their shares of the experts."""
+    if not model.is_moe or not np.any(split.dp > 1):
+        sent = "activations are sent in 16 bits"
+    else:
+        far = ", to the nearest devices that hold enough experts" if routing == "min" else ""
+        compute = storage.computed("experts_up")
+        sent = f"activations are sent in 16 bits, and to the experts in their compute format, {compute}{far}"
+    lines: tuple[Assumption, ...] = (Assumption("wire", sent),)
+    if model.is_moe and np.any(split.ep > 1):
+        lines = (*lines, *assumed("experts", shared_out(model, split)), *assumed("imbalance", skewed(model, split, routing, skew)))
+    return lines
 
 
 def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
     longest = float(ctx.max())
     if model.max_ctx is None or longest <= model.max_ctx:
         return ()
-    return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions {model.id} was made for",)
+    return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions that {model.id} supports",)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,7 @@
-"""Which formats the tensors are stored in, at which rates the device computes, and why.
+"""The formats that tensors are stored in, the rates at which the device computes, and why.
 
-A format the device has no unit for is an error that names the ones it has. A rate without a source
-gives a memory-only floor, which is still a bound.
+A format that the device has no unit for is an error that lists the formats it has. Without a sourced rate
+the floor counts memory only, and is still a bound.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def resolve_formats(model: Model, gpu: GPU, dtype: Format | None, kv_dtype: Form
     """Storage, rates, assumptions and warnings: the same for every step of a model on a device.
 
     Raises `UnknownName` for a format, `MissingSpec` for one the device lacks, `InvalidInput` for a
-    cache format that is none.
+    format that no cache has.
     """
     dtype = stored_format(model, dtype)
     return _decided(model, gpu, None if dtype is None else resolve_format(dtype), None if kv_dtype is None else resolve_format(kv_dtype))
 
 
 def stored_format(model: Model, dtype: Format | None) -> Format | None:
-    """The weight format asked for, or else the one the checkpoint's config describes."""
+    """The weight format asked for, else the one that the checkpoint's config describes."""
     return model.weight_format if dtype is None else dtype
 
 
@@ -69,9 +69,9 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     skipped = "no skipped work: no speculation, shared prefixes, lossless compression or sparsity"
     assumptions.append(Assumption("no_skipped_work", skipped))
     if gpu.memory_bytes is not None and gpu.capacity_basis != "driver":
-        assumptions.append(Assumption("capacity", f"capacity as {gpu.capacity_basis}, not as a driver reports it"))
+        assumptions.append(Assumption("capacity", f"capacity as {gpu.capacity_basis}, not as the driver reports it"))
     if gpu.unified_memory:
-        assumptions.append(Assumption("unified_memory", "unified memory: the device has all of it, bandwidth and capacity"))
+        assumptions.append(Assumption("unified_memory", "unified memory: the device gets all of its bandwidth and capacity"))
     warnings = () if rates.peak is not None else (f"memory only: no source gives {gpu.id} a {rates.formats['weights']} rate",)
     return storage, rates, tuple(assumptions), warnings
 
@@ -84,7 +84,7 @@ def classes_of(model: Model) -> frozenset[TensorClass]:
 
 
 def _left(model: Model, weights: NumberFormat) -> list[str]:
-    """What a weight format leaves in 16 bits of what the model has: families of tensors none of which it covers, and single classes."""
+    """The tensors of the model that a weight format leaves in 16 bits: whole families, and single classes."""
     has = classes_of(model)
     classes = [t for t in FAMILY if t in has]
     partly = {FAMILY[t] for t in classes if weights.covering(t)}
@@ -94,13 +94,15 @@ def _left(model: Model, weights: NumberFormat) -> list[str]:
 
 
 def _cache(model: Model, base: NumberFormat, asked: NumberFormat | None) -> tuple[NumberFormat, str]:
-    """The cache's format, and why: as asked, as the checkpoint says, or the 16-bit one."""
+    """The format of the cache, and why: as asked, from the checkpoint, or the 16-bit format."""
     if asked is not None:
         return asked, AS_ASKED
     if model.cache_format is None:
-        return base, "16-bit unless asked"
+        return base, "16-bit by default"
     if not is_format(model.cache_format) or not load_format(model.cache_format).cache:
-        raise MissingSpec(model.id, f"says its kv cache is {model.cache_format}, which is no cache format here", "say kv_dtype=")
+        raise MissingSpec(
+            model.id, f"says its kv cache is {model.cache_format}, which sol does not know as a cache format", "give kv_dtype="
+        )
     return load_format(model.cache_format), "as its config says"
 
 
@@ -114,19 +116,21 @@ def resolve_format(dtype: Format) -> NumberFormat:
 
 
 def _base_format(model: Model, gpu: GPU, asked: NumberFormat | None) -> tuple[NumberFormat, str]:
-    """The 16-bit format of everything the weight format does not cover, and why it was chosen."""
+    """The 16-bit format of every tensor that the weight format does not cover, and why it was chosen."""
     if asked is not None and asked.id in SIXTEEN:
         if asked.compute in gpu.lacks:
             raise _missing(gpu, asked.compute, asked.id)
         return asked, AS_ASKED
     if asked is None and model.quantization:
         raise MissingSpec(
-            model.id, f"is quantised by {model.quantization}", "say its weight format, for instance dtype='w4a16' or dtype='fp8'"
+            model.id, f"is quantised by {model.quantization}", "give its weight format, for instance dtype='w4a16' or dtype='fp8'"
         )
     said = model.dtype if model.dtype is not None else "bf16"
     if said not in SIXTEEN:
         if asked is None:
-            raise MissingSpec(model.id, f"is stored as {said}, which has no format here", "say dtype='bf16' or another (sol formats)")
+            raise MissingSpec(
+                model.id, f"is stored as {said}, a format that sol does not know", "give dtype='bf16' or another (sol formats)"
+            )
         said = "bf16"
     why = "as its config says" if model.dtype == said else "no dtype in its config"
     other = "fp16" if said == "bf16" else "bf16"
@@ -141,10 +145,11 @@ SIXTEEN = ("bf16", "fp16")
 
 
 def _rates(gpu: GPU, weights: NumberFormat, base: NumberFormat, cache: NumberFormat) -> tuple[Rates, list[str]]:
-    """For each role the compute format, peak and ceiling; without peaks where one has no source.
+    """The compute format, peak and ceiling of each role; no peaks if one of them has no source.
 
-    A format computed "in 16 bits" may run in either 16-bit format, one with an `otherwise` in that instead, and so may all
-    that is beside narrow weights: the ceiling takes the fastest, so that the floor stays a bound and fewer bits never raise it.
+    A format computed "in 16 bits" may run in either 16-bit format, a format with an `otherwise` may run in that one, and so
+    may everything beside narrow weights. The ceiling is that of the fastest, so that the floor stays a bound and fewer bits
+    never raise it.
     """
     sixteen = max((gpu.ceiling(c) or 0.0 for c in SIXTEEN), default=0.0)
     compute, lines = weights.compute, []
@@ -176,7 +181,7 @@ def _rates(gpu: GPU, weights: NumberFormat, base: NumberFormat, cache: NumberFor
 
 
 def _missing(gpu: GPU, compute: str, asked: str) -> MissingSpec:
-    """The error for a format the device lacks, or has no sourced rate for: it names the ones it has."""
+    """The error for a format that the device lacks or has no sourced rate for. It lists the formats that the device has."""
     has = ", ".join(gpu.flops_per_s) or "no sourced rate at all"
     reason = f"{gpu.id} has no {compute} units" if compute in gpu.lacks else f"no source gives {gpu.id} a {compute} rate"
     stored = "; w8a16 stores 8 bits and computes in 16" if compute in ("fp8", "int8") else ""

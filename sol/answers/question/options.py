@@ -43,6 +43,7 @@ class OffloadOptions(RoutingOptions, Generic[N], total=False):
 class PlanOptions(RoutingOptions, total=False):
     """Those of a question that tries the splits itself."""
 
+    link: str | None
     network: str | None
 
 

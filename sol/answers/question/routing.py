@@ -1,4 +1,4 @@
-"""How tokens choose their experts, as it is asked: a rule, so many distinct experts as measured, or shares as measured."""
+"""How tokens choose their experts: a rule, a measured number of distinct experts, or measured shares."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RULES = {
 
 
 def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
-    """A rule by name, a number of distinct experts per layer [1], or shares of any scale, one an expert.
+    """A rule by name, a number of distinct experts per layer [1], or shares of any scale, one per expert.
 
-    Raises `InvalidInput`: no such rule, a dense model, a number no step can touch, shares that are none.
+    Raises `InvalidInput` for an unknown rule, a dense model, an impossible number of experts, or invalid shares.
     """
     if isinstance(routing, str) and routing in RULES:
         return routing  # type: ignore[return-value]  # one of the names: just checked
@@ -33,7 +33,7 @@ def resolve_routing(model: Model, routing: Any, skew: float) -> Routing:
         raise InvalidInput(f"routing of {model.id}:", "it has no experts to choose", "leave routing out")
     if len({(b.experts, b.experts_per_token) for b in model.routed}) > 1:
         raise InvalidInput(
-            f"routing of {model.id}:", "its layers differ in their experts, and one measurement says nothing of all", "give a rule"
+            f"routing of {model.id}:", "its layers differ in their experts, so one measurement cannot describe them all", "give a rule"
         )
     if given.ndim == 0:
         if not moe.experts_per_token <= given <= moe.experts:
@@ -71,25 +71,25 @@ def _shares(model: Model, moe: MoE, given: Any, skew: float) -> Shares:
     if np.count_nonzero(given) < moe.experts_per_token:
         raise InvalidInput(
             "routing",
-            f"gives {np.count_nonzero(given)} experts any share, each token of {model.id} chooses {moe.experts_per_token}",
-            "give so many a share at least",
+            f"has {np.count_nonzero(given)} shares above zero, but each token of {model.id} chooses {moe.experts_per_token} experts",
+            f"give at least {moe.experts_per_token} shares above zero",
         )
     if skew > 1.0:
-        raise InvalidInput(f"imbalance={skew:g}:", "the shares of routing say how uneven devices are", "leave imbalance out")
+        raise InvalidInput(f"imbalance={skew:g}:", "the shares of routing already determine the imbalance", "leave imbalance out")
     return Shares(given / given.max() / (given / given.max()).sum())
 
 
 def routed(routing: Routing) -> str:
-    """What is assumed of the routing, on one line."""
+    """The assumption about routing, on one line."""
     if isinstance(routing, str):
         return f"routing {routing}: {RULES[routing]}"
     if isinstance(routing, Shares):
         shares = routing.of_experts
         return (
-            f"routing by the shares given of {shares.size} experts, from {shares.min():.3g} to {shares.max():.3g}: "
+            f"routing by the given shares of {shares.size} experts, from {shares.min():.3g} to {shares.max():.3g}: "
             "Σ 1 − (1 − π)^T distinct experts per layer, tokens independent"
         )
-    return f"routing as measured: {routing:g} distinct experts per layer, k·T at the most"
+    return f"routing as measured: {routing:g} distinct experts per layer, at most k·T"
 
 
 def shared_out(model: Model, split: Split) -> tuple[str, ...]:
@@ -105,14 +105,18 @@ def shared_out(model: Model, split: Split) -> tuple[str, ...]:
 
 
 def skewed(model: Model, split: Split, routing: Routing, skew: float) -> tuple[str, ...]:
-    """What is assumed of the devices' shares of the tokens, where it is not that they are even."""
+    """The assumption about uneven shares of the tokens; none if they are even."""
     if not isinstance(routing, Shares):
-        return (f"imbalance {skew:g}: the fullest device's experts get so many times an even share of the tokens",) if skew > 1.0 else ()
+        return (
+            (f"imbalance {skew:g}: the experts of the most loaded device get {skew:g} times an even share of the tokens",)
+            if skew > 1.0
+            else ()
+        )
     moe = model.routed[0]
     most = np.max(imbalance(moe.experts, moe.experts_per_token, moe.experts // split.ep, routing, 1.0))
     return (
-        f"imbalance up to {most:.3g} by these shares, each device with consecutive experts: the most distinct and the most tokens "
-        "of any device count; what travels is counted as if even",
+        f"imbalance up to {most:.3g} by these shares, with consecutive experts on each device: the most distinct experts and the most "
+        "tokens of any device count; the bytes sent are those of an even load",
     )
 
 

@@ -1,4 +1,4 @@
-"""How a replica is split, and over which links its devices speak: checked against the model and the topology."""
+"""How a replica is split, and which links its devices use: checked against the model and the topology."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sol.errors import InvalidInput, InvalidPlan
 from sol.frozen import frozen
 from sol.physics.network.pricing import nothing_sent, priced
 from sol.physics.time.roofline import Rates
-from sol.specs.assumption import Assumption
+from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Topology
 from sol.specs.model import Model
@@ -25,7 +25,7 @@ MOST = 2**20
 
 
 def resolve_split(tp: Any, pp: Any, ep: Any, dp: Any, cp: Any = 1) -> Split:
-    """One split, or many side by side where any of them is an array. Raises `InvalidInput` for what is no count."""
+    """One split, or many splits if any value is an array. Raises `InvalidInput` for an invalid count."""
     return Split(*(_ways(name, value) for name, value in (("tp", tp), ("pp", pp), ("ep", ep), ("dp", dp), ("cp", cp))))
 
 
@@ -39,10 +39,12 @@ def _ways(name: str, value: Any) -> Count:
     return ways
 
 
-def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None) -> Any:
-    """True of one split the model can have; of many, which of them it and the links of `gpu` can.
+def valid_splits(
+    model: Model, split: Split, gpu: GPU | None = None, network: str | LinkType | None = None, link: str | LinkType | None = None
+) -> Any:  # fmt: skip
+    """True for one split that the model allows; for many, a mask of those that the model and the links of `gpu` allow.
 
-    Raises `InvalidPlan`, with the legal values, for one split, or where none of many will do.
+    Raises `InvalidPlan` with the legal values if the only split, or every one of many, is invalid.
     """
     if not split.is_many:
         why = None if split == ONE else illegal(model, split)
@@ -50,7 +52,7 @@ def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: st
             raise why
         return True
     valid = legal(model, split)
-    links = _links(gpu, resolve_network(network)) if gpu is not None and np.any(split.devices > 1) else None
+    links = _links(gpu, *_named(network, link)) if gpu is not None and np.any(split.devices > 1) else None
     if links is not None:
         valid = valid & (split.devices <= links.joins)
     if not np.any(valid):
@@ -62,50 +64,63 @@ def valid_splits(model: Model, split: Split, gpu: GPU | None = None, network: st
 
 
 def safe_splits(split: Split, valid: Any) -> Split:
-    """The splits to compute: one device in place of those that cannot be."""
+    """The splits to compute: one device in place of the invalid ones."""
     return split if valid is True or np.all(valid) else Split(*(np.where(valid, n, 1) for n in split))
 
 
 def where_valid(value: Any, valid: Any) -> Any:
-    """Figures where the split can be; elsewhere NaN, and no truth."""
+    """Figures of valid splits; NaN or False for invalid ones."""
     if valid is True or np.all(valid):
         return value
     array = np.asarray(value)
     return array & valid if array.dtype == bool else np.where(valid, array, np.nan)
 
 
-def with_links(gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates) -> tuple[Rates, tuple[Assumption, ...]]:
-    """The rates with the price of what the devices send each other, and what that assumes.
+def with_links(
+    gpu: GPU, split: Split, network: str | LinkType | None, rates: Rates, link: str | LinkType | None = None
+) -> tuple[Rates, tuple[Assumption, ...]]:  # fmt: skip
+    """The rates with the cost of communication between the devices, and the assumptions of that.
 
     Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
     """
-    beyond = resolve_network(network)
+    beyond, inside = _named(network, link)
     most = np.max(split.devices) if split.is_many else split.devices
     if most == 1:
         return (replace(rates, network=nothing_sent) if split.is_many else rates), ()
-    links = _links(gpu, beyond)
+    links = _links(gpu, beyond, inside)
     if most > links.joins:
         raise _too_many(gpu, split, links)
+    from sol.answers.question.links import as_wired
+
     joined = ", then ".join(
-        f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g}" if link.domain else "")
+        f"{link.id} at {show_rate(link.per_direction_bytes_per_s, 'B/s')}" + (f" joining {link.domain:g} devices" if link.domain else "")
         for link in links.levels
     )
-    whole = f"links {joined}; the floor takes their whole rate in one direction, serial adds the fastest algorithm's latency"
-    lines = [Assumption("links", whole)]
+    whole = f"links {joined}; the floor uses their full rate in one direction; serial adds the latency of the fastest algorithm"
+    lines = [Assumption("links", whole), *assumed("links", as_wired(gpu, inside, links))]
     silent = [link.id for link in links.levels if not link.alpha_s]
     if silent:
-        without = f"no source gives {' or '.join(silent)} a latency: where a collective crosses it, serial has its floor instead"
+        without = f"no source gives {' or '.join(silent)} a latency: for collectives over it, serial uses their floor"
         lines.append(Assumption("links", without))
     if np.any(split.tp > 1) or np.any(split.dp > 1):
-        lines.append(Assumption("split", "work divided evenly over the devices; the fullest counts"))
+        lines.append(Assumption("split", "work divided evenly over the devices; figures are those of the most loaded device"))
     if np.any(split.pp > 1):
         stages = np.max(split.pp) if np.size(split.pp) == 1 else "pp"
         passing = (
-            f"a pipeline of {stages} stages: batch/{stages} sequences a micro-batch pass all of them one after the other; of a "
+            f"a pipeline of {stages} stages: batch/{stages} sequences per micro-batch pass all of them one after the other; for a "
             "prompt, the floor lets them work on pieces side by side"
         )
         lines.append(Assumption("pipeline", passing))
     return replace(rates, network=partial(priced, links=links)), tuple(lines)
+
+
+def unnamed_bridge(gpu: GPU, split: Split, network: str | LinkType | None, link: str | LinkType | None) -> Topology | None:
+    """The links with the bridge that these cards may have and nobody named; None where there is none."""
+    if link is not None or gpu.link is None or (not split.is_many and split.devices == 1):
+        return None
+    from sol.answers.question.links import bridged
+
+    return bridged(gpu, _named(network, None)[0])
 
 
 def _too_many(gpu: GPU, split: Split, links: Topology) -> InvalidPlan:
@@ -118,25 +133,25 @@ def _too_many(gpu: GPU, split: Split, links: Topology) -> InvalidPlan:
     )
 
 
-def joining(gpu: GPU, network: str | LinkType | None, devices: int) -> Topology:
-    """The links between devices. Raises `InvalidPlan` where they join fewer than so many."""
-    links = _links(gpu, resolve_network(network))
+def joining(gpu: GPU, network: str | LinkType | None, devices: int, link: str | LinkType | None = None) -> Topology:
+    """The links between devices. Raises `InvalidPlan` if they join fewer devices than the split needs."""
+    links = _links(gpu, *_named(network, link))
     if devices > links.joins:
         raise _too_many(gpu, Split(dp=devices), links)
     return links
 
 
 @lru_cache(maxsize=256)
-def _links(gpu: GPU, network: LinkType | None) -> Topology:
+def _links(gpu: GPU, network: LinkType | None, link: LinkType | None) -> Topology:
     from sol.answers.question.links import topology
 
-    return topology(gpu, network)
+    return topology(gpu, network, link)
 
 
-def resolve_network(name: str | LinkType | None) -> LinkType | None:
-    """A link between boxes from its id or alias, or None. Raises as `topology.resolve_network` does."""
-    if name is None:
-        return None
-    from sol.answers.question import links as topology  # here: one device speaks to no other
+def _named(network: str | LinkType | None, link: str | LinkType | None) -> tuple[LinkType | None, LinkType | None]:
+    """The network between boxes and the link inside them, from their ids or aliases. Raises as `links` does."""
+    if network is None and link is None:
+        return None, None
+    from sol.answers.question import links  # here: one device speaks to no other
 
-    return topology.resolve_network(name)
+    return links.resolve_network(network), links.resolve_link(link)

@@ -1,1 +1,1 @@
-"""The one way an answer shows itself: text, HTML, JSON, sources."""
+"""How every answer shows itself: text, HTML, JSON, sources."""

@@ -1,4 +1,4 @@
-"""Which numbers an answer rests on, what the source printed, and where it stands."""
+"""The numbers of an answer with their sources: the printed words, and where they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sol.specs.links import LinkType
 
 COLUMNS = tuple(Column(key, key) for key in ("fact", "value", "evidence", "printed", "formula", "note", "source", "where", "checked"))
-"""What JSON holds of a citation; `value` is in the SI unit its field names (bytes, flops_per_s, hz, w, s)."""
+"""The JSON keys of a citation; `value` is in the SI unit its field names (bytes, flops_per_s, hz, w, s)."""
 BRIEF = (
     Column("fact", "fact", left=True, wrap=True),
     Column("value", "value"),
@@ -36,7 +36,7 @@ class Bibliography(Table):
         return self
 
     def brief(self) -> tuple[Table, list[tuple[int, str, str | None]]]:
-        """The facts as people read them, and the numbered sources they point to."""
+        """The facts as text, and the numbered sources they point to."""
         numbers: dict[tuple[str, str | None], int] = {}
         rows = []
         for r in self.to_dicts():
@@ -83,7 +83,7 @@ class Bibliography(Table):
 
 
 def citations(q: Question) -> Bibliography:
-    """The bibliography of one question: the device's numbers it used, the formats, the architecture."""
+    """The bibliography of one question: the device's numbers, the formats, the architecture."""
     fields = ["memory_bytes_per_s", "memory_bytes" if "memory_bytes" in q.gpu.cites else "marketed_memory_bytes"]
     for compute in dict.fromkeys((*q.rates.formats.values(), q.storage.cache.compute) if q.rates.peak is not None else ()):
         fields += [f"flops_per_s.{compute}", f"ceiling_flops_per_s.{compute}"]

@@ -18,7 +18,7 @@ def listed(values: Mapping[str, Any], is_point: bool) -> dict[str, Any]:
 
 
 def one_row_a_point(values: Mapping[str, Any], shape: tuple[int, ...]) -> Table:
-    """Named values of a sweep of this shape as a table, one row a point in the order of its points; single values are repeated."""
+    """Named values of a sweep of this shape as a table, one row per point in the order of its points; single values are repeated."""
     shape = shape or (1,)
     flat = [np.broadcast_to(np.asarray(v, dtype=None if _is_numeric(v) else object), shape).ravel().tolist() for v in values.values()]
     return Table(columns=tuple(Column(name, name) for name in values), rows=tuple(zip(*flat, strict=True)))

@@ -1,4 +1,4 @@
-"""An answer with its work shown: text that still knows which answer it explains."""
+"""The arithmetic behind an answer, as text that carries the answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sol.tabular import Table, Text, document
 
 
 class Explanation(Text, Shown):
-    """The work behind an answer, as the text it is; `of` is the answer."""
+    """The arithmetic behind an answer, a string; `of` is the answer."""
 
     of: Shown
 
@@ -28,7 +28,7 @@ class Explanation(Text, Shown):
         return Report(lines=tuple(self.splitlines()))
 
     def to_text(self, width: int | None = None) -> str:
-        """The text as it is: its lines are formulas, which do not wrap."""
+        """The text unchanged: its lines are formulas, which do not wrap."""
         return str(self)
 
     def to_table(self) -> Table:

@@ -1,4 +1,4 @@
-"""An answer as people read it: a heading, lines, a table and notes; as text, and as HTML for a notebook."""
+"""An answer for people: a heading, lines, a table and notes, as text and as HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report:
-    """What an answer says, before it is text or HTML.
+    """The content of an answer before it becomes text or HTML.
 
     `under` are lines that belong to the heading; `lines` are the answer in words; `more` follows the table: further
     lines, tables, or reports of parts. `spaced`: a blank line between these.

@@ -1,4 +1,4 @@
-"""What every result can do: be text, HTML, JSON, CSV, a pandas table, and name its sources."""
+"""What every result offers: text, HTML, JSON, CSV, a pandas table, and its sources."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Shown:
         return getattr(import_module(self.shown_by), what)(self)
 
     def report(self) -> Report:
-        """The answer as people read it: heading, lines, table, notes."""
+        """The answer for people: heading, lines, table, notes."""
         made: Report = self.drawn("report")
         return made
 
     def to_table(self) -> Table:
-        """The answer as rows for programs: what was asked and what was found, one row a point."""
+        """The answer as rows for programs: inputs and outputs, one row per point."""
         made: Table = self.drawn("to_table")
         return made
 
@@ -53,11 +53,11 @@ class Shown:
         return self.to_table().to_pandas()
 
     def to_text(self, width: int | None = None) -> str:
-        """The whole answer as text no wider than `width` columns (the terminal's, or 100)."""
+        """The whole answer as text, at most `width` columns wide (by default the terminal's, or 100)."""
         return self.report().to_text(width)
 
     def sources(self) -> Table:
-        """What the answer rests on: every number with its printed words and where they stand."""
+        """The sources of the answer: every number with its printed words and where they are."""
         raise NotImplementedError
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a table of floors rests on: what was asked, the assumptions they share, and each source once."""
+"""What the floors of a table have in common: inputs, assumptions, and each source once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sol.answers.report.document import plain
 
 
 def basis(floors: Sequence[Floor], warnings: list[str], inputs: dict[str, Any]) -> dict[str, Any]:
-    """What the document of such a table says besides its rows; `inputs` are what was asked, records by their ids."""
+    """The document of such a table besides its rows; `inputs` hold records by their ids."""
     shared = [a for a in floors[0].assumptions if all(a in f.assumptions for f in floors)]
     rows = dict.fromkeys(row for f in floors for row in f.sources().rows)
     return {

@@ -1,8 +1,8 @@
-"""From which batch on does a weight format gain nothing over another?
+"""The batch from which on a weight format is no faster than another.
 
-A narrow format saves bytes once a step. With the batch, bytes grow in proportion or less, FLOPs in
-proportion: where the arithmetic alone takes as long as the whole wider step, it does so in every
-larger batch. Whether so many sequences fit is not asked here.
+A narrow format saves the same bytes in every step. Bytes grow at most in proportion to the batch, FLOPs in
+proportion. So once the arithmetic alone takes as long as the whole step in the wider format, it does in every
+larger batch. Capacity is not considered here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from sol.specs.quantities import Array
 from sol.units import show_count, significant
 
 DOUBLINGS: Array = np.ldexp(1.0, np.arange(50))
-"""Whole batches far beyond any in use; up to the last, every whole number is exact."""
+"""The largest batches that are searched, far beyond any in use; floats hold these whole numbers exactly."""
 PIECES = 64
 SMALL = 1.05
 
 
 class Gain(NamedTuple):
-    """`ends` is the smallest whole batch from which on nothing is gained [1]; None for `reason`, which ends in what `remains`."""
+    """`ends` is the smallest whole batch without a gain [1]. If there is none, `reason` says why, and `remains` what gain is left."""
 
     ends: float | None
     reason: str = ""
@@ -34,10 +34,10 @@ class Gain(NamedTuple):
 
 
 def gain(wide: Question, narrow: Question) -> Gain:
-    """The batch from which on `narrow` is no faster than `wide`: the same step in two weight formats, its batch aside.
+    """The batch from which on `narrow` is no faster than `wide`: the same step in two weight formats, whatever its batch.
 
-    None where the arithmetic is faster as well, and where the cache grows as fast as the FLOPs: there
-    the gain only fades, and `remains` is the batch from which on it is below 5 %.
+    None if the arithmetic is faster as well, or if the cache grows as fast as the FLOPs. In the second case the gain
+    only shrinks, and `remains` is the batch from which on it is below 5 %.
     """
 
     def ended(batch: Array) -> Any:
@@ -46,23 +46,23 @@ def gain(wide: Question, narrow: Question) -> Gain:
         return w.latency_s <= np.where(saves, n.compute_s, n.latency_s)
 
     if wide.rates.peak is None or narrow.rates.peak is None:
-        return Gain(None, "without a sourced rate only memory counts")
+        return Gain(None, "no sourced rate, so only memory is counted")
     ends = first_batch(ended)
     if ends is not None:
         return Gain(ends)
     name, w, n = wide.storage.weights.id, _at(wide, DOUBLINGS[-1:])[0], _at(narrow, DOUBLINGS[-1:])[0]
     if w.bound == "compute":
-        return Gain(None, f"computed faster than {name} too; at large batches", f"{significant(w.latency_s / n.latency_s)}×")
+        return Gain(None, f"also computed faster than {name}; at large batches", f"{significant(w.latency_s / n.latency_s)}×")
     faded = first_batch(lambda batch: _at(wide, batch).latency_s < _at(narrow, batch).latency_s * SMALL)
     assert faded is not None  # what is saved is fixed, the cache is not
     return Gain(None, f"the cache grows as fast as the FLOPs, so {name} stays memory-bound; below 5 % from batch", show_count(faded))
 
 
 def first_batch(holds: Callable[[Array], Any]) -> float | None:
-    """The smallest whole batch from which on a condition holds [1]; None where it fails at the largest.
+    """The smallest whole batch from which on a condition holds [1]; None if it fails at the largest.
 
     `holds` maps an array of batches to truth values. Doublings bracket the batch; each pass cuts the
-    bracket into `PIECES`, until it holds one batch.
+    bracket into `PIECES` until it holds one batch.
     """
     low, grid = 0.0, DOUBLINGS
     while True:

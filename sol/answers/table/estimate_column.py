@@ -1,4 +1,4 @@
-"""A column of estimates beside the floors of many devices: whose, where something is known, and a note where nothing is."""
+"""A column of estimates beside the floors of many devices, with a note for devices without a calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sol.tabular import Column
 from sol.units import significant
 
 AFTER, GIVES_WAY = "latency_s", "memory_bytes_per_s"
-"""The column estimates stand behind, and the one a terminal shows no more to make room for them."""
+"""The column before the estimates, and the column that text leaves out to make room for them."""
 ADDED = (
     Column("estimate_s", "est. ms", lambda v: significant(v * 1e3)),
     Column("low_s", "low ms", hidden=True),
@@ -26,9 +26,9 @@ ADDED = (
 def estimate_column(
     floors: Sequence[Floor], columns: tuple[Column, ...], rows: Sequence[tuple[Any, ...]], engine: str | None
 ) -> tuple[tuple[Column, ...], list[tuple[Any, ...]], str]:
-    """The columns and rows with estimates after the floor, in the same order, and a line on what they are.
+    """The columns and rows with estimates after the floor, in the same order, and a line that describes them.
 
-    Raises `MissingSpec` for an engine nothing is known of on any device, `InvalidInput` for what is no name.
+    Raises `MissingSpec` for an engine without a calibration on any device, `InvalidInput` for something that is not a name.
     """
     found = {f.question.gpu.id: _of(f, engine) for f in floors}
     at = [c.key for c in columns].index(AFTER) + 1
@@ -39,14 +39,14 @@ def estimate_column(
         note = row[-1] if e is not None or row[1] is None else "; ".join(filter(None, (row[-1], "no calibration")))
         wider.append((*row[:at], *cells, *row[at:-1], note))
     known = sum(e is not None for e in found.values())
-    whose = f"estimates of {engine}" if engine else "estimates of the first engine known on a device"
-    line = f"{whose}: known on {known} of {len(found)} here; intervals in --json, parts in sol estimate"
+    whose = f"estimates of {engine}" if engine else "estimates of the first engine with a calibration for the device"
+    line = f"{whose}: {known} of {len(found)} devices here; intervals in --json, parts in sol estimate"
     rest = (c._replace(hidden=True) if c.key == GIVES_WAY else c for c in columns[at:])
     return (*columns[:at], *ADDED, *rest), wider, line
 
 
 def _of(f: Floor, engine: str | None) -> Estimate | None:
-    """The estimate beside a floor, fitting or not; None where nothing is known of the engine on the device."""
+    """The estimate beside a floor, whether or not it fits; None without a calibration of the engine on the device."""
     q = f.question
     try:
         used = resolve_calibration(q.gpu, engine, None)

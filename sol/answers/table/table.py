@@ -1,4 +1,4 @@
-"""Many devices side by side, or many weight formats on one: the floor of one step in each, and what stands in the way."""
+"""The floor of one step on many devices, or in many weight formats on one device, with notes on what is missing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def table(
     ['h100-sxm', 'l4']
 
     Several formats in `dtype`, as a list or separated by commas, make a table of one model on one
-    device, a row a format in the order given: bytes of all weights [B], the floor [s], `speedup`, how many
+    device, a row per format in the order given: bytes of all weights [B], the floor [s], `speedup`, how many
     times as fast as 16-bit weights, and `gain_ends_batch`, the smallest whole batch from which on the
     format is no faster than they (None: no such batch; `note` says why).
 
@@ -66,10 +66,12 @@ def table(
         "routing": "expected", "fusion": "ideal", **options,
     }  # fmt: skip
     if engine is not None and not estimate:
-        raise InvalidInput(f"engine={engine!r}", "says whose estimates are meant", "ask for them too (estimate=True, --estimate)")
+        raise InvalidInput(
+            f"engine={engine!r}", "names the engine of the estimates", "ask for estimates as well (estimate=True, --estimate)"
+        )
     several = _formats(dtype)
     if several is not None and estimate:
-        raise InvalidInput("several dtypes compare floors", action="estimates are of one dtype, so name one, or leave estimate out")
+        raise InvalidInput("several dtypes compare floors", action="estimates are for one dtype, so give one, or leave estimate out")
     if several is not None:
         return format_table(_one_model(model), _one_device(gpus), several, asked)
     asked["dtype"] = dtype
@@ -116,7 +118,7 @@ def _devices(gpus: Any) -> list[GPU]:
     else:
         raise InvalidInput(f"gpus={gpus!r}", "is neither 'all', names separated by commas, nor a list of them")
     if not names:
-        raise InvalidInput("gpus names no device", action="say 'all' or names separated by commas")
+        raise InvalidInput("gpus names no device", action="give 'all' or names separated by commas")
     return list({gpu.id: gpu for gpu in map(resolve_gpu, names)}.values())
 
 
@@ -127,7 +129,7 @@ def _formats(dtype: Any) -> list[str | NumberFormat] | None:
     if not isinstance(dtype, list | tuple):
         return None
     if not dtype:
-        raise InvalidInput("dtype names no format", action="say one, or several separated by commas")
+        raise InvalidInput("dtype names no format", action="give one, or several separated by commas")
     return list(dtype)
 
 

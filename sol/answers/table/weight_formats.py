@@ -1,4 +1,4 @@
-"""One model on one device in several weight formats: what each buys in floor and in memory, and up to which batch."""
+"""One model on one device in several weight formats: the floor, the memory, and the batch at which each gain ends."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from sol.units import show_count, show_gib, show_seconds, significant
 
 
 def format_table(model: Model, gpu: GPU, dtypes: Sequence[str | NumberFormat], asked: dict[str, Any]) -> Table:
-    """The floor of one step in each of `dtypes`, in their order; one the device lacks is a note in its row.
+    """The floor of one step in each of `dtypes`, in their order; a format that the device lacks has a note in its row.
 
     `asked` are the parameters of `floor` but `dtype`, one number each. `speedup` and `gain_ends_batch`
-    are against 16 bits: the first 16-bit format asked for, else the one the rest keeps.
+    compare with 16 bits: the first 16-bit format asked for, else the 16-bit format of the other tensors.
     """
     formats = list({f.id: f for f in map(resolve_format, dtypes)}.values())
     answers = {f.id: _in_format(model, gpu, f, asked) for f in formats}
@@ -44,7 +44,7 @@ def format_table(model: Model, gpu: GPU, dtypes: Sequence[str | NumberFormat], a
     base = wide.question.storage.weights.id
     title = joined((f"{model.id} on {gpu.id}", first.question.phase, f"batch {show_count(asked['batch'])}",
                     f"ctx {show_count(asked['ctx'])}", f"kv {first.question.storage.cache.id}" if asked["kv_dtype"] else ""))  # fmt: skip
-    footer = [f"GiB: all weights · gain ends: the batch from which a format is no faster than {base}, whether or not so many fit"]
+    footer = [f"GiB: all weights · gain ends: the batch from which on a format is no faster than {base}, whether or not it fits"]
     if base not in floors:
         footer.append(f"{base}: {show_seconds(wide.latency_s)}, {wide.bound}-bound")
     footer += [f"{name}: {note}" for name, note in answers.items() if isinstance(note, str)]
@@ -52,17 +52,17 @@ def format_table(model: Model, gpu: GPU, dtypes: Sequence[str | NumberFormat], a
     footer += [f"note: {w}" for w in dict.fromkeys(w for f in floors.values() for w in f.warnings)]
     inputs = {"model": model, "gpus": gpu, **asked, "dtype": formats}
     meta = basis(list(floors.values()), [f"{row[0]}: {row[-1]}" for row in rows if row[-1]], inputs)
-    meta["assumptions"].append(Assumption("baseline", f"speedup and gain_ends_batch are against {base}"))
+    meta["assumptions"].append(Assumption("baseline", f"speedup and gain_ends_batch compare with {base}"))
     return Table(columns=_columns(base), rows=tuple(rows), title=title, footer=tuple(footer), meta=meta)
 
 
 def refusal(error: MissingSpec) -> str:
-    """Why a device cannot, as a note: the reason alone where the error has one."""
+    """Why a device cannot compute in a format, as a note: only the reason, if the error has one."""
     return error.reason or str(error)
 
 
 def _in_format(model: Model, gpu: GPU, fmt: NumberFormat, asked: dict[str, Any]) -> Floor | str:
-    """The floor in one format, fitting or not, or the note that says why there is none."""
+    """The floor in one format, whether or not it fits, or a note with the reason why there is none."""
     try:
         question = ask(model, gpu, dtype=fmt, **asked)
     except MissingSpec as error:
@@ -93,15 +93,15 @@ def _row(fmt: NumberFormat, held: float, f: Floor | str, wide: Floor, gained: Ga
         return (fmt.id, fmt.bits_per_weight, held, None, None, None, None, None, None, None, f)
     notes = list(f.warnings)
     if gained.reason:
-        notes.append(f"no end of the gain: {gained.reason} {gained.remains}".rstrip())
+        notes.append(f"the gain does not end: {gained.reason} {gained.remains}".rstrip())
     return (fmt.id, fmt.bits_per_weight, held, f.latency_s, wide.latency_s / f.latency_s, f.tokens_per_s, f.bound, f.fits,
             gained.ends, f.resident_bytes, "; ".join(notes))  # fmt: skip
 
 
 def _endless(gains: dict[str, Gain]) -> list[str]:
-    """Why some gains have no end: a line a reason, with what remains of each format's."""
+    """Why some gains do not end: one line per reason, with the remaining gain of each format."""
     remains: dict[str, list[str]] = {}
     for name, g in gains.items():
         if g.reason:
             remains.setdefault(g.reason, []).extend([f"{g.remains} ({name})"] if g.remains else [])
-    return [f"no end: {reason} {', '.join(each)}".rstrip() for reason, each in remains.items()]
+    return [f"the gain does not end: {reason} {', '.join(each)}".rstrip() for reason, each in remains.items()]

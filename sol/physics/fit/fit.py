@@ -1,8 +1,8 @@
-"""Which rates and times explain measured steps: least squares on the logarithms, and the form chosen by models left out.
+"""Rates and times that explain measured steps: least squares on the logarithms, with the form chosen by models left out.
 
 Residuals are logarithms of estimated over measured: least squares on relative errors would be biased towards small estimates.
-Rows far off count less (soft L1). A figure may have a usual value, which then counts as a row of its own. The calibrations of
-the database and those that users fit are both fitted here. Needs SciPy.
+Outliers count less (soft L1). A figure may have a usual value, which then counts as one more row. The database's
+calibrations and those of users are both fitted here. Needs SciPy. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sol.physics.fit.loads import INV_MBU, INV_MFU, Loads, Theta, log_errors, se
 from sol.specs.quantities import Array
 
 LEAST = np.array([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
-"""Nothing is faster than its peak, no time is negative."""
+"""Bounds: no rate above its peak, no negative time."""
 SOFT = 0.1
 """Errors up to about 10 % count squared, larger ones in proportion."""
 ACCURACY = 0.01
-"""No such model explains steps better than this, however exact the rows: smaller errors say nothing [log]."""
+"""The best accuracy of any such model, however exact the rows; smaller errors carry no information [log]."""
 
 
 class Usual(NamedTuple):
-    """The usual value of a figure, for rows that do not tell it, and its bounds.
+    """The usual value of a figure, for rows that do not determine it, and its bounds.
 
     A figure that lies its `spread` [log] away from the usual `value` counts as a row that is off by `SOFT`.
     """
@@ -38,14 +38,14 @@ class Usual(NamedTuple):
 
     @property
     def inverse(self) -> Usual:
-        """The same of one over the figure."""
+        """The same for the inverse of the figure."""
         return Usual(1.0 / self.value, self.spread, 1.0 / self.high, 1.0 / self.low)
 
 
 class Form(NamedTuple):
-    """Which figures are fitted; `tied`: one factor on everything, mfu = mbu. `known` holds the others' values.
+    """The figures that are fitted; `tied`: mfu = mbu, one factor on everything. `known` holds the values of the others.
 
-    `usual`: of every free figure its usual value, or of none. `means`: figures that are the geometric mean of other figures.
+    `usual`: the usual value of every free figure, or of none. `means`: figures that are geometric means of other figures.
     """
 
     name: Literal["M1", "M2", "M3", "given"]
@@ -73,7 +73,7 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
     least_squares = scipy("optimize").least_squares
     free, logs = list(form.free), bool(form.usual)
     if not free:
-        return whole(form, np.zeros(0))
+        return all_figures(form, np.zeros(0))
     scale = np.ones(len(free)) if logs else _scale(loads)[free]
     usual, spread, low, high = np.array(form.usual).T if logs else (scale, scale, LEAST[free], np.full(len(free), np.inf))
 
@@ -81,12 +81,12 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
         return np.exp(z) if logs else z * scale
 
     def errors(z: Array) -> Array:
-        found = log_errors(loads, whole(form, figures(z)))
+        found = log_errors(loads, all_figures(form, figures(z)))
         return np.concatenate([found, SOFT * (z - np.log(usual)) / spread]) if logs else found
 
     def by_z(z: Array) -> Array:
         x = figures(z)
-        theta = whole(form, x)
+        theta = all_figures(form, x)
         found: Array = _by_free(loads, form, theta) * (x if logs else scale) / seconds(loads, theta)[:, None]
         return np.concatenate([found, np.diag(SOFT / spread)]) if logs else found
 
@@ -102,7 +102,7 @@ def fitted(loads: Loads, form: Form, start: Theta | None = None) -> Theta:
         )
         for s in starts
     ]
-    theta = whole(form, figures(min(found, key=lambda f: float(f.cost)).x))
+    theta = all_figures(form, figures(min(found, key=lambda f: float(f.cost)).x))
     return theta if logs else _on_its_bounds(loads, form, theta)
 
 
@@ -124,13 +124,13 @@ STARTS = (
 
 
 def _scale(loads: Loads) -> Array:
-    """Of each figure, what alone would explain the typical row (rates: 1)."""
+    """For each figure, the value that alone would explain the typical row (rates: 1)."""
     y = loads.measured_s
     per_kernel = np.median(y / np.maximum(loads.kernels, 1.0))
     return np.array([1.0, 1.0, per_kernel, np.median(y / loads.layers), np.median(y), np.median(y / loads.sequences)])
 
 
-def whole(form: Form, free: Array) -> Theta:
+def all_figures(form: Form, free: Array) -> Theta:
     """All figures from the free ones."""
     theta = np.array(form.known)
     theta[list(form.free)] = free
@@ -142,7 +142,7 @@ def whole(form: Form, free: Array) -> Theta:
 
 
 def _on_its_bounds(loads: Loads, form: Form, theta: Theta) -> Theta:
-    """The solver stays a hair inside every bound; what lies as well on its bound is put there."""
+    """The figures, moved onto a bound if they fit as well there: the solver stays slightly inside every bound."""
     for i in form.free:
         moved = theta.copy()
         moved[i] = LEAST[i]
@@ -160,15 +160,15 @@ def misfit(loads: Loads, theta: Theta, weight: Array | float = 1.0) -> float:
 
 
 def scored(loads: Loads, form: Form) -> Score:
-    """A form fitted to all rows, and to all but those of each model."""
+    """A form fitted to all rows, and without the rows of each model."""
     theta = fitted(loads, form)
     return Score(form, theta, *left_out(loads, form, loads.model, theta))
 
 
 def left_out(loads: Loads, form: Form, of: Any, start: Theta | None = None) -> tuple[Array, Array]:
-    """The fits without the rows of each model, and what these make of its rows [log]; nothing, and NaN, where there is one alone.
+    """The fits without the rows of each model, and their errors on those rows [log]; empty and NaN with a single model.
 
-    `of` (n) says which rows are of one model, or of one of whatever else is left out.
+    `of` (n) numbers the model of each row, or whatever else is left out.
     """
     errors, without = np.full(len(loads.measured_s), np.nan), []
     each = np.unique(of)
@@ -186,7 +186,7 @@ def by_model(loads: Loads, values: Array) -> Array:
 
 
 def supported(scores: Sequence[Score], loads: Loads, prefer: int | None = None) -> list[Score]:
-    """The forms within one standard error of the best, by size, then by error; all of them where there is one model.
+    """The forms within one standard error of the best, by size, then by error; all of them with one model.
 
     A form's error is the geometric mean, over models, of the mean error of a model left out: one odd
     model does not decide. The standard error is that of the best form's, or of the ratio to it model by
@@ -212,7 +212,7 @@ def supported(scores: Sequence[Score], loads: Loads, prefer: int | None = None) 
 
 
 def scipy(part: str) -> Any:
-    """A part of SciPy, loaded when a fit is asked for. Raises `InvalidInput` where there is none."""
+    """A part of SciPy, loaded for the first fit. Raises `InvalidInput` if SciPy is missing."""
     try:
         return importlib.import_module(f"scipy.{part}")
     except ImportError:

@@ -1,9 +1,9 @@
-"""How well the figures of a fit are known, and how far off the next model may be.
+"""Intervals of the figures of a fit, and of estimates of further models.
 
-Rows of one model share an error, so rows are no sample: models are. Intervals of figures come from
-models resampled (8 models or more) or left out one by one (3 to 7); with one or two, only from the
-rows, which is said. A rate whose profile spans more than a factor of two is not
-known at all; nor is one that may be anything from the whole peak to what leaves nothing to other times.
+Rows of one model share an error, so the sample is the models, not the rows. Intervals of figures come from models
+resampled (8 models or more) or left out one by one (3 to 7). With one or two models they come from the rows, with a
+note. A rate counts as unidentified if its profile spans more than a factor of two, or reaches from the peak to
+where no other time is left.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Interval(NamedTuple):
 
 
 def profile(loads: Loads, form: Form, theta: Theta, figure: int) -> tuple[float, float]:
-    """Values of a rate (u or v) that fit the rows about as well, the other figures refitted: the 95 % bounds.
+    """The profile of a rate (u or v): 95 % bounds of values that fit about as well, with the other figures refitted.
 
-    Where they reach as far as a value without any other time, the rows do not tell.
+    If the bounds reach a value at which no other time is left, the rows do not determine the rate.
     """
     rest = form._replace(free=tuple(i for i in form.free if i != figure), tied=form.tied and figure != INV_MBU)
     weight = _weights(loads)
@@ -86,7 +86,7 @@ def _weights(loads: Loads) -> Array:
 
 
 def unidentified(loads: Loads, form: Form, figure: int, bounds: tuple[float, float]) -> bool:
-    """Whether the rows do not tell a rate: its profile is wide, or reaches from the whole peak to where no other time is left."""
+    """Whether a rate is unidentified: its profile is wide, or reaches from the peak to where no other time is left."""
     low, high = bounds
     if not high <= TOO_WIDE * low:
         return True
@@ -97,7 +97,7 @@ def unidentified(loads: Loads, form: Form, figure: int, bounds: tuple[float, flo
 
 
 def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]], seed: int = 0) -> Interval:
-    """95 % bounds of every free figure; `rates` are profiles of u and v that are there already."""
+    """95 % bounds of every free figure; `rates` are the known profiles of u and v."""
     form, theta, models = score.form, score.theta, len(loads.models)
     free = list(form.free)
     if models >= BOOTSTRAPPED:
@@ -138,7 +138,7 @@ def _resampled(loads: Loads, form: Form, theta: Theta, seed: int) -> tuple[Theta
 
 
 def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
-    """Bounds from how sharply the errors grow about the fit, by differences."""
+    """Bounds from the curvature of the errors about the fit, by finite differences."""
     free, n = list(form.free), len(loads.measured_s)
     slopes = np.zeros((n, len(free)))
     for k, i in enumerate(free):
@@ -157,9 +157,9 @@ def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
 
 
 def within_95(loads: Loads, score: Score) -> float | None:
-    """Log error that 19 of 20 rows of models left out stay within; None with fewer than three models.
+    """The log error that holds 19 of 20 rows of models left out; None with fewer than three models.
 
-    With one degree of freedom less than models.
+    Degrees of freedom: models − 1.
     """
     models = loads.models
     if len(models) < 3:
@@ -168,9 +168,9 @@ def within_95(loads: Loads, score: Score) -> float | None:
 
 
 def within_95_of_rows(left_out: Sequence[Array]) -> float:
-    """How far 19 of 20 rows may lie [log], from the errors of each model, or device, left out: the models' own, or the rows' where wider.
+    """The log error that holds 19 of 20 rows, from the errors of each model (or device) left out, or of the rows if wider.
 
-    No mean is taken off the errors, so there are as many degrees of freedom as models.
+    No mean is subtracted, so the degrees of freedom are the number of models.
     """
     return max(_models_95(left_out, len(left_out)), float(np.quantile(np.abs(np.concatenate(list(left_out))), 0.95)))
 

@@ -1,9 +1,9 @@
-"""Which form measured steps support: from the smallest up, and only figures that the rows can tell.
+"""The form that measured steps support: from the smallest up, with only the figures that the rows determine.
 
 M1  serial/mbu + a fixed time: per step, or per kernel
-M2  both of these times; only over three counts of layers or more
-M3  max( host·layers , M1 or M2 ); only where rows wait for the host
-mfu a figure of its own only where rows are bound by FLOPs, else mfu = mbu
+M2  both of these times; only with three counts of layers or more
+M3  max( host·layers , M1 or M2 ); only if rows wait for the host
+mfu a separate figure only if rows are compute-bound, else mfu = mbu
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sol.physics.fit.loads import (
 from sol.specs.quantities import Array
 
 FEW, SIZES = 2, 3
-"""Fewer rows in a regime do not count as being in it; fewer sizes do not tell two times apart."""
+"""The fewest rows that count as a regime, and the fewest sizes that separate two times."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A form fitted: `rates` profiles of 1/mbu and 1/mfu, `unknown` those of them that the rows do not tell.
+    """A fitted form: `rates` are profiles of 1/mbu and 1/mfu, `unknown` the rates that the rows do not determine.
 
     `scores` are all forms tried, the chosen one first.
     """
@@ -51,9 +51,9 @@ class Fit:
 
 
 def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None = None, mfu: float | None = None) -> Fit:
-    """The smallest form the rows support, fitted. `per_kernel`: how a fixed time is taken where the rows hardly tell.
+    """The smallest form that the rows support, fitted. `per_kernel`: how a fixed time counts if the rows do not decide.
 
-    A rate that is given is not fitted. The rest is filled in only where the form is identified.
+    A given rate is not fitted. The other fields are filled in only if the form is identified.
     """
     own = mfu is None and _tells_mfu(loads, mbu)
     prefer = None if per_kernel is None else LAUNCH if per_kernel else STEP
@@ -70,7 +70,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
         unknown = tuple(i for i, bounds in rates.items() if unidentified(loads, score.form, i, bounds))
         scores = (score, *(s for s in tried if s is not score))
         if not unknown and len(loads.measured_s) > len(score.form.free):
-            return _whole(loads, score, scores, rates)
+            return _completed(loads, score, scores, rates)
         first = first or Fit(score, scores, rates, unknown or (INV_MBU,), None, None, seconds(loads, score.theta), None)
     assert first is not None  # M1 is always tried
     return first
@@ -82,7 +82,7 @@ def _likeliest(scores: list[Score], loads: Loads) -> list[Score]:
     return sorted(scores, key=lambda s: n * np.log(max(misfit(loads, s.theta), 1e-12) / n) + 2 * len(s.form.free))
 
 
-def _whole(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
+def _completed(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
     left_out = loads.measured_s * np.exp(score.errors) if len(loads.models) > 1 else None
     return Fit(
         score, scores, rates, (), intervals(loads, score, rates), within_95(loads, score), seconds(loads, score.theta), left_out
@@ -90,7 +90,7 @@ def _whole(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[in
 
 
 def _forms(loads: Loads, own_mfu: bool, per_kernel: bool | None, mbu: float | None, mfu: float | None) -> list[Form]:
-    """The forms that rows of so many models and sizes could tell, smallest first."""
+    """The forms that these rows could support by their models and sizes, smallest first."""
     tied = not own_mfu and mfu is None
     rates = (*((INV_MBU,) if mbu is None else ()), *((INV_MFU,) if own_mfu else ()))
     known = (1.0 / (mbu or 1.0), 1.0 / (mfu or mbu or 1.0), *LEAST[LAUNCH:].tolist())
@@ -112,14 +112,14 @@ def _counts(values: Array) -> int:
 
 
 def _tells_mfu(loads: Loads, mbu: float | None) -> bool:
-    """Whether some rows are bound by FLOPs once both rates are what they are."""
+    """Whether some rows are compute-bound at the fitted rates."""
     rates = (INV_MBU, INV_MFU) if mbu is None else (INV_MFU,)
     theta = fitted(loads, Form("M1", (*rates, STEP), False, (1.0 / (mbu or 1.0), *LEAST[INV_MFU:].tolist())))
     return bool(compute_bound(loads, theta).sum() >= FEW)
 
 
 def _host_shows(loads: Loads, score: Score) -> bool:
-    """A host's time counts only where rows wait for it, and a time per kernel beside it only where enough rows do not."""
+    """Whether the rows support the figures: a host time needs rows that wait for the host, a time per kernel rows that do not."""
     if HOST not in score.form.free:
         return True
     waits = host_bound(loads, score.theta)

@@ -1,9 +1,9 @@
-"""Measured steps as arrays: what they ask of a device, and what rates and times make of them.
+"""Measured steps as arrays, and their times at given rates. Symbols: docs/notation.
 
     seconds = max( Σ_op max(u·moved_s, v·peak_s) + wire_s + launch·kernels , host·layers ) + step + each·sequences
 
 u = 1/mbu and v = 1/mfu, in which the model is convex; one of each for everything, or one for each kind and format of operator.
-A row is one step, or several of them, one after the other. Deliberately no names: rows are arrays, models are numbers.
+A row is one step, or several steps one after the other. There are no names: rows are arrays, models are numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OF_ROWS = ("measured_s", "model")
 
 @dataclass(frozen=True, eq=False)
 class Loads:
-    """Measured rows and what their steps ask of the device.
+    """Measured rows and the work of their steps.
 
     Shapes: n rows of m steps, k operators at most (steps with fewer hold zeros). `measured_s` (n); `moved_s` and
     `peak_s` (m, k) seconds of each operator's bytes at the peak bandwidth and of its FLOPs at the peak
@@ -75,7 +75,7 @@ class Loads:
 
 
 def seconds(loads: Loads, theta: Theta) -> Array:
-    """What these rates and times make of every row [s]; shape (n)."""
+    """The time of every row at these rates and times [s]; shape (n)."""
     busy, _ = _device(loads, theta)
     total: Array = np.maximum(busy, theta[HOST] * loads.layers) + theta[STEP] + theta[PER_SEQUENCE] * loads.sequences
     if loads.times is None:

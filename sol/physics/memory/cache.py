@@ -1,6 +1,6 @@
-"""How many bytes the KV cache needs: piecewise affine in the context, layer by layer; and fixed recurrent states.
+"""Bytes of the KV cache, piecewise affine in the context, layer by layer, and of recurrent states.
 
-This is the cache that is *needed*; what an engine reserves, and what one step reads, differ.
+This is the cache that is *needed*. What an engine reserves (`reservation`) and what a step reads (`cache_traffic`) differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sol.specs.step import Storage
 
 
 def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None, Amount]]:
-    """The most tokens each kind of layer keeps (None for all), and the bytes a token of it takes over its layers."""
+    """The most tokens each kind of layer keeps (None for all), and the bytes that one token takes in all of them."""
     for group in model.groups:
         for block in group.blocks:
             for span in block.cache_spans:
@@ -31,9 +31,9 @@ def _growing(model: ModelPart, cache: NumberFormat) -> Iterator[tuple[int | None
 def kv_bytes(model: ModelPart, ctx: Array, cache: NumberFormat, cp: Count = 1) -> Array:
     """Bytes of KV cache of one sequence of `ctx` tokens [B]: Σ over layers of min(ctx, W)·k·(dk+dv)·bytes.
 
-    With its tokens divided over `cp` devices, those of the fullest.
+    If `cp` devices divide its tokens: the bytes of the most loaded device.
 
-    A latent cache holds (r + rope) elements a token, and an index key where there is an indexer.
+    A latent cache holds (r + rope) elements per token, and an index key where there is an indexer.
     Llama-3-70B at 16 bits holds 327,680 B per token, 40 GiB at 131,072 tokens.
     """
     total = 0.0 * ctx

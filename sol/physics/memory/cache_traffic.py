@@ -1,7 +1,7 @@
-"""How many bytes of cache one decode step reads: neither what is needed nor what is reserved.
+"""Bytes of cache that one decode step reads, which is neither what is needed nor what is reserved.
 
-Taken from the operator rows, so that windows (at most W − 1 cached tokens in sight) and every other
-mechanism read what the floor charges.
+Taken from the operator rows, so that windows (at most W − 1 cached tokens are visible) and every other mechanism
+read what the floor counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sol.specs.step import Step, Storage
 def kv_read_bytes(model: ModelPart, batch: Array, ctx: Array, storage: Storage, cp: Count = 1) -> Array:
     """Bytes of KV cache that one decode step of `batch` sequences at `ctx` cached tokens reads [B].
 
-    A step of no new tokens writes nothing, so that what its rows move of the cache is what they read.
+    Computed as a step without new tokens: it writes nothing, so all cache bytes of its rows are read.
     """
     rows = step_operators(model, Step(batch, np.array([0.0]), ctx, "none", cp=cp), storage, "min", "ideal")
     total: Amount = 0.0 * batch * ctx

@@ -1,7 +1,7 @@
-"""How many bytes must fit: weights as stored, the KV cache of every sequence, activations of a step.
+"""Bytes that must fit: weights as stored, the KV cache of every sequence, activations of a step.
 
-Capacity holds every expert and the input table, read or not. Activations are those of an engine that
-runs long prompts in chunks of `CHUNK_TOKENS`; an engine's own profiled figure differs.
+All experts and the input table are held, whether or not a step reads them. Activations are those of an engine that
+runs long prompts in chunks of `CHUNK_TOKENS`; a figure profiled by an engine differs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _ahead(model: ModelPart, storage: Storage) -> Amount:
 
 @lru_cache(maxsize=1024)
 def activation_bytes_per_token(model: ModelPart) -> Amount:
-    """Bytes of activations one token of a step keeps alive: (2d + the widest block)·2 [B].
+    """Bytes of activations that one token of a step keeps alive: (2d + the widest block)·2 [B]. Symbols: docs/notation.
 
     Widest: h·dk + k·(dk+dv) of attention, 2f of a dense block, 2·top_k·f_e of experts, a recurrent mixer's inputs.
     """

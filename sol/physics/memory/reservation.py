@@ -1,9 +1,9 @@
-"""How many bytes an engine reserves for the cache, as against the bytes its sequences need.
+"""Bytes that an engine reserves for the cache, in contrast to the bytes that its sequences need.
 
     pool = f·M − W − A − N − G  (total)   f·(M − N) − W  (static)   f·(M − W − A − N)  (free)   Σ whole blocks asked  (asked)
 
 with M the memory that the runtime counts, W weights as loaded, A the activations of the step that the engine measures, N its
-own memory, G its graphs, and f the fraction the engine takes. The pool is cut into blocks, and a sequence takes whole ones.
+own memory, G its graphs, and f its memory fraction. The pool is divided into blocks, and a sequence takes whole blocks.
 Of a pipeline's stages, the one with the fewest tokens sets how many there are.
 """
 

@@ -2,8 +2,8 @@
 
 A collective is data: a multiple of its bytes over the rate of a link, and a count of that link's
 latencies. S is the larger of the send and the receive buffer of one rank, n the ranks, β one
-direction of a link. Across levels of links each level carries what its inner ones have left. Floors
-know no latency, no share of the rate, and no algorithm; links are full duplex and memory is free.
+direction of a link (docs/notation). Across levels of links each level carries what the inner levels leave. Floors
+have no latency, use the full rate, and assume no algorithm. Links are full duplex and memory traffic is not counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ONE = np.ones(1)
 FLAGGED = {"_ll": 2.0, "": 1.0}
 """Bytes on the wire per byte of data: the low-latency protocol sends a flag with every word."""
 FLAGGED_PEER_BYTES = 16_384.0
-"""Up to how many bytes to one peer a library takes that protocol between pairs [B]."""
+"""Largest message per peer for which a library uses that protocol between pairs [B]."""
 
 
 class Placed(NamedTuple):
@@ -87,7 +87,7 @@ def rate(op: Operation, link: LinkType, n: Array) -> Array | float:
 
 
 def _reached(op: Operation, link: LinkType, n: Array, kind: str = "ring") -> Array | float:
-    """What a large message gets of a link [B/s]: the source's share of the whole rate, and of a pair's where any is known."""
+    """The rate that a large message reaches on a link [B/s]: the sourced share of the full rate, and of a pair's rate if known."""
     share = link.reached_bytes_per_s.get(kind, link.per_direction_bytes_per_s) / link.per_direction_bytes_per_s
     if link.switched or link.pair_bytes_per_s is None:
         return share * link.per_direction_bytes_per_s
@@ -96,7 +96,7 @@ def _reached(op: Operation, link: LinkType, n: Array, kind: str = "ring") -> Arr
 
 
 def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> dict[str, Array]:
-    """Time by algorithm [s]; infinite where the links lack what it needs, or have no latency with a source.
+    """Time by algorithm [s]; infinite if the links do not support it or have no sourced latency.
 
     `ring` and `tree` cross all levels in one chain, `_ll` by the low-latency protocol; `pairwise` and `send` alike.
     `one_shot` (n−1)·S/β + α, `two_shot` 2(n−1)/n·S/β + 2α and `in_switch` (n+1)/n·S/β + 2α are one kernel, α its
@@ -125,7 +125,7 @@ def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topol
 
 
 def estimate_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> Array:
-    """The fastest algorithm's time [s]; infinite where none has its latency sourced."""
+    """The time of the fastest algorithm [s]; infinite without a sourced latency."""
     return reduce(np.minimum, estimates(op, message_bytes, ranks, topology, stride).values())
 
 
@@ -196,7 +196,7 @@ def _exchange(
     busy: Array = np.zeros(1)
     for (link, n, _, _), one in zip(_levels(at, topology), sent, strict=True):
         busy = np.maximum(busy, FLAGGED[suffix] * one / _reached(op, link, n))
-    return _short(suffix, peer_bytes, _chain(op, f"ring{suffix}", at, topology, 1.0) + busy)
+    return _short_messages(suffix, peer_bytes, _chain(op, f"ring{suffix}", at, topology, 1.0) + busy)
 
 
 def _send(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
@@ -207,10 +207,10 @@ def _send(op: Operation, name: str, message_bytes: Array, at: Placed, topology: 
         used = (n > 1.0) & (outside <= 1.0)
         total = total + _latency(link, f"ring{suffix}", ONE, used) + _latency(link, f"ring{suffix}_step", ONE, used)
         total = total + np.where(used, FLAGGED[suffix] * message_bytes / _reached(op, link, n), 0.0)
-    return _short(suffix, message_bytes, total)
+    return _short_messages(suffix, message_bytes, total)
 
 
-def _short(suffix: str, peer_bytes: Array, took: Array) -> Array:
+def _short_messages(suffix: str, peer_bytes: Array, took: Array) -> Array:
     """The low-latency protocol between pairs serves short messages only."""
     return np.where(peer_bytes <= FLAGGED_PEER_BYTES, took, np.inf) if suffix else took
 

@@ -1,4 +1,4 @@
-"""What the devices of a split replica send each other in one step, as operator rows.
+"""What the devices of a split replica send each other in one step, as operator rows. Symbols: docs/notation.
 
 Tensor parallelism: an all-reduce of T·d for every sum a layer adds to its input. Experts spread over
 data-parallel copies: each token goes once to every box and every device that hold one of its experts, and
@@ -23,7 +23,7 @@ from sol.specs.split import Split
 from sol.specs.step import Routing, Step, Storage
 
 NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
-"""Bytes per activation on the way to experts that compute in these formats, which is how they take them; scales left out."""
+"""Bytes per activation sent to experts that compute in these formats; scales are not counted."""
 
 
 def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing: Routing = "expected") -> list[Operator]:

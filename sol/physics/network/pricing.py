@@ -1,4 +1,4 @@
-"""One collective of a step, priced on the links its devices speak over."""
+"""One collective of a step, priced on the links between its devices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sent(NamedTuple):
 
 
 def priced(wire: Wire, links: Topology) -> Sent:
-    """One collective on these links; where no source has a latency, its floor stands for the estimate."""
+    """The price of one collective on these links; without a sourced latency the estimate equals the floor."""
     size = np.asarray(wire.message_bytes, dtype=np.float64)
     if size.size > FEW or isinstance(wire.ranks, np.ndarray) or isinstance(wire.stride, np.ndarray) or _varies(wire.spread):
         return _price_now(wire.op, size, wire.ranks, wire.stride, wire.spread, links)
@@ -43,7 +43,7 @@ def nothing_sent(wire: Wire) -> Sent:
 
 
 FEW = 256
-"""Points of a message that is worth remembering: the splits of one plan send the same ones many times."""
+"""Largest number of points of a message whose price is kept: the splits of one plan send the same messages many times."""
 
 
 @lru_cache(maxsize=4096)

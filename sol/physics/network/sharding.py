@@ -1,10 +1,9 @@
-"""What one device of a split replica holds and runs: its part of the model, its share of the sequences, its stage.
+"""What the most loaded device of a split replica holds and runs: its part of the model, its sequences, its stage.
 
-Tensor parallelism divides heads and widths, the slowest device counts; experts divide over tp·dp devices;
-data parallelism copies everything else and divides sequences; a pipeline divides layers, its
-micro-batches pass all stages one after the other. One device is no split: the model and the step
-themselves. Many splits side by side are one computation (`Parts`), and a row that one of them lacks
-is a row of nothing.
+Tensor parallelism divides heads and widths. Experts are divided over tp·dp devices. Data parallelism copies
+everything else and divides sequences. A pipeline divides layers, and its micro-batches pass all stages one after
+the other. On one device the part is the model itself. Many splits are computed at once (`Parts`); a row that a
+split lacks costs nothing there.
 """
 
 from __future__ import annotations
@@ -30,21 +29,21 @@ from sol.specs.step import Fusion, Routing, Step, Storage
 
 
 def device_model(model: Model, split: Split) -> ModelPart:
-    """The part of every layer, and of the vocabulary, that the fullest device holds; of many splits those parts side by side."""
+    """The part of every layer and of the vocabulary on the most loaded device; for many splits, `Parts` of them."""
     if split.is_many:
         return _parts(model, split)
     return model if split.tp == split.dp == 1 else _part(model, int(split.tp), int(split.ep), int(split.expert_width_ways))
 
 
 def _parts(model: Model, split: Split) -> Parts:
-    """One part for each way to divide heads, experts and their widths that there is among the splits."""
+    """One part for each distinct division of heads, experts and expert widths among the splits."""
     ways = np.broadcast_arrays(split.tp, split.ep, split.expert_width_ways)
     return _side_by_side(model, np.stack(ways).tobytes(), ways[0].shape)
 
 
 @lru_cache(maxsize=8)
 def _side_by_side(model: Model, ways: bytes, shape: tuple[int, ...]) -> Parts:
-    """The parts of one set of splits, made once: an answer asks for them many times."""
+    """The parts of one set of splits, cached because an answer uses them many times."""
     each = np.frombuffer(ways, dtype=np.int64).reshape(3, -1)
     number = np.zeros(each.shape[1], dtype=np.int64)
     for found, place in (np.unique(row, return_inverse=True) for row in each):
@@ -67,15 +66,15 @@ def _part(model: Model, tp: int, ep: int, width_ways: int) -> Model:
 
 @lru_cache(maxsize=4096)
 def _sharded(block: Block, tp: int) -> Block:
-    """A block's part, the same record for every split of this `tp`: what `Parts` holds once need be asked once."""
+    """The part of a block, the same record for every split with this `tp`, so that `Parts` holds it once."""
     return block.shard(tp)
 
 
 def device_step(step: Step, split: Split) -> Step:
-    """The step of one device and one micro-batch: sequences over pp micro-batches and dp copies, the fullest counts.
+    """The step of the most loaded device and micro-batch: sequences divided over pp micro-batches and dp copies.
 
-    Whole sequences are dealt out whole; an average (a fractional batch) is divided, down to one sequence. Of fewer
-    sequences than copies some copies have none, so that no more tokens meet at the experts than there are.
+    Whole sequences stay whole. An average (a fractional batch) is divided, down to one sequence. With fewer sequences
+    than copies some copies have none, so that the experts get no more tokens than the batch has.
     """
     if not split.is_many and split.pp == split.dp == 1:
         return step if split.cp == 1 else replace(step, cp=_divided(step, split))
@@ -89,7 +88,7 @@ def _divided(step: Step, split: Split) -> Count:
 
 
 def share(batch: Array, ways: Count) -> Array:
-    """Sequences of the fullest of `ways` parts [1]: ⌈B/ways⌉ of a whole number, B/ways of an average, one at least of one or more."""
+    """Sequences of the largest of `ways` parts [1]: ⌈B/ways⌉ for a whole number, B/ways for an average, at least one if B ≥ 1."""
     if not isinstance(ways, np.ndarray) and ways == 1:
         return batch
     even = batch / ways
@@ -98,7 +97,7 @@ def share(batch: Array, ways: Count) -> Array:
 
 
 def pieces(step: Step, split: Split) -> Amount:
-    """Into how many pieces a pass of several new tokens can be cut, for the stages of a pipeline to work on side by side [1].
+    """The number of pieces of a pass that the stages of a pipeline can work on at the same time [1].
 
     A pass holds ⌈B/(pp·dp)⌉ sequences whole, and with fewer sequences than stages more than a stage's even part of the work:
     min(⌈B/(pp·dp)⌉·pp / ⌈B/dp⌉, new tokens), 1 where nothing can be cut.
@@ -119,7 +118,7 @@ def even_rounds(step: Step, split: Split) -> Step:
 
 
 def last_token(step: Step) -> Step:
-    """The pass of the last new token of every sequence alone: it follows all the others through every stage."""
+    """The pass of only the last new token of every sequence, which follows all others through every stage."""
     return replace(step, new_tokens=np.ones(1), past_tokens=step.past_tokens + (step.new_tokens - 1.0))
 
 
@@ -134,10 +133,10 @@ def split_operators(
 
 
 def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
-    """Bytes of weights the fullest device holds [B], layers and tables laid so that this is least: its part of average layers and a table.
+    """Bytes of weights on the most loaded device [B], with layers and tables placed so that this is smallest.
 
-    L mod pp stages have ⌈L/pp⌉ layers; the first and the last, which hold the tables, have ⌊L/pp⌋ where there are such.
-    Exact where layers are alike; a tower and layers for prediction ahead lie with the last stage.
+    L mod pp stages have ⌈L/pp⌉ layers; the first and the last stage, which hold the tables, have ⌊L/pp⌋ if possible.
+    Exact for equal layers. A tower and layers for multi-token prediction lie on the last stage.
     """
     own = device_model(model, split)
     everything = resident_weight_bytes(own, storage)
@@ -169,7 +168,7 @@ class Resident(NamedTuple):
 
 
 def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Split) -> Resident:
-    """What the fullest device must hold.
+    """What the most loaded device must hold.
 
     A stage keeps the caches of all micro-batches, for its own layers.
     """

@@ -1,7 +1,7 @@
 """How many query-key pairs causal attention computes, and how much of the cache it reads.
 
-Exact sums in closed form, per sequence; a pair includes the token itself. The full square is never
-counted: prefilling n tokens costs exactly the attention of n decode steps.
+Exact sums in closed form, per sequence; a token pairs with itself too. Only the causal half is counted: the
+attention of a prefill of n tokens equals that of n decode steps. Symbols: docs/notation.
 """
 
 from __future__ import annotations

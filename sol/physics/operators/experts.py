@@ -1,7 +1,7 @@
-"""How many distinct experts a step touches, and how much more than its share the fullest device gets.
+"""The number of distinct experts that a step touches, and the imbalance of the devices. Symbols: docs/notation.
 
-Capacity always holds all of them; FLOPs follow the tokens. Skewed traffic touches fewer than the
-expectation, never fewer than the minimum.
+All experts count for capacity; FLOPs follow the tokens. Skewed traffic touches fewer experts than the expectation,
+never fewer than the minimum.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routin
 
 
 def touched(chance: float, tokens: Array) -> Array:
-    """1 − (1 − chance)ᵀ: how likely one expert is chosen at all."""
+    """1 − (1 − chance)ᵀ: the probability that an expert is chosen at all."""
     if chance >= 1.0:
         return np.where(tokens > 0.0, 1.0, 0.0)
     likely: Array = -np.expm1(tokens * np.log1p(-chance))
@@ -62,7 +62,8 @@ def touched(chance: float, tokens: Array) -> Array:
 def chances(shares: Shares, experts_per_token: int) -> Array:
     """The chance of each expert to be among a token's k, Σ = k: k times its share, one at most [1].
 
-    What a share has above 1/k no token can give it (its k experts are distinct); the others get that, in proportion.
+        No expert can have more than 1/k of the choices, because the k experts of a token are distinct. The excess goes to the others,
+    in proportion.
     """
     found = experts_per_token * shares.of_experts
     while (found > 1.0).any():
@@ -92,7 +93,7 @@ def _sum(chance: Array, tokens: Array) -> Array:
 def imbalance(experts: int, experts_per_token: int, held: Amount, routing: Routing, given: float) -> Array:
     """How many times an even share of the tokens the experts of the fullest device get [1]: as `given`, or as the shares make it.
 
-    One where every device holds all experts, or a part of each.
+    1 if every device holds all experts, or a part of each.
     """
     if not isinstance(routing, Shares):
         return np.where(held == experts, 1.0, given)

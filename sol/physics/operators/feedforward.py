@@ -27,10 +27,10 @@ def _activation(name: str, mlp: MLP | Parts, layers: int, tokens: Array, fusion:
 
 
 def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
-    """Router, what every token goes through, and the experts as one grouped row: distinct ones read, top_k computed.
+    """Router, shared experts, and the routed experts as one row: distinct experts are read, experts per token computed.
 
-    Of experts spread over devices, the fullest device's share: it holds some, for the tokens of all copies, and gets
-    more than an even share of them by the imbalance; never more experts than it holds.
+    With experts spread over devices, the row is that of the most loaded device: it holds some experts for the tokens of
+    all copies, and gets `imbalance` times an even share of the tokens, on at most the experts it holds.
     """
     hidden, step, tokens, storage, routing, fusion = p
     rows = []

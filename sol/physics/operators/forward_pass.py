@@ -1,9 +1,9 @@
-"""One step as a list of operator rows: what each must move and compute.
+"""One step as a list of operator rows: what each must move and compute. Symbols: docs/notation.
 
-`step_operators` is the only place where a model turns into bytes and FLOPs; floor, serial floor,
-breakdown and explanation all sum its rows. `ROWS` says which function makes the rows of which kind of block.
-Layers alike are counted together. Norms, rotary
-embedding and softmax are charged their bytes; their few FLOPs are left out (never a slower floor).
+`step_operators` is the only place where a model becomes bytes and FLOPs. Floor, serial floor, breakdown and
+explanation all sum its rows. `ROWS` maps each kind of block to the function that makes its rows. Equal layers are
+counted together. Norms, rotary embedding and softmax count with their bytes; their few FLOPs are left out, which
+can only lower the floor.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def step_operators(model: ModelPart, step: Step, storage: Storage, routing: Rout
 
 
 def matrix_rows(block: Block | Parts, layers: int, p: Pass) -> list[Operator]:
-    """A block of plain matrices. Raises `InvalidInput` for one that keeps something of a sequence: its floor would leave that out."""
+    """Rows of a block of plain matrices. Raises `InvalidInput` for a block with a cache or state, which the floor would miss."""
     if block.cache_spans or block.states:
         raise InvalidInput(
             f"{type(block).__name__} keeps a cache or a state",
@@ -74,7 +74,7 @@ ROWS: dict[type[Block], Callable[[Any, int, Pass], list[Operator]]] = {
     PerLayerInput: per_layer_rows,
     Block: matrix_rows,
 }
-"""What makes the rows of a kind of block, in so many layers; a kind without a row here is priced as the nearest class it derives from."""
+"""The function that makes the rows of each kind of block; a kind that is not listed uses that of its nearest base class."""
 
 
 def _maker(block: Block | Parts) -> Callable[[Any, int, Pass], list[Operator]]:
@@ -83,7 +83,7 @@ def _maker(block: Block | Parts) -> Callable[[Any, int, Pass], list[Operator]]:
 
 
 def _embedding(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
-    """Gathered rows of the input tables; none of the vocabulary's when the head reads the same (tied) table whole."""
+    """Gathered rows of the input tables; not those of the vocabulary if the head reads the same (tied) table anyway."""
     head_reads_it = model.tied_embeddings and step.logits != "none"
     row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
     gathered = 0.0 if head_reads_it else smaller(tokens, model.vocab) * row_bytes
@@ -113,7 +113,7 @@ def _final_norm(model: ModelPart, tokens: Array, storage: Storage, fusion: Fusio
 
 
 def _lm_head(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
-    """The head reads its whole matrix once when any logits are wanted."""
+    """The head, which reads its whole matrix once if any logits are computed."""
     wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
     read = 0.0
     if step.logits != "none":

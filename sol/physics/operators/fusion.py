@@ -1,4 +1,4 @@
-"""What an operator costs beyond its compulsory bytes: activations through memory, and kernel launches.
+"""Costs of an operator beyond its compulsory bytes: activations through memory, and kernel launches.
 
 Three styles. `ideal`: everything between operators stays on chip (nothing here is charged).
 `kernel`: one fused kernel per operator reads its input and writes its output, attention keeps its
@@ -6,7 +6,7 @@ scores on chip. `eager`: every elementwise operation is a pass of its own and at
 scores, as eager PyTorch runs a Hugging Face decoder: 48 kernels per layer (64 with query and key
 norms) and 23 outside the layers. Activations are 16-bit; eager norms and softmax run in fp32.
 
-The floor never sees this page; the serial floor and the rows do.
+The floor does not use these costs; the serial floor and the rows do.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def attention(
 def state(style: Fusion, width: Count, tokens: Array) -> Cost:
     """A recurrent mixer reads and writes what its projections made, in a kernel for the convolution and one for the scan.
 
-    Eager runs the same two: its own loop over tokens is no one's choice.
+    Eager counts the same two kernels; nobody runs eager's loop over tokens.
     """
     return FREE if style == "ideal" else Cost(tokens * (2 * width * ACT_BYTES), 2)
 

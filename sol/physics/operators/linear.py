@@ -1,4 +1,4 @@
-"""The rows of linear layers: what a block's matrices move and compute.
+"""The rows of linear layers: what the matrices of a block move and compute. Symbols: docs/notation.
 
 The bytes and shapes of a block's matrices do not depend on the step, so they are worked out once.
 """

@@ -1,4 +1,4 @@
-"""Rows of the mixers: attention over a cache, attention over a latent, and recurrent states."""
+"""Rows of the mixers: attention over a cache, latent attention, recurrent states. Symbols: docs/notation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def attention_rows(att: Attention | Parts, layers: int, p: Pass) -> list[Operato
 
 
 def latent_rows(att: LatentAttention | Parts, layers: int, p: Pass) -> list[Operator]:
-    """Latent attention: the cheaper of expanding the cached latents again and of working on them as they are.
+    """Latent attention, with the cheaper of two ways: expand the cached latents, or compute on them directly (absorbed).
 
     Plain: (past+n)·2·h·r·(nope+v) + 2·h·(nope+rope+v)·pairs. Absorbed: n·2·h·r·(nope+v) + 2·h·(2r+rope)·pairs.
     The expanding matrix is read once either way; its FLOPs are in this row.
@@ -92,7 +92,7 @@ def _index(att: LatentAttention | Parts, layers: int, step: Step) -> Operator:
 
 
 def state_rows(mixer: StateMixer | Parts, layers: int, p: Pass) -> list[Operator]:
-    """A recurrent mixer: the state is read once a step where there is a past; writing it back is not compulsory in every step."""
+    """A recurrent mixer: the state is read once per step if there is a past. Writing it back is not compulsory in every step."""
     hidden, step, tokens, storage, _, fusion = p
     *before, out = (linear_row(x, layers, tokens, fused.linear(fusion, x, tokens)) for x in linears(mixer, hidden, storage))
     held = state_bytes_per_sequence(mixer, storage)
@@ -108,7 +108,7 @@ def state_rows(mixer: StateMixer | Parts, layers: int, p: Pass) -> list[Operator
 
 
 def state_bytes_per_sequence(block: Block | Parts, storage: Storage) -> Amount:
-    """Bytes of what one layer keeps of a sequence whatever its length [B]."""
+    """Bytes of the fixed-size state that one layer keeps per sequence [B]."""
     base = storage.base.bytes_per_weight
     widest = storage.state_bits
     stored: Amount = sum(s.elements * base if s.bits is None else s.elements * smaller(s.bits, widest) / 8 for s in block.states)

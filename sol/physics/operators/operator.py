@@ -15,18 +15,18 @@ from sol.specs.quantities import Array
 from sol.specs.step import Fusion, Role, Routing, Step, Storage
 
 Amount = Array | float
-"""An array over the sweep, or a plain float: of a row that does not depend on it, and of one point."""
+"""An array over the sweep, or a plain float for one point or for a row that does not vary."""
 
 
 def larger(a: Amount, b: Amount) -> Amount:
-    """`np.maximum`; of two plain floats the same to the last bit, in a tenth of the time."""
+    """`np.maximum`, but ten times as fast for two plain floats, with the same bits."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.maximum(a, b)
     return a if a >= b else b
 
 
 def smaller(a: Amount, b: Amount) -> Amount:
-    """`np.minimum`; of two plain floats the same to the last bit, in a tenth of the time."""
+    """`np.minimum`, but ten times as fast for two plain floats, with the same bits."""
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.minimum(a, b)
     return a if a <= b else b
@@ -87,7 +87,7 @@ class Operator(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What is the same for every block of one forward pass; `tokens` are the new ones of all sequences [1]."""
+    """What all blocks of one forward pass share; `tokens` are the new tokens of all sequences [1]."""
 
     hidden: int
     step: Step
@@ -101,7 +101,7 @@ def row(
     name: str, layers: int, role: Role, *, weight_bytes: Amount = 0.0, flops: Amount | None = None, kv_bytes: Amount = 0.0,
     shape: Callable[[], str] = str, cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (),
 ) -> Operator:  # fmt: skip
-    """One row; `cost` is a layer's, everything else that of all `layers`. Without `flops` it multiplies nothing."""
+    """One row; `cost` is that of one layer, everything else that of all `layers`. Without `flops` the row has no products."""
     spilled = layers * cost.activation_bytes
     multiplied = 0.0 if flops is None else flops
     return Operator(

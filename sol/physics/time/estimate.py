@@ -1,11 +1,11 @@
-"""What a step is expected to take: operators one after the other at the rates an engine reaches, and what is no operator's.
+"""The expected time of a step: operators one after the other at the rates an engine reaches, and times outside operators.
 
     kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes)
     step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
-An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With every rate whole and
-every time nothing this is the serial floor to the last bit, and it is never below the floor: each term is
-at least the floor's.
+An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With all rates at 100 % and all times
+zero, this is the serial floor to the last bit. It is never below the floor, because no term is below the floor's.
+Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import NamedTuple
 from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator, larger
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
-from sol.specs.calibration import Calibration, Kind, Reached
+from sol.specs.calibration import Calibration, OperatorKind, Reached
 from sol.specs.formats import NumberFormat
 from sol.specs.step import Storage
 
 
 class OperatorTime(NamedTuple):
-    """One operator [s]: serial at the peaks; at the rates reached its bytes, its FLOPs and the larger of them; its launches.
+    """One operator [s]: serial at the peaks; bytes, FLOPs and the larger of them at the rates reached; launches.
 
     A collective takes its serial time, launches included, and nothing else.
     """
 
     name: str
-    kind: Kind
+    kind: OperatorKind
     network: bool
     serial_s: Amount
     memory_s: Amount
@@ -40,7 +40,7 @@ class OperatorTime(NamedTuple):
 
     @property
     def below_peak_s(self) -> Amount:
-        """What rates below the peaks add [s]."""
+        """Time added by rates below the peaks [s]."""
         return self.reached_s - self.serial_s
 
 
@@ -48,8 +48,8 @@ class OperatorTime(NamedTuple):
 class TimeParts(Frozen):
     """Where a step's time goes [s]: `latency_s` = serial + below + launch − overlapped + host + step.
 
-    `serial_s` the serial floor of these kernels; `below_peak_s` rates not reached; `launch_s` kernels' own time;
-    `overlapped_s` saved by overlapping; `host_s` the device waiting for the host; `step_s` the engine's, of step and sequences.
+    `serial_s` the serial floor of these kernels; `below_peak_s` kernels below the peak rates; `launch_s` launch and fixed time
+    of the kernels; `overlapped_s` saved by overlap; `host_s` the device waits for the host; `step_s` the engine's own time.
     """
 
     latency_s: Amount
@@ -63,7 +63,7 @@ class TimeParts(Frozen):
 
 def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
     """The expected seconds of one operator, from its `times` at the peaks."""
-    kind = kind_of(op)
+    kind = operator_kind(op)
     if op.wire is not None:
         return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
@@ -76,8 +76,8 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
 
 
 @lru_cache(maxsize=1024)
-def _reached(calibration: Calibration, kind: Kind, fmt: NumberFormat) -> Reached:
-    return calibration.at(kind, *names(fmt))
+def _reached(calibration: Calibration, kind: OperatorKind, fmt: NumberFormat) -> Reached:
+    return calibration.at(kind, *rate_names(fmt))
 
 
 def operator_times(priced: Priced, rates: Rates, storage: Storage, calibration: Calibration) -> list[OperatorTime]:
@@ -109,8 +109,8 @@ def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, laye
     return TimeParts(busy + step, serial, below, launches, kernels - device, busy - device, step)
 
 
-def kind_of(op: Operator) -> Kind:
-    """Which rates an operator reaches: its experts', its attention's, those of matrix products, or of norms and the like."""
+def operator_kind(op: Operator) -> OperatorKind:
+    """The kind of an operator, which determines its rates: experts, attention, matrix products, or norms and the like."""
     if op.name == "experts":
         return "experts"
     if op.role in ("attention", "index"):
@@ -119,8 +119,8 @@ def kind_of(op: Operator) -> Kind:
 
 
 @lru_cache(maxsize=256)
-def names(fmt: NumberFormat) -> tuple[str, ...]:
-    """What a calibration may call a format: its id, the id's first word, and the kind of products it makes.
+def rate_names(fmt: NumberFormat) -> tuple[str, ...]:
+    """The names of a format in a calibration: its id, the id's first word, and the kind of its products.
 
     16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.
     """

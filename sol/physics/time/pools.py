@@ -1,10 +1,10 @@
-"""Prefill and decode on devices of their own, or on the same: how many requests a second, how long the first token and each further one.
+"""Prefill and decode on separate or on the same devices: requests per second, time to first token, time per output token.
 
     pools       prefill b / max( t(b) , b·KV/link )      decode B / max( (output − 1)·t(B) , B·KV/link )
     undivided   B / ( (output − 1)·t(B) + B·t(b)/b )      the prefill of b prompts at a time stops every decode
 
-A pool is replicas alike; what the two do together is what the slower does. Left out: waiting in line, prompts mixed
-into decode steps (which an undivided replica may do), and bursts.
+A pool is a number of equal replicas. The rate of both pools is that of the slower. Not counted: queueing, bursts, and
+chunked prefill, which an undivided replica may use. Symbols: docs/notation.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def request_kv_bytes(model: Model, prompt_tokens: Array, storage: Storage) -> Ar
 
 
 def holders(split: Split) -> Count:
-    """Devices that hold one sequence's cache between them, and so share sending or receiving it [1]."""
+    """Devices that hold the cache of one sequence together, and so share sending or receiving it [1]."""
     return split.tp * split.pp
 
 
 def apart(devices: int, links: Topology) -> int:
-    """How far apart two pools of `devices` devices in all lie [1]: in the innermost domain that holds them all, else across its end."""
+    """The distance between two pools of `devices` devices in all [1]: inside the innermost domain that holds them, else beyond it."""
     within = 1
     for link in links.levels:
         if link.domain is None or devices <= link.domain:
@@ -43,22 +43,22 @@ def apart(devices: int, links: Topology) -> int:
 
 
 def prefill_rate(prompts: Array, prefill_s: Array, transfer_s: Array) -> Array:
-    """Requests a second of one prefill replica [1/s]: its caches leave while the next prompts are computed."""
+    """Requests per second of one prefill replica [1/s]: its caches leave while the next prompts are computed."""
     return prompts / np.maximum(prefill_s, prompts * transfer_s)
 
 
 def decode_rate(batch: Array, step_s: Array, transfer_s: Array, output_tokens: float) -> Array:
-    """Requests a second of one decode replica [1/s]: caches arrive while it decodes; the prefill gave the first token."""
+    """Requests per second of one decode replica [1/s]: caches arrive while it decodes; the prefill gave the first token."""
     return batch / np.maximum((output_tokens - 1.0) * step_s, batch * transfer_s)
 
 
 def undivided_rate(batch: Array, step_s: Array, prompts: Array, prefill_s: Array, output_tokens: float) -> Array:
-    """Requests a second of a replica that does both, prefill not mixed with decode [1/s]."""
+    """Requests per second of a replica that does both, prefill not mixed with decode [1/s]."""
     return batch / ((output_tokens - 1.0) * step_s + batch * prefill_s / prompts)
 
 
 def undivided_tpot(batch: Array, step_s: Array, prompts: Array, prefill_s: Array, output_tokens: float) -> Array:
-    """Time per output token where the other sequences' prompts stop one's decode [s]."""
+    """Time per output token if the prompts of other sequences stop decode steps [s]."""
     others = np.maximum(batch / prompts - 1.0, 0.0)
     return step_s + others * prefill_s / (output_tokens - 1.0)
 
@@ -78,7 +78,7 @@ def first_token(
 
 
 class Shared(NamedTuple):
-    """Replicas of either pool [1], and the requests a second of both together [1/s]."""
+    """Replicas of either pool [1], and the requests per second of both together [1/s]."""
 
     prefill: Array
     decode: Array
@@ -86,9 +86,9 @@ class Shared(NamedTuple):
 
 
 def matched(total: int, prefill_devices: Array, prefill: Array, decode_devices: Array, decode: Array) -> Shared:
-    """So many replicas of each kind, in `total` devices, that together they serve the most requests a second.
+    """The numbers of replicas of each kind, in `total` devices, that serve the most requests per second.
 
-    Shapes broadcast: devices [1] and requests a second [1/s] of one replica of either kind. The rate is zero where not one of
+    Shapes broadcast: devices [1] and requests per second [1/s] of one replica of either kind. The rate is zero where not one of
     each fits. Of equal rates the fewest prefill replicas are kept.
     """
     none: Array = 0.0 * (prefill * decode)

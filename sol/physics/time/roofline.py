@@ -1,11 +1,11 @@
-"""From operator rows to times: the floor (a bound), the serial floor, and which resource binds.
+"""From operator rows to times: the floor (a bound), the serial floor, and the resource that binds. Symbols: docs/notation.
 
     floor  = max( Σ bytes/B , Σ flops/ceiling , Σ wire bytes/β )   perfect overlap, perfect fusion, compulsory work only
     serial = Σ max( bytes/B , flops/peak ) + Σ collectives         the same operators one after the other
 
-Sums run over the rows from first to last, elementwise, so a cell of a sweep equals its scalar to the
-last bit, and floor ≤ serial holds in floating point too. Large sweeps go block by block so that they
-stay in cache. No efficiency factor enters here.
+Sums run over the rows from first to last, elementwise, so a point of a sweep equals the scalar result to the last bit,
+and floor ≤ serial holds in floating point too. Large sweeps are computed block by block, to stay in the CPU's cache.
+There are no efficiency factors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A step whose weights or cache lie partly in host memory: two tiers, each read at its own rate.
+"""A step with part of the weights or cache in host memory: two tiers, each read at its own rate. Symbols: docs/notation.
 
     overlapped = max( device bytes / bandwidth , flops / ceiling , host bytes / link )
     serial     = max( device bytes / bandwidth , flops / ceiling ) + host bytes / link
@@ -24,9 +24,9 @@ from sol.specs.quantities import Array
 from sol.specs.step import Routing, Step, Storage
 
 EVERY_TOKEN = 2.0**40
-"""Tokens enough to read every row of the input table and to touch every expert."""
+"""A number of tokens that reads every row of the input table and touches every expert."""
 FIRST = ("embedding", "experts")
-"""What goes to the host first: parts of which a step reads only some."""
+"""The parts that go to the host first: a step reads only some of their bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Tier:
 def weight_parts(model: Model, step: Step, storage: Storage, routing: Routing) -> list[tuple[Amount, Amount]]:
     """(held, read) bytes of the weights [B] in the order they go to the host: never read, input table, experts, the rest.
 
-    What a row holds is what it reads when every token and every expert is there.
+    A row holds the bytes that it would read with every token and every expert.
     """
     everything = Step(np.array([EVERY_TOKEN]), np.array([1.0]), np.array([0.0]), "all")
     held = step_operators(model, everything, storage, "max", "ideal")
@@ -69,9 +69,9 @@ def host_reads(parts: Sequence[tuple[Amount, Amount]], host_bytes: Array) -> Arr
 def tiers(
     times: Times, resident_bytes: Array, host_bytes: Array, host_read_bytes: Array, memory_bytes_per_s: float, link_bytes_per_s: float
 ) -> tuple[Tier, Tier]:
-    """The device and the host of one step: what each holds and reads, and for how long.
+    """The two tiers of one step: what each holds and reads, and the time of that.
 
-    The device's seconds are its floor: what it still reads and writes, or the FLOPs of the whole step.
+    The device's time is its floor: the bytes it still reads and writes, or the FLOPs of the whole step.
     """
     moved = np.maximum(times.moved_weight_bytes + times.moved_kv_bytes - host_read_bytes, 0.0)
     memory_s = np.maximum(times.memory_s - host_read_bytes / memory_bytes_per_s, 0.0)

@@ -1,1 +1,1 @@
-"""What benchmarks wrote: one file a tool, each mapping the tool's keys to our words. No formula of ours, no guess."""
+"""Readers of benchmark files: one file per tool maps the tool's keys to the fields of `Measurement`, without guesses."""

@@ -1,7 +1,7 @@
-"""A file as a stream of records, by what is in it: JSON, JSON lines, CSV, Parquet, or a log with data among its lines.
+"""A file as a stream of records, recognised by content: JSON, JSON lines, CSV, Parquet, or a log with data among its lines.
 
-CSV, JSON lines and logs are read line by line and never held whole; a JSON document is, so it has a
-limit. Nothing here knows a tool, except that GenAI-Perf writes several tables into one CSV file.
+CSV, JSON lines and logs are read line by line. A JSON document is held whole, so its size is limited. Nothing here
+depends on a tool, except that GenAI-Perf writes several tables into one CSV file.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.benchmarks.documents import MAX_DOCUMENT_BYTES, json_lines, json_values, parsed_line
 from sol.sources.benchmarks.logs import log_records
 from sol.sources.benchmarks.metric_tables import metric_tables
-from sol.sources.tensors.tensor_files import short, shown
+from sol.sources.tensors.tensor_files import shown
 
 MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 1000
@@ -26,7 +26,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Piece(NamedTuple):
-    """One record and where it stands, or text that is none, with the reason."""
+    """One record and its place, or text that is not a record, with the reason."""
 
     where: str
     record: dict[str, Any]
@@ -80,7 +80,7 @@ def _text_content(file: BinaryIO, size: int, where: str) -> Content:
         if size > MAX_DOCUMENT_BYTES:
             limit = MAX_DOCUMENT_BYTES // 2**20
             raise BadFile(
-                f"{where}: a JSON document of more than {limit} MiB; write one record a line (JSONL), or leave out per-request data"
+                f"{where}: a JSON document of more than {limit} MiB; write one record per line (JSONL), or leave out per-request data"
             )
         file.seek(0)
         return Content(None, (Piece(*p) for p in json_values(_decoded(file.read(), where, 1), where)))

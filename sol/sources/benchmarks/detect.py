@@ -1,9 +1,9 @@
-"""Which tool wrote a record: told by its keys, never by the file's name."""
+"""The tool that wrote a record, recognised by its keys, never by the file's name."""
 
 from __future__ import annotations
 
 from sol.errors import BadFile
-from sol.sources.benchmarks.importer import Record, Tool
+from sol.sources.benchmarks.importer import RawRecord, Tool
 from sol.sources.benchmarks.own_table import OWN
 from sol.sources.benchmarks.tools.genai_perf import AIPERF, GENAI_CSV, GENAI_PERF
 from sol.sources.benchmarks.tools.gpt_fast import GPT_FAST
@@ -26,8 +26,8 @@ TOOLS = (
 READ = "llama-bench, llama-batched-bench, vLLM, SGLang, TensorRT-LLM, GenAI-Perf, AIPerf, GuideLLM, gpt-fast, ML.ENERGY"
 
 
-def tool_of(record: Record, where: str) -> Tool | None:
-    """The tool whose record this is, None for none that is read. Raises `BadFile` for one with the keys of two."""
+def tool_of(record: RawRecord, where: str) -> Tool | None:
+    """The tool that wrote this record, None for an unknown tool. Raises `BadFile` for a record with the keys of two."""
     found = [tool for tool in TOOLS if tool.matches(record)]
     if len(found) > 1:
         raise BadFile(f"{where}: has the keys of {found[0].name} and of {found[1].name}; give each tool's output as a file of its own")

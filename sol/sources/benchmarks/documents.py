@@ -1,4 +1,4 @@
-"""Records from JSON: values one after another in a document, or one a line."""
+"""Records from JSON: values one after another in a document, or one per line."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sol.errors import BadFile
-from sol.sources.tensors.tensor_files import short
+from sol.errors import BadFile, short
 
 MAX_DOCUMENT_BYTES = 64 * 2**20
 GAP = re.compile(r"\s*")
 Place = tuple[str, dict[str, Any], str]
-"""Where a record stands, the record, and why it is none ("" where it is one)."""
+"""The place of a record, the record, and why it is not one ("" if it is)."""
 
 DECODER = json.JSONDecoder()  # which takes the bare word Infinity that SGLang writes; reading a number refuses what is not finite
 BROKEN = (ValueError, RecursionError)
@@ -28,7 +27,7 @@ def parsed_line(line: str) -> Any:
 
 
 def json_lines(number: int, first: dict[str, Any], lines: Iterator[tuple[int, str]]) -> Iterator[Place]:
-    """One record a line; a line that is none is a place with the reason."""
+    """One record per line; a line that is not a record gives its place and the reason."""
     yield f"line {number}", first, ""
     for at, line in lines:
         if not line.strip():
@@ -93,10 +92,12 @@ def _records(value: Any, where: str) -> Iterator[Place]:
     elif isinstance(value, list):
         for i, item in enumerate(value):
             yield from (
-                _records(item, f"{where}[{i}]") if isinstance(item, dict) else [(f"{where}[{i}]", {}, f"holds {short(item)}, no record")]
+                _records(item, f"{where}[{i}]")
+                if isinstance(item, dict)
+                else [(f"{where}[{i}]", {}, f"holds {short(item)}, which is not a record")]
             )
     else:
-        yield where, {}, f"holds {short(value)}, no record"
+        yield where, {}, f"holds {short(value)}, which is not a record"
 
 
 def _skip(text: str, at: int) -> int:

@@ -1,8 +1,8 @@
-"""What an importer says of one record, and how it reads the record's keys.
+"""What an importer makes of one record, and how it reads the record's keys.
 
 An importer maps a tool's own keys to the fields of a `Measurement` (where there is a `phase`) or of an
-`Aggregate` (where there is a `metric`), leaving out what the tool does not say: options fill that, or it
-is asked for. What cannot be read honestly is refused, with the reason.
+`Aggregate` (where there is a `metric`). It leaves out what the tool does not record: options fill that, or an error
+asks for it. What cannot be read reliably is rejected, with the reason.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from sol.sources.tensors.tensor_files import short
+from sol.errors import short
 
-Record = Mapping[str, Any]
+RawRecord = Mapping[str, Any]
 Given = Mapping[str, Any]
 """The options of `read_measurements` that were given, checked, by name."""
 
@@ -23,7 +23,7 @@ LARGEST = 1e21
 
 
 class Unreadable(Exception):
-    """Why a record, or a part of one, is not taken; `lacks` are the options that would settle it."""
+    """Why a record, or a part of one, is rejected; `lacks` are the options that would resolve it."""
 
     def __init__(self, reason: str, lacks: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class Unreadable(Exception):
 
 
 class Found(NamedTuple):
-    """Fields in our words, seconds and tokens; what was assumed; which part of the record they are; and what an aggregate needs besides."""
+    """Fields as in `Measurement`, in seconds and tokens; assumptions; the part of the record; and further fields of an aggregate."""
 
     fields: dict[str, Any]
     assumes: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A part of a record that is not taken, and why."""
+    """A rejected part of a record, and why."""
 
     reason: str
     part: str = ""
@@ -50,18 +50,18 @@ Finding = Found | Refused
 
 
 class Tool(NamedTuple):
-    """A tool whose output is read: how its records are told from all others, and what they become.
+    """A tool whose output is read: how its records are recognised, and what they become.
 
-    `rounded`: its records are printed figures, so that equal ones are no copies.
+    `rounded`: its records are printed figures, so equal records need not be copies.
     """
 
     name: str
-    matches: Callable[[Record], bool]
-    read: Callable[[Record, Given], Iterable[Finding]]
+    matches: Callable[[RawRecord], bool]
+    read: Callable[[RawRecord, Given], Iterable[Finding]]
     rounded: bool = False
 
 
-def number(record: Record, key: str, *, least: float = 0.0) -> float:
+def number(record: RawRecord, key: str, *, least: float = 0.0) -> float:
     """A key's finite number, above zero unless `least` is below it; `Unreadable` names the key and what it holds."""
     value = optional_number(record, key)
     if value is None:
@@ -71,7 +71,7 @@ def number(record: Record, key: str, *, least: float = 0.0) -> float:
     return value
 
 
-def optional_number(record: Record, key: str) -> float | None:
+def optional_number(record: RawRecord, key: str) -> float | None:
     """A key's finite number, None where the key is absent, null or empty. Text that is a number counts as one."""
     value = record.get(key)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -89,13 +89,13 @@ def optional_number(record: Record, key: str) -> float | None:
     return read
 
 
-def from_ms(record: Record, key: str) -> float | None:
+def from_ms(record: RawRecord, key: str) -> float | None:
     """A key's milliseconds in seconds; None where it is absent or 0, as tools write what they did not measure."""
     value = optional_number(record, key)
     return value / 1e3 if value else None
 
 
-def whole(record: Record, key: str) -> int | None:
+def count(record: RawRecord, key: str) -> int | None:
     """A key's whole number above zero, None where it is absent or null."""
     value = optional_number(record, key)
     if value is None:
@@ -105,7 +105,7 @@ def whole(record: Record, key: str) -> int | None:
     return int(value)
 
 
-def text(record: Record, key: str) -> str | None:
+def text(record: RawRecord, key: str) -> str | None:
     """A key's text, None where it is absent, null or empty."""
     value = record.get(key)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -118,7 +118,7 @@ def text(record: Record, key: str) -> str | None:
 TRUTHS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 
 
-def flag(record: Record, key: str) -> bool | None:
+def flag(record: RawRecord, key: str) -> bool | None:
     """A key's truth value, written as JSON, CSV (0, 1) or people do; None where it is absent or "unknown"."""
     value = record.get(key)
     if value is None or isinstance(value, bool):
@@ -131,7 +131,7 @@ def flag(record: Record, key: str) -> bool | None:
     return TRUTHS[word]
 
 
-def inner(record: Record, *keys: str) -> Record:
+def inner(record: RawRecord, *keys: str) -> RawRecord:
     """The object at a path of keys; an empty one where anything on the way is absent or no object."""
     for key in keys:
         value = record.get(key)

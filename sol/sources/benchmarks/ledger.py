@@ -1,8 +1,7 @@
-"""From what importers found, and the options, to records: gaps filled or asked for, contradictions and copies rejected.
+"""From importers' findings and options to records: gaps are filled or asked for, contradictions and copies rejected.
 
-An option fills what a file does not say, or says in a word that is none of ours. It never overrides:
-where the file says something else, the row is rejected. Labels (engine, session, source) are the
-user's to choose.
+An option gives what a file does not record, or replaces a name that sol does not know. It never overrides a known
+value: if the file has another value, the row is rejected. Labels (engine, session, source) may be overridden.
 """
 
 from __future__ import annotations
@@ -12,11 +11,10 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from sol.errors import BadFile, InvalidInput
+from sol.errors import BadFile, InvalidInput, short
 from sol.sources.benchmarks.importer import Found, Given, Unreadable
 from sol.sources.benchmarks.names import format_id, gpu_id, model_id
 from sol.sources.database.database import built_in_model, load_format, load_gpu, require_model
-from sol.sources.tensors.tensor_files import short
 from sol.specs.measurement import Aggregate, Measurement, Rejected
 
 MAX_ROWS = 200_000
@@ -74,7 +72,7 @@ def _model(name: str) -> str:
 
 
 class Ledger:
-    """The rows so far, what was assumed and rejected on the way, and which word each option has stood for."""
+    """The rows so far, the assumptions and rejections, and the word of the file that each option has replaced."""
 
     def __init__(self, where: str, given: Given) -> None:
         self.where, self.given = where, given
@@ -93,15 +91,15 @@ class Ledger:
         return tuple(self._assumptions)
 
     def is_copy(self, where: str, record: Mapping[str, Any]) -> bool:
-        """Whether the very same record was there before; it is then rejected."""
+        """Whether an equal record was there before; the copy is rejected."""
         first = self._seen.setdefault(hash(repr(record)), where)
         if first == where:
             return False
-        self.reject(where, f"the same as {first}; a column session tells repeats apart", record)
+        self.reject(where, f"the same as {first}; a column session distinguishes repeats", record)
         return True
 
     def reject(self, where: str, reason: str, record: Mapping[str, Any]) -> None:
-        """Note a row that is not taken; what several parts of it have in common, once."""
+        """Note a rejected row; a reason shared by several of its parts is noted once."""
         self._room()
         reason = " ".join(reason.split())
         last = self.rejected[-1] if self.rejected else None
@@ -110,12 +108,12 @@ class Ledger:
         self.rejected.append(Rejected(where, reason, _kept(record)))
 
     def refuse(self, where: str, error: Unreadable, record: Mapping[str, Any]) -> None:
-        """Note a row that is not taken, and which options would settle it."""
+        """Note a rejected row, and the options that would resolve it."""
         self.lacking.update(dict.fromkeys(error.lacks))
         self.reject(where, str(error), record)
 
     def assume(self, lines: tuple[str, ...]) -> None:
-        """Note what the file does not say and is taken, each line once."""
+        """Note what the file does not record and was assumed, each line once."""
         self._assumptions.update(dict.fromkeys(lines))
 
     def take(self, where: str, found: Found, record: Mapping[str, Any]) -> None:
@@ -137,7 +135,7 @@ class Ledger:
             self.assume(tuple(assumed))
 
     def reject_mixed_units(self) -> None:
-        """Reject rows that ask the same and differ a thousandfold or so: some are not in seconds, and none says which."""
+        """Reject rows with equal inputs whose times differ about a thousandfold: some are not in seconds, and it is unknown which."""
         span: dict[tuple[Any, ...], tuple[float, float]] = {}
         asked = [tuple(getattr(row, k) for k in QUESTION) for row in self.rows]
         for key, row in zip(asked, self.rows, strict=True):
@@ -149,7 +147,7 @@ class Ledger:
             if high < MIXED * low:
                 kept.append(row)
             else:
-                told = f"measured_s is {low:g} and {high:g} for one and the same step: mixed units? all its rows are left out"
+                told = f"measured_s is {low:g} and {high:g} for the same step: probably mixed units, so all its rows are rejected"
                 self.rejected.append(Rejected(where, told, row.model_dump(exclude_none=True)))
         self.rows = kept
 
@@ -165,7 +163,7 @@ class Ledger:
                 settle(self, name, fields, assumed)
             except Unreadable as error:
                 problems.append(str(error))
-                fields.setdefault(name, None)  # said, in a word of its own: not missing
+                fields.setdefault(name, None)  # recorded, with a word of the file's own: not missing
         for name in LABELS:
             if name in self.given:
                 fields[name] = self.given[name]
@@ -181,11 +179,11 @@ class Ledger:
         if "metric" in fields and "batch" in fields:  # requests that run as one batch are that many at once
             fields.setdefault("concurrency", fields.pop("batch"))
         if not any(k in fields for k in SPLIT):
-            assumed.append("one device (tp = pp = ep = dp = 1): nothing says otherwise")
+            assumed.append("one device (tp = pp = ep = dp = 1): no other split is recorded")
         return fields, assumed
 
     def _named(self, name: str, fields: dict[str, Any], assumed: list[str]) -> None:
-        """A model's or device's id from the file's word, or from the option where that word is none of ours."""
+        """A model's or device's id from the file's word, or from the option if sol does not know that word."""
         word, option = fields.pop(name, None), self.given.get(name)
         if word is None:
             if option is not None:
@@ -236,7 +234,7 @@ FACTS: Mapping[str, Any] = {
     **dict.fromkeys(("model", "gpu"), Ledger._named), **dict.fromkeys(("dtype", "kv_dtype"), Ledger._format),
     **dict.fromkeys((*NUMBERS, "cuda_graphs"), Ledger._number),
 }  # fmt: skip
-"""How each field that an option may give is settled."""
+"""How each field that an option may give is resolved."""
 
 
 def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,7 +247,7 @@ def _kept(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def raise_if_asked(ledger: Ledger, tool: str) -> None:
-    """Where nothing could be taken for want of facts that options give: one error that names them all."""
+    """Raises one error that names all missing options if no row could be read without them."""
     if ledger.lacking and not ledger.rows and not ledger.aggregates:
         names = ", ".join(ledger.lacking)
         raise InvalidInput(
@@ -258,6 +256,6 @@ def raise_if_asked(ledger: Ledger, tool: str) -> None:
 
 
 def _against(name: str, word: Any, said: Any, option: Any) -> str:
-    """What a file says where an option says something else."""
+    """The message for an option that contradicts the file."""
     recorded = f"{name}={said} is recorded" if word == said else f"{name} {short(word)} is {said}"
     return f"{recorded}, and {name}={option} was given"

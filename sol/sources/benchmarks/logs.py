@@ -1,6 +1,6 @@
 """Records that stand among the lines of a log: Markdown tables, SQL inserts, JSON lines, and what gpt-fast and TensorRT-LLM print.
 
-Keys are the tools' own words. A line that none of the scanners below takes is a log's noise.
+Keys are those of the tools. A line that no scanner below recognises is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Scanner(Protocol):
     """Takes the lines of one kind of record."""
 
     def take(self, number: int, line: str) -> list[Place] | None:
-        """The records this line completes; None where the line is none of its own."""
+        """The records that this line completes; None if the line is of another kind."""
 
     def end(self) -> list[Place]:
         """The records that were waiting for more lines."""
@@ -137,7 +137,7 @@ class GptFast:
         return self.end() if line.startswith(("Average tokens/sec", "Loading model")) else None
 
     def end(self) -> list[Place]:
-        """What waits, with what its run said."""
+        """The waiting generations, with the settings of their run."""
         done = [(where, {**record, **self.run}, "") for where, record, _ in self.waiting]
         self.waiting, self.run = [], {}
         return done

@@ -1,4 +1,4 @@
-"""The CSV of GenAI-Perf and AIPerf: several small tables in one file, a metric a row. Read as one record."""
+"""The CSV of GenAI-Perf and AIPerf: several small tables in one file, a metric per row. Read as one record."""
 
 from __future__ import annotations
 

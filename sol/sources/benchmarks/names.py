@@ -1,15 +1,14 @@
-"""A tool's names for devices, models and formats as ours: exact ids, aliases and driver names, never a guess."""
+"""A tool's names for devices, models and formats resolved to ids: exact ids, aliases and driver names, never a guess."""
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
 
-from sol.errors import UnknownName
+from sol.errors import UnknownName, short
 from sol.sources.benchmarks.importer import Unreadable
 from sol.sources.database.database import GPUS_VARIABLE, built_in_model, fold, load_format, load_gpu
 from sol.sources.database.device_names import reported_gpu
-from sol.sources.tensors.tensor_files import short
 
 UNSAID = ("", "auto", "none", "null", "default")
 """How tools write that they leave a format to the model."""
@@ -33,7 +32,7 @@ def model_id(name: str) -> str:
 
 
 def format_id(name: str) -> str | None:
-    """The id of a format by id or alias; None where the word leaves it to the model. Raises `Unreadable`."""
+    """The id of a format by id or alias; None if the word leaves the format to the model. Raises `Unreadable`."""
     if fold(_checked(name)) in UNSAID:
         return None
     found, why = _format(name)

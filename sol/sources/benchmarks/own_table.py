@@ -1,4 +1,4 @@
-"""The product's own table: a row a measurement, columns as the fields of `Measurement`, seconds and tokens.
+"""The table of sol: one row per measurement, columns as the fields of `Measurement`, in seconds and tokens.
 
 A row of the phase "request" is a whole request, from the prompt to its last token: an `Aggregate`.
 """
@@ -9,21 +9,20 @@ import difflib
 from collections.abc import Iterable
 from functools import lru_cache
 
-from sol.errors import BadFile
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, flag, number, optional_number, text, whole
-from sol.sources.tensors.tensor_files import short
+from sol.errors import BadFile, short
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, count, flag, number, optional_number, text
 
 NEEDED = ("model", "gpu", "phase", "measured_s")
 MATTERS = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp", "batch", "ctx", "new_tokens", "prompt_tokens", "output_tokens", "cuda_graphs")
-"""Columns that change what was asked of the device: one that is misspelt must not be passed over."""
+"""Columns that change the measured step: a misspelling of one must not be ignored."""
 LABELS = ("engine", "session", "source")
 COLUMNS = (*NEEDED, *MATTERS, *LABELS)
 MAX_COLUMNS = 100
-"""So many unread columns are looked at for a misspelling."""
+"""The number of unread columns that are checked for misspellings."""
 OTHER_UNITS = ("measured_ms", "measured_us", "measured_ns", "latency_ms", "time_ms", "measured")
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """Whether a record is a row of such a table, whole or not."""
     return "measured_s" in record or ("phase" in record and ("model" in record or "gpu" in record))
 
@@ -58,14 +57,14 @@ def _unread(columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return "", (f"columns not read: {named}{' …' if len(unread) > 12 else ''}",) if unread else ()
 
 
-def read(record: Record, given: Given) -> Iterable[Finding]:
+def read(record: RawRecord, given: Given) -> Iterable[Finding]:
     """One row. A decode row without ctx takes it from the lengths: the mean over the span of steps."""
     misspelt, unread = _unread(tuple(record))
     if misspelt:
         raise Unreadable(misspelt)
     phase = text(record, "phase")
     if phase not in ("decode", "prefill", "request"):
-        raise Unreadable("phase is missing" if phase is None else f"phase={short(phase)} is none of decode, prefill, request")
+        raise Unreadable("phase is missing" if phase is None else f"phase={short(phase)} is not one of decode, prefill, request")
     try:
         measured = number(record, "measured_s")
     except Unreadable as error:
@@ -80,8 +79,8 @@ def read(record: Record, given: Given) -> Iterable[Finding]:
         assumes.append(said)
     if numbers["batch"] is None and "batch" not in given:
         numbers["batch"] = 1.0
-        assumes.append("batch 1: no column says otherwise")
-    split = {k: whole(record, k) for k in ("tp", "pp", "ep", "dp")}
+        assumes.append("batch 1: there is no column batch")
+    split = {k: count(record, k) for k in ("tp", "pp", "ep", "dp")}
     words = {k: text(record, k) for k in ("model", "gpu", "dtype", "kv_dtype", *LABELS)}
     kind = {"metric": "request"} if phase == "request" else {"phase": phase}
     fields = {**kind, "measured_s": measured, **numbers, **split, **words, "cuda_graphs": flag(record, "cuda_graphs")}

@@ -1,4 +1,4 @@
-"""A file of measurements, from whichever tool: read, told apart by its content, and nothing of it lost."""
+"""A file of measurements from any known tool, recognised by content; every row is kept or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def read_measurements(
     prompt_tokens: float | None = None, output_tokens: float | None = None, engine: str | None = None, cuda_graphs: bool | None = None,
     session: str | None = None, source: str | None = None,
 ) -> Measurements:  # fmt: skip
-    """The measurements in a file: a table with our columns, or what a benchmark tool wrote, told by its content.
+    """The measurements in a file: a table with the columns of docs/measurements, or the output of a benchmark tool.
 
-    Times are seconds per decode step or per prompt. What a tool does not record is given by option, or
-    asked for by name; options fill gaps and settle words that are none of ours, and never overrule the
-    file. What is no step is in `aggregates`; what cannot be read honestly in `rejected`, with the reason.
+    The tool is recognised by content. Times are seconds per decode step or per prompt. Options give what a tool does not
+    record, or replace names that sol does not know; they never override the file. Averages over requests are in
+    `aggregates`; rows that cannot be read reliably are in `rejected`, with the reason.
 
     Raises `BadFile` (no file, no tool that is read, two at once), `InvalidInput` (an option, or one that
     is missing), `UnknownName`.
@@ -58,7 +58,7 @@ def _read(content: Content, ledger: Ledger, given: Given, where: str) -> Tool:
         found = fixed or tool_of(piece.record, f"{where}: {piece.where}")
         if found is None:
             keys = ", ".join(str(k)[:30] for k in list(piece.record)[:6])
-            ledger.reject(piece.where, f"of no tool that is read (keys {keys or 'none'})", piece.record)
+            ledger.reject(piece.where, f"not of a tool that sol reads (keys {keys or 'none'})", piece.record)
             continue
         if tool is not None and found is not tool:
             raise BadFile(
@@ -85,7 +85,7 @@ def _table(columns: tuple[str, ...] | None, ledger: Ledger, given: Given, where:
     tool = tool_of(dict.fromkeys(columns), f"{where}: the header")
     if tool is None and not set(columns) & set(COLUMNS):
         some = ", ".join(str(c)[:30] for c in columns[:8])
-        raise BadFile(f"{where}: columns {some} are of no tool that is read; a table of measurements has {', '.join(NEEDED)}")
+        raise BadFile(f"{where}: columns {some} are not of a tool that sol reads; a table of measurements has {', '.join(NEEDED)}")
     if tool is None or tool is OWN:
         check_columns(columns, given, where)
         return OWN

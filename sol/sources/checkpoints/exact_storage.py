@@ -1,8 +1,8 @@
 """A model as its checkpoint stores it: the architecture a config describes, the bytes its tensors take.
 
-The two must agree on the elements of every part, or nothing is answered. What no step needs is left
-out and said so: buffers, a second copy of a tied table, the zero biases that early GPTQ writers put
-beside layers that have none, layers for multi-token prediction that no config describes.
+The two must agree on the elements of every part; otherwise an error says so. Tensors that no step needs are left out,
+with a note: buffers, a second copy of a tied table, the zero biases that early GPTQ writers add to layers without
+biases, layers for multi-token prediction that no config describes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.checkpoints.tensor_counts import classed
-from sol.sources.tensors.tensor_files import StoredTensor, short
+from sol.sources.tensors.tensor_files import StoredTensor
 from sol.sources.tensors.tensor_names import is_token_table, scaled, tensor_class
 from sol.specs.formats import FAMILY, NumberFormat
 from sol.specs.model import Model
@@ -82,14 +82,14 @@ def as_stored(model: Model, tensors: Iterable[StoredTensor], where: str, source:
 
 
 def _parts(model: Model, tensors: list[StoredTensor], where: str) -> tuple[dict[str, StoredPart], Counter[str]]:
-    """What is stored of each part, and the bytes of what belongs to none [B]."""
+    """What is stored of each part, and the bytes of tensors without a part [B]."""
     parts: dict[str, StoredPart] = {}
     left_out: Counter[str] = Counter()
     zeros = _zero_biases(model, tensors)
     for tensor, kind in classed(tensors):
         part = scaled(tensor.name) if kind == "scale" else kind
         if part == "unknown":
-            raise BadFile(f"{where}: tensor {short(tensor.name)} belongs to no part of a model that is known (sol show lists the parts)")
+            raise BadFile(f"{where}: tensor {short(tensor.name)} belongs to no known part of a model (sol show lists the parts)")
         if part == "embedding" and model.tied_embeddings and is_token_table(tensor.name):
             part = "lm_head"  # stored once, and read as the head
         elif part == "lm_head" and model.tied_embeddings:
@@ -136,7 +136,7 @@ def _counts(model: Model) -> Counter[str]:
 
 
 def _fused(parts: Mapping[str, StoredPart], counts: Counter[str]) -> bool:
-    """Whether queries, keys and values are stored in one, and so have one average."""
+    """Whether queries, keys and values are stored in one tensor, and so have one average."""
     held = {p: parts.get(p, StoredPart()) for p in QKV}
     return any((h.elements != counts[p] and not h.packed_bits) or (counts[p] and not h.bytes) for p, h in held.items())
 
@@ -151,7 +151,7 @@ def _agreed(names: list[str], parts: Mapping[str, StoredPart], counts: Counter[s
         return 8 * sum(h.bytes for h in held) / count
     packed = f" and {packed_bits // 8:,} B of packed ones" if packed_bits else ""
     raise BadFile(f"{where}: its tensors hold {elements:,} elements{packed} of {' + '.join(names)}, its architecture has {count:,}; "
-                  "they are of two models, or of a mechanism that is not understood")  # fmt: skip
+                  "they are of two models, or of a mechanism that sol does not understand")  # fmt: skip
 
 
 def _described(model: Model, parts: Mapping[str, StoredPart]) -> dict[str, Any]:

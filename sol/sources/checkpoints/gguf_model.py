@@ -1,7 +1,7 @@
-"""A GGUF file as a model: its keys are translated into those of a config.json, its tensors say how the weights are stored.
+"""A GGUF file as a model: its keys are translated to those of a config.json, and its tensors give the stored weights.
 
-What a key does not say and a tensor does (biases, a tied head, which layers have experts or keep a
-state) is taken from the tensors; the elements of every part must then be those of the model.
+Facts without a key (biases, a tied head, which layers have experts or keep a state) come from the tensors. The elements
+of every part must match the model.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.checkpoints.exact_storage import as_stored
 from sol.sources.checkpoints.gguf_keys import ARCHS, KEYS, PRESENT, STATES
 from sol.sources.config.config_json import read_config
 from sol.sources.config.kinds import Kind, kind_of
 from sol.sources.tensors.gguf_file import SPLIT, read_gguf
 from sol.sources.tensors.gguf_types import FILE_TYPES
-from sol.sources.tensors.tensor_files import StoredTensor, short, shown
+from sol.sources.tensors.tensor_files import StoredTensor, shown
 from sol.specs.model import Model
 from sol.specs.record import Source
 
@@ -30,7 +30,7 @@ PLAIN, NARROW = {"F64", "F32", "F16", "BF16"}, {"MXFP4", "NVFP4"}
 
 
 def load_gguf(path: Path) -> Model:
-    """The model of a GGUF file, or of all files of a split. Raises `BadFile` naming the file and what it is that is not understood."""
+    """The model of a GGUF file, or of all files of a split. Raises `BadFile` naming the file and what is not understood."""
     metadata, tensors = read_gguf(path)
     split = SPLIT.fullmatch(path.name)
     name, where = split[1] if split else path.stem, shown(path)
@@ -66,7 +66,9 @@ class _File:
         self.shapes = {t.name: t.shape for t in tensors}
         found = [(int(m[1]), m[2]) for t in tensors if (m := BLOCK.fullmatch(t.name))]
         self.within = {part for _, part in found}
-        self.layers = self.whole("block_count") - (self.whole("nextn_predict_layers") if self.says("nextn_predict_layers") else 0)
+        self.layers = self.whole_number("block_count") - (
+            self.whole_number("nextn_predict_layers") if self.says("nextn_predict_layers") else 0
+        )
         if not 0 < self.layers <= len(self.shapes):
             raise self.fail(f"{name}.block_count says {short(self.layers)} layers, its {len(self.shapes)} tensors cannot be of so many")
         self.parts: list[set[str]] = [set() for _ in range(self.layers)]
@@ -86,7 +88,7 @@ class _File:
         """Whether a key has a value that is not nothing, or a layer a tensor whose name begins so."""
         return bool(self.get(mark)) or any(part.startswith(mark) for part in self.within)
 
-    def whole(self, key: str) -> int:
+    def whole_number(self, key: str) -> int:
         """A whole number that must be there."""
         value = self.get(key)
         if type(value) is not int or value < 0:
@@ -97,8 +99,8 @@ class _File:
         """A whole number, or the quotient of two."""
         over, _, under = key.partition("/")
         if not under:
-            return self.whole(key)
-        top, bottom = self.whole(over), self.whole(under)
+            return self.whole_number(key)
+        top, bottom = self.whole_number(over), self.whole_number(under)
         if not bottom or top % bottom:
             raise self.fail(f"{self.name}.{over}={top} is not a multiple of {self.name}.{under}={bottom}")
         return top // bottom
@@ -131,7 +133,7 @@ class _File:
         return {**config, **self._layer_types(kind, config), **OWN.get(self.name, _nothing)(self, config)}
 
     def _same(self, key: str) -> Any:
-        """The value of a key that may be a list of one a layer, 0 or False for layers without the part; the others must agree."""
+        """The value of a key that may be a list of one per layer, 0 or False for layers without the part; the others must agree."""
         value = self.get(key)
         if not isinstance(value, list):
             return value
@@ -141,7 +143,7 @@ class _File:
         return next(iter(values), None)
 
     def _traits(self, kind: Kind, config: dict[str, Any]) -> None:
-        """The switches of a kind, by the tensors that are there where they are on."""
+        """The switches of a kind, by the tensors that exist only if they are on."""
         for trait, parts in PRESENT.items():
             said = getattr(kind, trait)
             if isinstance(said, str):
@@ -159,12 +161,12 @@ class _File:
         """Widths of heads: of a latent's parts, or of keys that are as wide as values."""
         heads = config.get("num_attention_heads")
         if kind.latent:
-            rope, keys = self.whole("rope.dimension_count"), "attention.key_length_mla"
+            rope, keys = self.whole_number("rope.dimension_count"), "attention.key_length_mla"
             keys = keys if self.get(keys) is not None else "attention.key_length"
             values = keys.replace("key", "value")
             out = self.shapes.get("blk.0.attn_output.weight", (0, 0))[-1]
-            wide = self.whole(values) if self.get(values) is not None else out // heads if isinstance(heads, int) and heads else 0
-            config |= {"qk_rope_head_dim": rope, "qk_nope_head_dim": self.whole(keys) - rope, "v_head_dim": wide}
+            wide = self.whole_number(values) if self.get(values) is not None else out // heads if isinstance(heads, int) and heads else 0
+            config |= {"qk_rope_head_dim": rope, "qk_nope_head_dim": self.whole_number(keys) - rope, "v_head_dim": wide}
             config.pop("head_dim", None)
             if kind.indexer:
                 config["indexer_types"] = ["full" if "indexer.attn_k.weight" in parts else "shared" for parts in self.parts]
@@ -197,7 +199,7 @@ def _nothing(file: _File, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _falcon(file: _File, config: dict[str, Any]) -> dict[str, Any]:
-    """One key and value head, one a head, or groups: the third is the newer decoder."""
+    """One key and value head, one per head, or groups: the third is the newer decoder."""
     kv, heads = config.get("num_key_value_heads"), config.get("num_attention_heads")
     return {"multi_query": kv == 1, "new_decoder_architecture": kv not in (1, heads) or "attn_norm_2.weight" in file.within,
             "num_ln_in_parallel_attn": 2 if "attn_norm_2.weight" in file.within else 1}  # fmt: skip

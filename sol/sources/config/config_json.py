@@ -1,8 +1,8 @@
-"""What a Hugging Face `config.json` says of an architecture, as a `Model`.
+"""A Hugging Face `config.json` as a `Model`.
 
-One table says which keys mean what (`config_keys`), one what a kind of model always has
-(`config_kinds`); a small reader per mechanism turns them into layer groups. What is not understood
-is an error that names the file, the field and the value: nothing is guessed.
+One table gives the meaning of keys (`keys`), another the traits of each kind of model (`kinds`). A small reader per
+mechanism turns them into layer groups. What is not understood is an error that names the file, the field and the
+value. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sol.errors import BadFile, SolError
+from sol.errors import BadFile, SolError, short
 from sol.sources.config.keys import KEYS, NESTED
 from sol.sources.config.kinds import SAME_AS
 from sol.sources.config.layers import feed_forward, layer_blocks, layer_groups
 from sol.sources.config.mixers import attention
 from sol.sources.config.reader import Reader
-from sol.sources.config.section import short
 from sol.sources.quantization.quantization import cache_format, weight_format
 from sol.specs.blocks import Projection
 from sol.specs.model import LayerGroup, Model

@@ -1,4 +1,4 @@
-"""What a kind of model (its `model_type`) always has, where its config does not say so.
+"""The traits of each kind of model (`model_type`) that its config does not state.
 
 Every row is a set of traits, read by a small reader per mechanism; there is no code for a name. A
 trait that a config switches is written as its key, with "=true" where an absent key means yes.

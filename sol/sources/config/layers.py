@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sol.errors import short
 from sol.sources.config.mixers import attention, layer_types, shares_kv
 from sol.sources.config.reader import Reader
-from sol.sources.config.section import short
 from sol.specs.blocks import Block, PerLayerInput, Projection
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention
@@ -88,7 +88,7 @@ def _parallel_norms(r: Reader) -> int:
 
 
 def _residuals(r: Reader, blocks: tuple[Block, ...]) -> int | None:
-    """Sums added to a layer's input, where they are not one a block."""
+    """Sums added to a layer's input, where they are not one per block."""
     if r.said(r.kind.parallel):
         return 1
     return 2 if len(blocks) > 2 else None
@@ -143,7 +143,7 @@ def moe(r: Reader) -> MoE:
 
 def _groups(r: Reader, experts: int, top_k: int) -> tuple[int, int]:
     """Groups of experts, and how many of them a token chooses; one of one where it chooses among all experts."""
-    groups = r.whole("expert_groups") if r.has("expert_groups") else 0
+    groups = r.whole_number("expert_groups") if r.has("expert_groups") else 0
     if groups <= 1:
         return 1, 1
     chosen = r.count("groups_per_token") if r.has("groups_per_token") else groups
@@ -159,11 +159,11 @@ def _shared_width(r: Reader, width: int) -> int:
     if r.kind.shared == "dense":
         return r.count("ffn")
     if r.kind.shared == "count":
-        return width * r.whole("shared_experts") if r.has("shared_experts") else 0
+        return width * r.whole_number("shared_experts") if r.has("shared_experts") else 0
     if r.kind.shared == "width":
         if r.config.get("n_shared_experts") == 0:
             return 0
-        return r.whole("shared_ffn") if r.has("shared_ffn") else 0
+        return r.whole_number("shared_ffn") if r.has("shared_ffn") else 0
     return 0
 
 
@@ -173,7 +173,7 @@ def feed_forward(r: Reader) -> list[MLP | MoE | None]:
     if r.kind.moe is None or (r.kind.shapes and not r.flag("enable_moe_block")):
         narrow, wide = mlp(r), mlp(r, 2) if r.kind.shapes and r.flag("use_double_wide_mlp") else None
         return [wide if wide is not None and shares_kv(r, i) else narrow for i in range(layers)]
-    if r.kind.moe == "if said" and not (r.has("experts") and r.whole("experts") >= r.kind.least_experts):
+    if r.kind.moe == "if said" and not (r.has("experts") and r.whole_number("experts") >= r.kind.least_experts):
         return [_only_shared(r)] * layers
     sparse, dense_at = moe(r), _dense_layers(r, layers)
     dense = mlp(r) if dense_at else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sol.errors import short
 from sol.sources.config.reader import Reader
-from sol.sources.config.section import short
 from sol.specs.blocks import Block
 from sol.specs.mixers import Attention, Indexer, LatentAttention
 

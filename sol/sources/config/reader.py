@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.config.keys import DTYPES, FOREIGN, HARMLESS, KEYS
 from sol.sources.config.kinds import KINDS, SAME_AS, Kind, Switch, kind_of
-from sol.sources.config.section import short
 
 MAX_COUNT = 2**40  # no field of any model comes near; larger is a typing error or an attack
 MAX_LAYERS = 100_000
@@ -60,12 +59,12 @@ class Reader:
 
     def count(self, meaning: str) -> int:
         """A positive whole number. Raises `BadFile` where it is missing, none, absurd, or said twice differently."""
-        value = self.whole(meaning)
+        value = self.whole_number(meaning)
         if value == 0:
             raise self.fail(f"{self._key(meaning)}=0 is not a size a model can have")
         return value
 
-    def whole(self, meaning: str) -> int:
+    def whole_number(self, meaning: str) -> int:
         """A whole number, zero included."""
         key = self._key(meaning)
         value = self.number(key, self.config[key])
@@ -115,7 +114,7 @@ class Reader:
         return self.flag(key, default == "true")
 
     def listed(self, key: str, length: int) -> list[Any] | None:
-        """A list of one entry a layer, or None where it is not given."""
+        """A list of one entry per layer, or None where it is not given."""
         value = self.config.get(key)
         if value is None:
             return None

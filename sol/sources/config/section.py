@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 
 MAX_SIZE = 2**40  # no field of any model comes near; larger is a typing error or an attack
 MAX_RATIO = 1000
@@ -102,14 +102,3 @@ class Section:
         if not 0 < value <= MAX_SIZE:
             raise self.bad(key, value, "not a size a model can have")
         return value
-
-
-def short(value: Any) -> str:
-    """A value in a few characters, whatever it is."""
-    if isinstance(value, int) and abs(value) > 10**30:
-        return "a number beyond 1e30"  # Python refuses to print the largest
-    try:
-        text = repr(value)
-    except ValueError:  # such a number inside
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 40 else text[:37] + "…"

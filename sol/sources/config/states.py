@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sol.errors import short
 from sol.sources.config.reader import Reader
-from sol.sources.config.section import short
 from sol.specs.blocks import Block
 from sol.specs.states import GatedDelta, GatedRecurrence, Mamba, Mamba2, ShortConv
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.config import vision_transformer as vits
-from sol.sources.config.section import Section, short
+from sol.sources.config.section import Section
 from sol.sources.config.vision_transformer import Vit
 
 MAX_TOWER = 2**50  # a thousand times the largest language model; sizes that make more are typing errors or an attack

@@ -1,4 +1,4 @@
-"""Calibrations as files: those of the database, and those people save. One TOML table each, its sources beside it."""
+"""Calibrations in files, of the database and of users: one TOML table each, with its sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_calibrations(path: Path) -> dict[str, Calibration]:
     for name, table in data.items():
         where = f"{path.name}: [{name}]"
         if not isinstance(table, dict):
-            raise BadFile(where, "is no table", "a calibration is a TOML table with gpu, engine and its figures")
+            raise BadFile(where, "is not a table", "a calibration is a TOML table with gpu, engine and its figures")
         used = sorted(_named(table))
         missing = [s for s in used if s not in sources]
         if missing:
@@ -70,7 +70,7 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
         with Path(path).open("wb") as file:
             toml.dump({"sources": sources, **tables} if sources else tables, file)
     except OSError as error:
-        raise BadFile(f"{path}:", f"cannot be written ({error.strerror or error})", "give a file in a folder there is") from None
+        raise BadFile(f"{path}:", f"cannot be written ({error.strerror or error})", "give a file in an existing folder") from None
 
 
 def _plain(value: Any) -> Any:
@@ -124,7 +124,7 @@ def engine_classes() -> dict[str, str]:
 
 
 def shipped_calibration(gpu: str, engine: str) -> Calibration:
-    """What is known of this engine on this device, else of its class of engines there. Raises `MissingSpec` with what there is."""
+    """The calibration of this engine on this device, else of its class there. Raises `MissingSpec` with the known ones."""
     classes = engine_classes()
     name = engine.strip().lower()
     kind = classes.get(name)
@@ -142,7 +142,7 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
 
 
 def kernel_rates(gpu: str) -> Calibration:
-    """What the kernels of a device reach, with no engine's time in it. Raises `MissingSpec` with the devices that are known."""
+    """The rates of a device's kernels, without an engine's times. Raises `MissingSpec` with the known devices."""
     known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
     if gpu not in known:
         raise MissingSpec(f"no rates of the kernels of {gpu}", "are known", f"they are of {', '.join(sorted(known))}; fit without them")

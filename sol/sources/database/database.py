@@ -29,7 +29,7 @@ GPUS_VARIABLE = "SOL_GPUS"
 
 
 def fold(name: str) -> str:
-    """A name as it is compared: lower case, blanks and underscores as hyphens. Raises `InvalidInput` for what is no text."""
+    """A name in the form used for comparison: lower case, blanks and underscores as hyphens. Raises `InvalidInput` if not text."""
     if not isinstance(name, str):
         raise InvalidInput(f"{name!r}", "is not a name")
     return name.strip().lower().replace("_", "-").replace(" ", "-")
@@ -42,7 +42,7 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
     names: dict[str, str] = {}
     for path in sorted((data_root() / folder).glob("*.toml")):
         file = TomlRecords(path)
-        for record_id, aliases in file.names():
+        for record_id, aliases in file.ids():
             records[record_id] = (file, record_id)
             for name in (record_id, *aliases):
                 names[fold(name)] = record_id
@@ -50,12 +50,14 @@ def _index(folder: str) -> tuple[dict[str, tuple[TomlRecords, str]], dict[str, s
 
 
 def gpu_ids(kind: str | None = None) -> list[str]:
-    """Every device id, shipped ones first, then the user's; of one `kind` only, without reading the other records."""
+    """Every device id, built-in ones first, then the user's; with `kind` only those, without reading other records."""
     users = {user_id: table for user_id, _, table, _ in _user_devices(None).values()}
-    if kind is None:
-        return [*_index("gpus")[0], *users]
-    shipped = [i for i, (file, _) in _index("gpus")[0].items() if file.says(i, "kind", kind)]
-    return [*shipped, *(i for i, table in users.items() if table.get("kind") == kind)]
+    return [*shipped_gpu_ids(kind), *(i for i, table in users.items() if kind is None or table.get("kind") == kind)]
+
+
+def shipped_gpu_ids(kind: str | None = None) -> list[str]:
+    """The device ids of the database alone; of one `kind` only, without reading the other records."""
+    return [i for i, (file, _) in _index("gpus")[0].items() if kind is None or file.says(i, "kind", kind)]
 
 
 def model_ids() -> list[str]:
@@ -183,7 +185,7 @@ def _user_devices(folder: str | Path | None) -> dict[str, tuple[str, Path, dict[
             if not isinstance(table, dict) or not isinstance(sources, dict):
                 raise BadFile(f"{path}:", f"'{gpu_id}' is not a table", "write [my-device] and its fields below")
             if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", gpu_id) or gpu_id == "all":
-                raise BadFile(f"{path}:", f"[{gpu_id}] is no id", "use lower-case letters, digits and single hyphens")
+                raise BadFile(f"{path}:", f"[{gpu_id}] is not an id", "use lower-case letters, digits and single hyphens")
             record, _ = device_record(gpu_id, table, sources, str(path))
             for name in dict.fromkeys(map(fold, (gpu_id, *record.aliases))):
                 if name in shipped or name in devices:

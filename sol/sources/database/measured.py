@@ -1,8 +1,8 @@
-"""The published measurements of the database: times somebody printed, of a step, a prompt or a request.
+"""The published measurements of the database: times of steps, prompts and requests.
 
 Every CSV file of `measured/` with the columns `NEEDED` is read whole, whatever its name; other tables
-(of collectives, of rows left out) lack them. Deliberately no physics, and no names resolved: a row says
-which model on which device, under the ids of the database, and a test holds every row against its floor.
+(of collectives, of rows left out) lack them. Rows use the ids of the database for models and devices. A test compares
+every row with its floor.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _read(path: Path) -> list[MeasuredRow]:
         table = csv.DictReader(lines)
         unknown = set(table.fieldnames or ()) - {*NEEDED, *OPTIONAL}
         if unknown:
-            raise BadFile(f"{path.name}:", f"column {min(unknown)} is none of {', '.join((*NEEDED, *OPTIONAL))}")
+            raise BadFile(f"{path.name}:", f"column {min(unknown)} is not one of {', '.join((*NEEDED, *OPTIONAL))}")
         return [_row(record, f"{path.name} line {table.line_num}") for record in table]
 
 
@@ -149,7 +149,7 @@ def _word(record: dict[str, str], key: str, where: str) -> str:
 
 def _one_of(record: dict[str, str], key: str, words: tuple[str, ...], where: str) -> str:
     if record[key] not in words:
-        raise BadFile(f"{where}:", f"{key}={record[key]!r} is none of {', '.join(words)}")
+        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not one of {', '.join(words)}")
     return record[key]
 
 

@@ -40,7 +40,7 @@ class TomlRecords:
         self._text = path.read_text(encoding="utf-8")
         self._pieces: tuple[dict[str, list[str]], dict[str, str]] | None = None
 
-    def names(self) -> list[tuple[str, list[str]]]:
+    def ids(self) -> list[tuple[str, list[str]]]:
         """Every record's id and aliases, in the file's order."""
         found: list[tuple[str, list[str]]] = []
         for match in _NAMES.finditer(self._text):

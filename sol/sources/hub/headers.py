@@ -1,7 +1,7 @@
 """The tensors of a Hub repository, from the first bytes of its files: some hundred kilobytes of a checkpoint of gigabytes.
 
-Asked for through the client's own session, so that its token, endpoint and offline mode apply. Nothing
-is kept: what a repository stores is asked for once a process, and only where its config does not say it.
+Requests go through the client's session, so that its token, endpoint and offline mode apply. Nothing is cached on disk:
+headers are requested once per process, and only if the config does not give the formats.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 import threading
 from typing import Any, NamedTuple
 
-from sol.errors import BadFile, HubError
+from sol.errors import BadFile, HubError, short
 from sol.sources.hub.huggingface import client, explained, in_time, parts
 from sol.sources.tensors.safetensors_file import INDEX, header_bytes, header_tensors
-from sol.sources.tensors.tensor_files import MAX_TENSORS, StoredTensor, short
+from sol.sources.tensors.tensor_files import MAX_TENSORS, StoredTensor
 
 MAX_SHARDS = 64  # each is one or two requests, one after the other
 MAX_TOTAL_BYTES = 2**26

@@ -13,8 +13,8 @@ from sol.specs.model import Model
 def load_hub(name: str) -> Model:
     """The model of a repository: `org/name`, or `org/name@revision`.
 
-    A config that names a 16-bit dtype and no quantisation says it all, and nothing more is asked. Else the headers of its
-    safetensors decide; where they cannot be had the config's word counts, and the model's `storage_note` says why.
+    A config with a 16-bit dtype and no quantisation is enough. Otherwise the headers of its safetensors decide. If they
+    cannot be read, the config decides, and the model's `storage_note` says why.
     Raises `HubError` and `BadFile`, one line each.
     """
     found = fetch_json(name)
@@ -36,7 +36,7 @@ def load_hub(name: str) -> Model:
             return model.model_copy(update={"dtype": plain, "quantization": None, "weight_format": None})
         tensors = fetch_headers(name, listing)
     except HubError as error:
-        return model.model_copy(update={"storage_note": f"the config's word for how weights are stored, not their headers: {error}"})
+        return model.model_copy(update={"storage_note": f"weight formats from the config, not from the headers of the tensors: {error}"})
     return as_stored(model, tensors, f"the tensors of {name}", hub_source(name, listing.files[0]))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sol.sources.quantization.schemes import MXFP4, MXFP8, NVFP4, ROW, Scheme, Statement, names, whole
+from sol.sources.quantization.schemes import MXFP4, MXFP8, NVFP4, ROW, Scheme, Statement, is_size, name_set
 
 TENSOR = (0, 0)
 """As a block: all of a tensor."""
@@ -32,14 +32,14 @@ ACTIVATIONS = ((("float", 8), "fp8"), (("int", 8), "int8"), (("float", 4), "fp4"
 def compressed(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
     """The statement of a compressed-tensors config; None where it is not understood."""
     del kind  # the config says it all
-    given, left = quant.get("config_groups"), names(quant.get("ignore"))
+    given, left = quant.get("config_groups"), name_set(quant.get("ignore"))
     if not isinstance(given, Mapping) or not given or left is None or quant.get("quantization_status", "compressed") != "compressed":
         return None
     if quant.get("sparsity_config") not in (None, {}) or quant.get("transform_config") not in (None, {}):
         return None
     groups = []
     for group in given.values():
-        targets = names(group.get("targets")) if isinstance(group, Mapping) else None
+        targets = name_set(group.get("targets")) if isinstance(group, Mapping) else None
         scheme = _scheme(group, group.get("format") or quant.get("format")) if targets else None
         if not targets or scheme is None or any(t != "Linear" and not t.startswith("re:") and "." not in t for t in targets):
             return None  # other classes are not linear layers, and a lone word may be one
@@ -70,13 +70,13 @@ def _block(weights: Mapping[str, Any]) -> tuple[int, int] | None:
     strategy, group, block = weights.get("strategy"), weights.get("group_size"), weights.get("block_structure")
     if strategy is None:
         strategy = "tensor" if group is None else "channel" if group == -1 else "group"
-    if strategy == "block" and group is None and isinstance(block, list) and len(block) == 2 and all(whole(n) for n in block):
+    if strategy == "block" and group is None and isinstance(block, list) and len(block) == 2 and all(is_size(n) for n in block):
         return (block[0], block[1])
     if strategy == "tensor" and group is None and block is None:
         return TENSOR
     if strategy == "channel" and group in (None, -1) and block is None:
         return (1, ROW)
-    return (1, group) if strategy in ("group", "tensor_group") and whole(group) and block is None else None
+    return (1, group) if strategy in ("group", "tensor_group") and is_size(group) and block is None else None
 
 
 def _fixed(weights: Mapping[str, Any], layout: str, block: tuple[int, int], act: str) -> Scheme | None:
@@ -91,7 +91,7 @@ def _fixed(weights: Mapping[str, Any], layout: str, block: tuple[int, int], act:
 
 
 def _plain(weights: Mapping[str, Any], layout: str, block: tuple[int, int], act: str) -> Scheme | None:
-    """Integers or 8-bit floats, with a 16-bit scale a row, group or block."""
+    """Integers or 8-bit floats, with a 16-bit scale per row, group or block."""
     symmetric = weights.get("symmetric", True)
     form = next((f for f in PLAIN.get(layout, ()) if f == (weights.get("type"), weights.get("num_bits"))), None)
     if form is None or weights.get("scale_dtype") is not None or not isinstance(symmetric, bool) or act == "fp4":

@@ -29,7 +29,7 @@ def combined(method: str, stored: Stored, source: Source, *, tied: bool) -> Numb
     if any(_experts_differ(members) for members in covered.values()):
         return None
     one = next(iter(used)) if len(used) == 1 else None
-    if one is not None and all(s == one and one.whole(m.rows, m.columns) for members in covered.values() for m, s in members):
+    if one is not None and all(s == one and one.in_whole_blocks(m.rows, m.columns) for members in covered.values() for m, s in members):
         return format_of(method, one, _families(covered, classes), source)
     return _mixed(method, covered, used, source)
 

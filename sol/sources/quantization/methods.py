@@ -4,8 +4,8 @@ One reader per `quant_method`; each gives a `Statement`, or None where a key it 
 could change what is stored. Facts of the layouts, and where each was read:
 
 - GPTQ, AWQ: packed integers, a 16-bit scale and (asymmetric) a zero of as many bits a group
-- fp8: an fp32 scale a block (DeepSeek-V3, arXiv:2412.19437) or a tensor; fbgemm_fp8: an fp32 scale a row (vLLM, quantization/fbgemm_fp8)
-- bitsandbytes: blocks of 64 (QLoRA, arXiv:2305.14314); 8-bit: an fp32 scale a row (LLM.int8(), arXiv:2208.07339)
+- fp8: an fp32 scale per block (DeepSeek-V3, arXiv:2412.19437) or tensor; fbgemm_fp8: an fp32 scale per row (vLLM, quantization/fbgemm_fp8)
+- bitsandbytes: blocks of 64 (QLoRA, arXiv:2305.14314); 8-bit: an fp32 scale per row (LLM.int8(), arXiv:2208.07339)
 - ModelOpt: github.com/NVIDIA/Model-Optimizer@a2fbac7 (torch/export/quant_utils, convert_hf_config)
 - Quark: its MXFP4 and FP8, as vLLM's quantization/quark reads them
 """
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sol.sources.quantization.compressed import compressed
-from sol.sources.quantization.schemes import EVERY, MXFP4, MXFP8, NVFP4, ROW, Scheme, Statement, names, whole
+from sol.sources.quantization.schemes import EVERY, MXFP4, MXFP8, NVFP4, ROW, Scheme, Statement, is_size, name_set
 
 SKIP_LISTS = ("modules_to_not_convert", "llm_int8_skip_modules", "ignored_layers", "ignore", "exclude")
 
@@ -30,7 +30,7 @@ def stated(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
 
 def _everywhere(quant: Mapping[str, Any], scheme: Scheme | None, *, head: bool, **how: Any) -> Statement | None:
     """One scheme for every linear layer, the lists left out; `head`: whether a list replaces the head the method leaves by itself."""
-    lists = [names(quant.get(key)) for key in SKIP_LISTS]
+    lists = [name_set(quant.get(key)) for key in SKIP_LISTS]
     if scheme is None or None in lists:
         return None
     given = any(quant.get(key) is not None for key in SKIP_LISTS)
@@ -39,8 +39,8 @@ def _everywhere(quant: Mapping[str, Any], scheme: Scheme | None, *, head: bool, 
 
 
 def _integers(method: str, bits: Any, group: Any, zeros: Any) -> Scheme | None:
-    """Integer weights with a 16-bit scale a group, and a zero of as many bits as a weight where they are asymmetric."""
-    if not whole(bits) or bits > 8 or not (whole(group) or group == -1) or isinstance(group, bool) or not isinstance(zeros, bool):
+    """Integer weights with a 16-bit scale per group, and a zero of as many bits as a weight where they are asymmetric."""
+    if not is_size(bits) or bits > 8 or not (is_size(group) or group == -1) or isinstance(group, bool) or not isinstance(zeros, bool):
         return None
     size = "row" if group == -1 else f"g{group}"
     return Scheme(f"{method}-w{bits}-{size}", bits, "16-bit", (1, ROW if group == -1 else group), 16, bits if zeros else 0)
@@ -71,7 +71,7 @@ def _fp8(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
     if block is None:
         said = quant.get("activation_scheme") in ("static", "dynamic")
         return _everywhere(quant, ALGORITHMS["FP8"] if said else None, head=True)
-    if not isinstance(block, list) or len(block) != 2 or not all(whole(n) for n in block):
+    if not isinstance(block, list) or len(block) != 2 or not all(is_size(n) for n in block):
         return None
     return _everywhere(quant, Scheme(f"fp8-block{block[0]}x{block[1]}", 8, "fp8", (block[0], block[1]), 32), head=True)
 
@@ -91,7 +91,7 @@ def _bitsandbytes(quant: Mapping[str, Any], kind: str | None) -> Statement | Non
     storage, twice = quant.get("bnb_4bit_quant_storage", "uint8"), quant.get("bnb_4bit_use_double_quant", False)
     if four is not True or eight or quant.get("bnb_4bit_quant_type") != "nf4" or storage != "uint8" or not isinstance(twice, bool):
         return None
-    # Doubly quantised: an 8-bit scale a block, and 32 bits for every 256 of them (QLoRA, section 3).
+    # Doubly quantised: an 8-bit scale per block, and 32 bits for every 256 of them (QLoRA, section 3).
     scheme = Scheme("nf4-dq" if twice else "nf4", 4, "16-bit", (1, 64), 8.125 if twice else 32, flat=True)
     return _everywhere(quant, scheme, head=True)
 
@@ -103,7 +103,7 @@ def _mxfp4(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
 
 def _modelopt(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
     algo, listed = quant.get("quant_algo"), quant.get("exclude_modules", quant.get("ignore"))
-    left = names(listed)
+    left = name_set(listed)
     if not isinstance(algo, str) or left is None or listed is None:
         return None  # without a list nothing is known to be left out, and ModelOpt always leaves something
     if algo.upper() == "MIXED_PRECISION":
@@ -147,7 +147,7 @@ ALGORITHMS = {
 
 
 def _quark(quant: Mapping[str, Any], kind: str | None) -> Statement | None:
-    given, left = quant.get("global_quant_config"), names(quant.get("exclude"))
+    given, left = quant.get("global_quant_config"), name_set(quant.get("exclude"))
     if not isinstance(given, Mapping) or left is None or any("*" in n and not n.startswith("re:") for n in left):
         return None
     if quant.get("layer_quant_config") or quant.get("layer_type_quant_config") or given.get("bias") or given.get("output_tensors"):

@@ -1,8 +1,8 @@
 """The formats a quantised checkpoint's config describes: of its weights, and of its KV cache.
 
-Only what is understood to the bit becomes a format. Anything else (an unknown key that changes
-storage, a pattern that names no module) gives None, and the question then asks for a format by name
-instead of guessing one. A scale stored once a tensor is left out, as in the database's formats.
+Only what is understood to the bit becomes a format. Anything else (an unknown key that changes storage, a pattern that
+names no module) gives None, and an error then asks for a format by name. A scale stored once per tensor is not
+counted, as in the database's formats.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Scheme(NamedTuple):
         blocks = rows * columns / wide if self.flat else math.ceil(rows / high) * math.ceil(columns / wide)
         return self.bits * rows * columns + blocks * (self.scale_bits + self.zero_bits)
 
-    def whole(self, rows: int, columns: int) -> bool:
+    def in_whole_blocks(self, rows: int, columns: int) -> bool:
         """Whether a matrix is whole blocks of a size that does not depend on it."""
         if self.block is None or self.flat:
             return True
@@ -72,12 +72,12 @@ MXFP8 = Scheme("mxfp8", 8, "fp8", (1, 32), 8)
 """MX formats: 32 elements share an 8-bit power of two (OCP Microscaling Formats, MX, v1.0)."""
 
 
-def whole(value: Any) -> TypeGuard[int]:
+def is_size(value: Any) -> TypeGuard[int]:
     """Whether a value is a positive whole number of a size a config can mean."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**40
 
 
-def names(value: Any) -> frozenset[str] | None:
+def name_set(value: Any) -> frozenset[str] | None:
     """A list of names; an absent one is empty."""
     if value is None:
         return frozenset()

@@ -14,9 +14,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 from sol.sources.tensors.gguf_types import TYPES
-from sol.sources.tensors.tensor_files import MAX_HEADER_BYTES, MAX_NAME, MAX_TENSORS, StoredTensor, gathered, opened, short, shown
+from sol.sources.tensors.tensor_files import MAX_HEADER_BYTES, MAX_NAME, MAX_TENSORS, StoredTensor, gathered, opened, shown
 
 MAX_KEYS = 2**16
 MAX_ITEMS = 2**21  # tokens, merges and all that is kept of arrays: several times the largest vocabulary

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sol.errors import BadFile
-from sol.sources.tensors.tensor_files import MAX_HEADER_BYTES, MAX_NAME, MAX_TENSORS, StoredTensor, gathered, opened, short, shown
+from sol.errors import BadFile, short
+from sol.sources.tensors.tensor_files import MAX_HEADER_BYTES, MAX_NAME, MAX_TENSORS, StoredTensor, gathered, opened, shown
 
 INDEX = "model.safetensors.index.json"
 _BY_BITS = {4: "F4", 6: "F6_E2M3 F6_E3M2", 16: "I16 U16 F16 BF16", 32: "I32 U32 F32", 64: "I64 U64 F64 C64",

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sol.errors import BadFile
+from sol.errors import BadFile, short
 
 MAX_HEADER_BYTES = 100 * 2**20  # what the safetensors library accepts; a large GGUF vocabulary takes 10
 MAX_TENSORS = 2**19  # twice the largest checkpoint known (a trillion parameters, several tensors per expert: 280 thousand)
@@ -77,9 +76,3 @@ def opened(path: Path, limit: int) -> Iterator[tuple[mmap.mmap, int]]:
 def shown(path: Path) -> str:
     """A path as one line, whatever characters it holds."""
     return text if (text := str(path)).isprintable() else ascii(text)
-
-
-def short(value: Any) -> str:
-    """A value as an error quotes it: one line, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,4 +1,4 @@
-"""The command line `sol`: one file a command, loaded only when it is the one asked for.
+"""The command line `sol`: one file per command, loaded only when it is called.
 
 stdout carries the answer and nothing else; a user's mistake is one line on stderr (with --json
 a JSON document of one line) and exit status 2.
@@ -18,19 +18,19 @@ import click
 from sol.errors import InvalidInput, SolError
 
 COMMANDS = {
-    "floor": "How fast one step can be on one device: a bound, with its breakdown.",
+    "floor": "The fastest possible time of one step: a bound, with its breakdown.",
     "estimate": "How long one step takes with an engine: the expected time and its interval.",
-    "compare": "What a measured time is worth, where the rest goes, and what to do.",
+    "compare": "A measured time against the floor: a verdict, the gap, likely causes.",
     "table": "The same step on many devices, fastest first, or in many weight formats on one.",
-    "memory": "Whether it fits, how long a context, how many users.",
-    "offload": "A step with what does not fit in host memory, over the link.",
+    "memory": "Whether a model fits, the longest context, the most sequences.",
+    "offload": "The time of a step with part of the model in host memory.",
     "plan": "The best split over several devices, and whether more of them help.",
     "collective": "How long an all-reduce, all-gather, all-to-all … takes, and by which algorithm.",
-    "calibrate": "What an engine reaches of a device, fitted to measured steps.",
-    "ab": "Two arms of the same measured steps compared, for instance with CUDA graphs and without.",
-    "explain": "The floor with its work shown, row by row, and its sources.",
-    "gpus": "The devices that are known.",
-    "models": "The models that are built in.",
+    "calibrate": "What an engine reaches on a device, fitted to measured steps.",
+    "ab": "Two arms of the same measured steps, for instance with and without CUDA graphs.",
+    "explain": "The floor with its formulas and numbers, row by row, and its sources.",
+    "gpus": "The devices in the database.",
+    "models": "The models in the database.",
     "formats": "The number formats of weights and caches.",
     "links": "The links between devices and between boxes.",
     "show": "One record with the source of every number.",

@@ -13,20 +13,20 @@ from sol.views.cli.measured import measured, measured_options
 
 @click.command()
 @measured_options
-@click.option("--fusion", default=None, help="The kernels the engine issues, kernel or eager; by default what is known of it.")
-@click.option("--mbu", type=float, default=None, help="Fraction of the peak bandwidth, where it is known; by default fitted.")
-@click.option("--mfu", type=float, default=None, help="Fraction of the peak FLOP rate, where it is known; by default fitted.")
-@click.option("--kernels", is_flag=True, help="Take the rates of the device's kernels from the database; fit the engine's times alone.")
-@click.option("--save", type=click.Path(path_type=Path), default=None, help="Write a TOML file that estimates take.")
+@click.option("--fusion", default=None, help="The kernels the engine issues, kernel or eager; by default those of its class.")
+@click.option("--mbu", type=float, default=None, help="Fraction of the peak bandwidth, if you know it; by default fitted.")
+@click.option("--mfu", type=float, default=None, help="Fraction of the peak FLOP rate, if you know it; by default fitted.")
+@click.option("--kernels", is_flag=True, help="Take the rates of the device's kernels from the database; fit only the engine's times.")
+@click.option("--save", type=click.Path(path_type=Path), default=None, help="Write a TOML file for sol estimate --calibration.")
 @as_json
 def calibrate(
     files: tuple[Path, ...], fusion: Any, mbu: float | None, mfu: float | None, kernels: bool, save: Path | None, json_: bool,
     **given: Any,
 ) -> None:  # fmt: skip
-    """Fit what an engine reaches of a device to the measured steps of FILEs: one calibration each.
+    """Fit what an engine reaches on a device to the measured steps in FILEs.
 
-    A FILE is a table with the columns model, gpu, phase, measured_s …, or what a benchmark tool wrote.
-    Rows of several devices, engines or weight formats give several calibrations.
+    A FILE is a table with the columns model, gpu, phase, measured_s …, or the output of a benchmark tool.
+    Each device, engine and weight format gives one calibration.
 
     \b
     Examples:

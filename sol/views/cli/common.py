@@ -1,4 +1,4 @@
-"""What the commands share: the options of a step, and how an answer leaves the program."""
+"""What the commands share: the options of a step, and the output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Numbers(click.ParamType[Any]):
-    """A number as people type it, or a list of them by comma."""
+    """A number as people type it, or several separated by commas."""
 
     def __init__(self, name: str, parse: Callable[[str, str], float | int]) -> None:
         self.name, self._parse = name, parse
@@ -36,17 +36,17 @@ AMOUNT = Numbers("BYTES[,…]", parse_amount)
 """Bytes with their unit: 40GiB, 2GB."""
 
 
-def _whole(text: str, field: str) -> int:
+def _whole_number(text: str, field: str) -> int:
     if not text.strip().isdecimal():
         raise InvalidInput(f"{field} '{text}'", "is not a whole number of devices", "write it like 8 or 1,2,4,8")
     return int(text)
 
 
-WAYS = Numbers("N[,N…]", _whole)
+WAYS = Numbers("N[,N…]", _whole_number)
 """Ways to split."""
 
 
-ROUTING_HELP = "Distinct experts: min (the bound), expected, max, a measured number of them, or each expert's share by comma."
+ROUTING_HELP = "Distinct experts: min (a strict bound), expected, max, a measured number, or the share of each expert, separated by commas."
 
 
 def routing_option(command: Command) -> Command:
@@ -55,7 +55,7 @@ def routing_option(command: Command) -> Command:
 
 
 def _routing(ctx: click.Context, param: click.Parameter, value: str) -> Any:
-    """Numbers as numbers; anything else is a rule's name, or none, which the answer says."""
+    """Numbers as numbers; anything else is checked later as the name of a rule."""
     try:
         parsed = [float(part) for part in value.split(",")]
     except ValueError:
@@ -90,16 +90,18 @@ def step_options(command: Command) -> Command:
 
 
 def engine_step_options(command: Command) -> Command:
-    """The options of a step where the engine, not the asker, decides which kernels there are."""
+    """The options of a step whose kernels the engine determines."""
     for option in reversed((*_STEP, gpu_files)):
         command = option(command)
     return command
 
 
 def calibration_options(command: Command) -> Command:
-    """Whose estimate is meant."""
-    name = click.option("--engine", default=None, help="An engine, or a class of them: eager, graph or fused; by default the first known.")
-    file = click.option("--calibration", metavar="FILE", default=None, help="A saved calibration (TOML) instead of a known engine.")
+    """The engine of the estimate."""
+    name = click.option(
+        "--engine", default=None, help="An engine, or a class of them: eager, graph or fused; by default the first with a calibration."
+    )
+    file = click.option("--calibration", metavar="FILE", default=None, help="A saved calibration (TOML), instead of an engine.")
     return name(file(command))
 
 
@@ -109,15 +111,24 @@ def plain_split_options(command: Command) -> Command:
         (
             click.option("--tp", "--tensor-parallel-size", type=WAYS, default=1, show_default=True, help="Tensor-parallel devices."),
             click.option("--pp", "--pipeline-parallel-size", type=WAYS, default=1, show_default=True, help="Pipeline stages."),
-            click.option("--ep", "--expert-parallel-size", type=WAYS, default=1, show_default=True, help="Ways the experts are split."),
-            click.option("--dp", "--data-parallel-size", type=WAYS, default=1, show_default=True, help="Copies that divide the sequences."),
+            click.option(
+                "--ep", "--expert-parallel-size", type=WAYS, default=1, show_default=True, help="Groups that the experts are divided into."
+            ),
+            click.option(
+                "--dp",
+                "--data-parallel-size",
+                type=WAYS,
+                default=1,
+                show_default=True,
+                help="Copies of attention, each with a part of the sequences.",
+            ),
             click.option(
                 "--cp",
                 "--decode-context-parallel-size",
                 type=WAYS,
                 default=1,
                 show_default=True,
-                help="Tensor-parallel devices that divide the cached tokens they would hold alike.",
+                help="Tensor-parallel devices that divide the cached tokens which they would all hold.",
             ),
         )
     ):
@@ -125,11 +136,22 @@ def plain_split_options(command: Command) -> Command:
     return command
 
 
+def link_options(command: Command) -> Command:
+    """Over which links devices speak: inside a box, and between boxes."""
+    link = click.option(
+        "--link", default=None, metavar="LINK",
+        help="What joins the devices of one box (sol links), if not the database's default: pcie4-x8, or a bridge by its name.",
+    )  # fmt: skip
+    network = click.option(
+        "--network", default=None, metavar="LINK", help="What joins boxes (sol links): infiniband-ndr, a port for each device."
+    )
+    return link(network(command))
+
+
 def split_options(command: Command) -> Command:
     """How a replica is spread over devices, and over which links."""
-    network = click.option("--network", default=None, help="The link beyond the devices' own (sol links), for instance infiniband-ndr.")
-    skew = click.option("--imbalance", type=float, default=1.0, show_default=True, help="Times an even share the fullest experts get.")
-    return plain_split_options(network(skew(command)))
+    skew = click.option("--imbalance", type=float, default=1.0, show_default=True, help="Load of the busiest experts over the mean.")
+    return plain_split_options(link_options(skew(command)))
 
 
 def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -160,7 +182,7 @@ def grid(**values: Any) -> dict[str, Any]:
 
 
 def answer(result: Any, json_: bool) -> None:
-    """A result as people read it, or as one JSON document and nothing else."""
+    """A result as text, or as one JSON document and nothing else."""
     if json_:
         sys.stdout.write(result.to_json(indent=2) + "\n")
     else:

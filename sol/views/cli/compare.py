@@ -1,4 +1,4 @@
-"""`sol compare MODEL GPU --measured 16.97ms --ctx N`: is a measured time good, broken or impossible, and what to do."""
+"""`sol compare MODEL GPU --measured 16.97ms --ctx N`: is a measured time good, broken, impossible, or can nobody tell, and what to do."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from sol.views.cli.common import COUNT, answer, as_json, calibration_options, sp
 @click.option(
     "--measured", required=True, metavar="TIME", help="Time of a step, 16.97ms or 0.5s; or a rate, 59tok/s (all sequences) or 59tok/s/user."
 )
-@click.option(
-    "--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode; leave it out if unknown) or in the prompt (prefill)."
-)
+@click.option("--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode; leave out if unknown) or in the prompt (prefill).")
 @step_options
 @split_options
 @calibration_options
 @as_json
 def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> None:
-    """What a measured step of MODEL on GPU is worth: impossible, at the limit, healthy, slow or broken.
+    """What a measured step of MODEL on GPU is worth: impossible, cannot tell, at the limit, healthy, slow or broken.
 
-    With where the time above the floor goes, the usual suspects whose numbers fit, and the command that measures
-    the same step. A rate counts new tokens (in prefill, tokens of the prompt).
+    The answer has the parts of the time above the floor, the likely causes whose numbers fit, and the command that
+    measures the same step. A rate counts new tokens (in prefill, tokens of the prompt).
 
     \b
     Examples:
@@ -36,14 +34,15 @@ def compare(model: str, gpu: str, measured: str, json_: bool, **asked: Any) -> N
       sol compare llama-3.1-8b h100 --phase prefill --measured 45ms --ctx 2k
     """
     from sol.answers.compare.compare import compare as ask_compare
-    from sol.units import parse_measured
+    from sol.units import parse_measured, told_as
 
-    result = ask_compare(model, gpu, measured_s=parse_measured(measured, "measured", **_counted(asked)), **asked)
+    time_s = parse_measured(measured, "measured", **_counted(asked))
+    result = ask_compare(model, gpu, measured_s=time_s, told=told_as(measured), **asked)
     answer(result, json_)
 
 
 def _counted(asked: dict[str, Any]) -> dict[str, float]:
-    """The new tokens a rate counts in one step, and its sequences; 1 of each where the question itself is wrong and will say so."""
+    """New tokens and sequences of one step, for a rate; 1 and 1 if the question is invalid, which is reported later."""
     batch, new = asked["batch"], asked["new_tokens"]
     if asked["phase"] == "prefill" and isinstance(asked["ctx"], float) and isinstance(asked["cached_tokens"], float):
         new = asked["ctx"] - asked["cached_tokens"]

@@ -20,7 +20,7 @@ from sol.views.cli.common import COUNT, answer, as_json, calibration_options, en
 def estimate(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     """The expected time of one step of MODEL on GPU: the floor's operators at the rates an engine reaches.
 
-    Never below the floor; with an interval where the calibration has one, and where the time goes.
+    The answer has an interval, if the calibration has one, and the parts of the time. It is never below the floor.
 
     \b
     Examples:

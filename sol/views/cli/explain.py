@@ -13,12 +13,12 @@ from sol.views.cli.common import COUNT, answer, as_json, split_options, step_opt
 @click.argument("model")
 @click.argument("gpu")
 @click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill).")
-@click.option("--sources", is_flag=True, help="The source of every number instead of the arithmetic.")
+@click.option("--sources", is_flag=True, help="Show the source of every number instead of the arithmetic.")
 @step_options
 @split_options
 @as_json
 def explain(model: str, gpu: str, sources: bool, json_: bool, **asked: Any) -> None:
-    """The floor of one step with its work shown, row by row.
+    """The floor of one step with its formulas and numbers, row by row.
 
     \b
     Examples:

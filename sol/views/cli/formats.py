@@ -10,7 +10,7 @@ from sol.views.cli.common import answer, as_json
 @click.command()
 @as_json
 def formats(json_: bool) -> None:
-    """The number formats: stored bits with scales, what they cover, whose rate they compute at.
+    """The number formats: stored bits with scales, the tensors they cover, the format of their products.
 
     \b
     Example:

@@ -12,7 +12,7 @@ from sol.views.cli.common import answer, as_json, gpu_files
 @gpu_files
 @as_json
 def gpus(where: tuple[str, ...], json_: bool) -> None:
-    """The devices that are known: capacity, bandwidth, dense rates.
+    """The devices in the database: capacity, bandwidth, dense rates.
 
     A condition is FIELD, FIELD=VALUE or FIELD>VALUE (also >= <= < !=) on vendor, kind, architecture,
     line, memory, bandwidth, tdp, year, cache or a number format.

@@ -10,7 +10,7 @@ from sol.views.cli.common import answer, as_json
 @click.command()
 @as_json
 def links(json_: bool) -> None:
-    """The links between devices and between boxes: one direction, what they join, whether they add.
+    """The links between devices and between boxes: rate in one direction, what they join, whether they reduce.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What the commands over measurements share: their files, and the options that fill what a file does not record."""
+"""What the commands over measurements share: the files, and options for facts that a file does not record."""
 
 from __future__ import annotations
 
@@ -21,29 +21,33 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def _one(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     if isinstance(value, list):
-        raise InvalidInput(f"--{str(param.name).replace('_', '-')}", f"is of every row of a file, and {len(value)} were given", "give one")
+        raise InvalidInput(
+            f"--{str(param.name).replace('_', '-')}", f"applies to every row of a file, and {len(value)} values were given", "give one"
+        )
     return value
 
 
 def measured_options(command: Command) -> Command:
-    """FILE… and the options of `read_measurements`; none but labels overrules a file."""
+    """FILE… and the options of `read_measurements`; only labels override a file."""
     for option in reversed(
         (
             click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"),
-            click.option("--model", default=None, help="The model, where a file does not say, or in words that are none of ours."),
-            click.option("--gpu", default=None, help="The device, likewise."),
-            click.option("--dtype", "--quantization", default=None, help="The weights' format, likewise."),
-            click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="The cache's format, likewise."),
-            click.option("--batch", type=COUNT, callback=_one, default=None, help="Sequences in every step, where a file does not say."),
-            click.option("--prompt-tokens", type=COUNT, callback=_one, default=None, help="Tokens of a prompt, likewise."),
-            click.option("--output-tokens", type=COUNT, callback=_one, default=None, help="Tokens of an answer, likewise."),
-            click.option("--tp", "--tensor-parallel-size", type=int, default=None, help="Tensor-parallel devices, likewise."),
-            click.option("--pp", "--pipeline-parallel-size", type=int, default=None, help="Pipeline stages, likewise."),
-            click.option("--ep", "--expert-parallel-size", type=int, default=None, help="Ways the experts are split, likewise."),
-            click.option("--dp", "--data-parallel-size", type=int, default=None, help="Copies that divide the sequences, likewise."),
-            click.option("--cuda-graphs/--no-cuda-graphs", default=None, help="Whether graphs were replayed, likewise."),
-            click.option("--engine", default=None, help="The engine, instead of what a file says."),
-            click.option("--source", default=None, help="Where the rows come from, instead of what a file says."),
+            click.option("--model", default=None, help="The model, if a file does not record it or uses a name that sol does not know."),
+            click.option("--gpu", default=None, help="The device, in the same case."),
+            click.option("--dtype", "--quantization", default=None, help="The weight format, in the same case."),
+            click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="The KV cache format, in the same case."),
+            click.option("--batch", type=COUNT, callback=_one, default=None, help="Sequences in every step, if a file does not record it."),
+            click.option("--prompt-tokens", type=COUNT, callback=_one, default=None, help="Tokens of a prompt, in the same case."),
+            click.option("--output-tokens", type=COUNT, callback=_one, default=None, help="Tokens of an output, in the same case."),
+            click.option("--tp", "--tensor-parallel-size", type=int, default=None, help="Tensor-parallel devices, in the same case."),
+            click.option("--pp", "--pipeline-parallel-size", type=int, default=None, help="Pipeline stages, in the same case."),
+            click.option(
+                "--ep", "--expert-parallel-size", type=int, default=None, help="Groups that the experts are divided into, in the same case."
+            ),
+            click.option("--dp", "--data-parallel-size", type=int, default=None, help="Copies of attention, in the same case."),
+            click.option("--cuda-graphs/--no-cuda-graphs", default=None, help="Whether CUDA graphs were replayed, in the same case."),
+            click.option("--engine", default=None, help="The engine, instead of the file's."),
+            click.option("--source", default=None, help="The source of the rows, instead of the file's."),
             gpu_files,
         )
     ):
@@ -53,7 +57,7 @@ def measured_options(command: Command) -> Command:
 
 @contextmanager
 def measured(files: Sequence[Path], **given: Any) -> Iterator[Measurements]:
-    """The rows of all files together, for one answer. Rows not taken are named on stderr, or in the one line of its error."""
+    """The rows of all files together. Rejected rows are listed on stderr, or in the line of the error."""
     from sol.sources.benchmarks.reader import read_measurements
 
     parts = [read_measurements(path, **given) for path in files]
@@ -84,7 +88,7 @@ def _together(parts: Sequence[Measurements]) -> Measurements:
 
 
 def _not_taken(left: Sequence[tuple[str, Rejected]]) -> Iterator[str]:
-    """A line for each of the first reasons, with the rows it holds for."""
+    """One line for each of the first reasons, with its rows."""
     from sol.specs.measurement import SHOWN_REJECTS
 
     alike: dict[tuple[str, str], list[str]] = {}

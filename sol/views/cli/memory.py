@@ -23,7 +23,9 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_
     default=None,
     help="Tokens of the largest step; by default max(batch, 2048), or the engine's own default.",
 )
-@click.option("--engine", default=None, help="What vllm, sglang, tensorrt-llm or llama.cpp reserves of GPU; vllm@0.16 of that version.")
+@click.option(
+    "--engine", default=None, help="Add the pool that vllm, sglang, tensorrt-llm or llama.cpp reserves on GPU; vllm@0.16: of that version."
+)
 @click.option("--max-num-seqs", type=COUNT, default=None, help="Sequences of the step the engine measures; by default its own.")
 @click.option(
     "--memory-fraction",
@@ -31,7 +33,7 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_
     "--mem-fraction-static",
     type=float,
     default=None,
-    help="The fraction the engine takes; by default its own.",
+    help="The memory fraction of the engine; by default its own.",
 )
 @click.option("--lora-rank", "--max-lora-rank", type=int, default=None, help="Hold LoRA adapters of this rank as well.")
 @click.option("--lora-adapters", "--max-loras", type=int, default=1, show_default=True, help="How many of them.")

@@ -10,7 +10,7 @@ from sol.views.cli.common import answer, as_json
 @click.command()
 @as_json
 def models(json_: bool) -> None:
-    """The models that are built in: parameters, layers, KV cache per token.
+    """The models in the database: parameters, layers, KV cache per token.
 
     \b
     Example:

@@ -22,7 +22,7 @@ from sol.views.cli.common import AMOUNT, COUNT, answer, as_json, gpu_files, grid
 @gpu_files
 @as_json
 def offload(model: str, gpu: str, json_: bool, **asked: Any) -> None:
-    """One decode step of MODEL on GPU, with what does not fit in host memory.
+    """One decode step of MODEL on GPU, with the part that does not fit in host memory.
 
     \b
     Examples:

@@ -7,23 +7,23 @@ from typing import Any
 import click
 
 from sol.errors import InvalidInput
-from sol.views.cli.common import COUNT, answer, as_json, gpu_files, routing_option
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, link_options, routing_option
 
 
 @click.command()
 @click.argument("model")
 @click.argument("gpu")
-@click.option("--devices", required=True, help="How many there are: 8, 1,2,4 or 1-16.")
+@click.option("--devices", required=True, help="Numbers of devices to try: 8, 1,2,4 or 1-16.")
 @click.option("--ctx", type=COUNT, default=None, help="Tokens in the cache of every sequence; 128k = 131,072.")
 @click.option("--objective", default=None, help="latency (the default), ttft, tokens_per_s_per_user, tokens_per_s_per_gpu or cost.")
-@click.option("--batch", type=COUNT, default=None, help="Batches of the replica to try; by default 64 of each split (latency, ttft: 1).")
-@click.option("--pools", is_flag=True, help="Prefill and decode on devices of their own, against the best undivided ones.")
+@click.option("--batch", type=COUNT, default=None, help="Batches of the replica to try; by default 64 per split (latency, ttft: 1).")
+@click.option("--pools", is_flag=True, help="Prefill and decode on separate devices, compared with the best undivided replicas.")
 @click.option("--prompt-tokens", type=COUNT, default=None, help="Tokens of one prompt; by default, without --pools, --ctx.")
-@click.option("--output-tokens", type=COUNT, default=None, help="Tokens of one answer, for --pools.")
-@click.option("--ttft", "ttft_s", default=None, help="The longest acceptable prefill, for instance 500ms.")
-@click.option("--tpot", "tpot_s", default=None, help="The longest acceptable step, for instance 20ms.")
-@click.option("--price-per-hour", type=float, default=None, help="Of one device, for the cost of a million tokens.")
-@click.option("--network", default=None, help="The link beyond the devices' own (sol links), for instance infiniband-ndr.")
+@click.option("--output-tokens", type=COUNT, default=None, help="Tokens of one output, for --pools.")
+@click.option("--ttft", "ttft_s", default=None, help="Limit on the prefill, for instance 500ms.")
+@click.option("--tpot", "tpot_s", default=None, help="Limit on a step, for instance 20ms.")
+@click.option("--price-per-hour", type=float, default=None, help="Price of one device per hour, for the cost of a million tokens.")
+@link_options
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
 @routing_option
@@ -55,7 +55,9 @@ def _plan(model: str, gpu: str, *, ctx: Any, output_tokens: Any, objective: Any,
     if output_tokens is not None:
         raise InvalidInput("--output-tokens", "is for --pools", "a plan is of one step, at --ctx tokens")
     if ctx is None:
-        raise InvalidInput("--ctx is missing:", "how many tokens the cache of every sequence holds (with --pools the request says it)")
+        raise InvalidInput(
+            "--ctx is missing:", "give the tokens in the cache of every sequence (with --pools the request's lengths give it)"
+        )
     return ask_plan(model, gpu, ctx=ctx, objective=objective or "latency", **asked)
 
 
@@ -64,7 +66,7 @@ def _pools(model: str, gpu: str, *, ctx: Any, objective: Any, batch: Any, prompt
 
     for name, value in (("ctx", ctx), ("objective", objective), ("batch", batch)):
         if value is not None:
-            raise InvalidInput(f"--{name} is not for --pools:", "they serve the most requests a second of given lengths", "leave it out")
+            raise InvalidInput(f"--{name} is not for --pools:", "pools are searched for the most requests per second", "leave it out")
     if prompt_tokens is None or output_tokens is None:
         raise InvalidInput("--pools", "needs --prompt-tokens and --output-tokens, the lengths of one request")
     return ask_pools(model, gpu, prompt_tokens=prompt_tokens, output_tokens=output_tokens, **asked)

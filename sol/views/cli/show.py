@@ -12,7 +12,7 @@ from sol.views.cli.common import answer, as_json, gpu_files
 @gpu_files
 @as_json
 def show(name: str, json_: bool) -> None:
-    """One device, model, format, link or engine with its sources, or a checkpoint by parts.
+    """One device, model, format, link or engine with its sources, or the parts of a checkpoint.
 
     \b
     Examples:

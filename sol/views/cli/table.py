@@ -11,14 +11,16 @@ from sol.views.cli.common import COUNT, answer, as_json, step_options
 
 @click.command()
 @click.option("--model", default="qwen2.5-7b", show_default=True, help="Model id, Hugging Face id, or path of a checkpoint.")
-@click.option("--gpus", default="all", show_default=True, help="all, or ids by comma.")
+@click.option("--gpus", default="all", show_default=True, help="all, or ids separated by commas.")
 @click.option("--ctx", type=COUNT, default="2048", show_default=True, help="Tokens in the cache (decode) or the prompt (prefill).")
-@click.option("--estimate", is_flag=True, help="A column of estimates, where an engine is known on the device.")
-@click.option("--engine", default=None, help="Whose estimates: an engine, or eager, graph or fused; by default the first known.")
+@click.option("--estimate", is_flag=True, help="Add a column of estimates, for devices with a calibration.")
+@click.option(
+    "--engine", default=None, help="The engine of the estimates, or eager, graph or fused; by default the first with a calibration."
+)
 @step_options
 @as_json
 def table(model: str, gpus: str, json_: bool, **asked: Any) -> None:
-    """The floor of one step on many devices, fastest first; or on one device in several weight formats, by comma.
+    """The floor of one step on many devices, fastest first, or on one device in several weight formats (--dtype with commas).
 
     \b
     Examples:

@@ -1,1 +1,1 @@
-"""Charts of answers, one file a chart. Each takes `ax=None` and returns the Axes; matplotlib is imported when one is drawn."""
+"""Charts of answers, one file per chart. Each takes `ax=None` and returns the Axes; matplotlib is imported when one is drawn."""

@@ -23,7 +23,7 @@ PANEL = "errors"
 
 
 def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
-    """Estimated against measured time of every fitted row, log-log, one colour a model; errors in a panel below.
+    """Estimated against measured time of every fitted row, log-log, one colour per model; errors in a panel below.
 
     x: measured [ms]; y: estimated [ms], the solid line where both are the same, the band that holds 19
     of 20 rows of models left out; below, estimated/measured − 1 [%]. Rings are what a fit without the

@@ -19,7 +19,7 @@ OFFSET, CHARACTER_POINTS = 16.0, 5.4  # from a point to its name, and the width 
 
 
 def plot_frontier(plan: Plan, ax: Axes | None = None) -> Axes:
-    """Tokens a second per user against tokens a second per device, log-log: what fits, the front, and the winner.
+    """Tokens per second per user against tokens per second per device, log-log: what fits, the front, and the winner.
 
     A faint point is a candidate that fits (a cross where it takes longer than the plan allows), the line joins
     those that no other beats in both rates. Each split has its name where the front first takes it, from the

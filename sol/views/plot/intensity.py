@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plot_intensity(results: Floor | Sequence[Floor], ax: Axes | None = None) -> Axes:
-    """Whole-step arithmetic intensity against batch, one line a result, with the device's ridge.
+    """Whole-step arithmetic intensity against batch, one line per result, with the device's ridge.
 
     Each result is a sweep over batch at one ctx. Weights are reused by every sequence, the KV cache
     is not, so the lines saturate; where one crosses the ridge the step turns compute-bound.

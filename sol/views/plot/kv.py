@@ -26,7 +26,7 @@ def plot_kv(
     models: str | Path | Model | Sequence[str | Path | Model], *, gpus: str | GPU | Sequence[str | GPU] = (),
     ctx_max: float | None = None, batch: float = 1, kv_dtype: str | NumberFormat | None = None, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """The KV cache of `batch` sequences against their context, one line a model, log-log; capacities as dashed lines.
+    """The KV cache of `batch` sequences against their context, one line per model, log-log; capacities as dashed lines.
 
     x: tokens of each sequence, from `ctx_max`/1,024 to `ctx_max` (by default the longest context one of
     the models was made for), dotted beyond a model's own; y: bytes of cache [B]. A window bends its line.

@@ -14,9 +14,10 @@ from sol.answers.floor.floor import floor
 from sol.answers.plan.candidates import device_counts, legal_splits
 from sol.answers.plan.plan import Plan, plan
 from sol.answers.plan.show import best_by_devices
-from sol.answers.question.links import resolve_network, topology
+from sol.answers.question.links import resolve_link, resolve_network, topology
 from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
+from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.tabular import joined
 from sol.units import show_count
@@ -38,7 +39,7 @@ def plot_scaling(
     """The decode step of each number of devices at its fastest split, and the efficiency that leaves.
 
     x: devices, evenly spaced. Below, y: the serial floor [ms] as a bar, stacked by what binds its operators: memory,
-    compute, communication with its latency. Above, on the right-hand axis: tokens a second per device, relative
+    compute, communication with its latency. Above, on the right-hand axis: tokens per second per device, relative
     to the fewest that hold the model. A dashed line marks where the links of a box end. A number of devices
     without a step is a gap that says why.
 
@@ -80,12 +81,15 @@ def _parts(p: Plan, i: int) -> dict[str, float]:
     return found
 
 
+def _links(p: Plan) -> Topology:
+    return topology(p.gpu, resolve_network(p.asked["network"]), resolve_link(p.asked["link"]))
+
+
 def _boxes(p: Plan, most: int) -> dict[float, str]:
     """How many devices each link joins before the next one is needed, and its name."""
     if most == 1:
         return {}
-    return {link.domain: f"{link.id} joins {link.domain:g}" for link in topology(p.gpu, resolve_network(p.asked["network"])).levels
-            if link.domain is not None}  # fmt: skip
+    return {link.domain: f"{link.id} joins {link.domain:g}" for link in _links(p).levels if link.domain is not None}
 
 
 def _ends_of_boxes(ax: Axes, boxes: dict[float, str], counts: list[int]) -> None:
@@ -145,7 +149,7 @@ def _why(p: Plan, devices: int) -> str:
 
 
 def _efficiency(ax: Axes, p: Plan, chosen: list[int], at: Any) -> None:
-    """Tokens a second per device against those of the fewest, on an axis of its own above the bars."""
+    """Tokens per second per device against those of the fewest, on an axis of its own above the bars."""
     each = p.tokens_per_s_per_gpu[chosen]
     efficiency = each / each[0]
     low, high = EFFICIENT

@@ -111,7 +111,7 @@ def test_one_session_has_a_ratio_and_no_interval() -> None:
 
 REFUSED = {
     "one arm": ([m for m in sessions(1.2) if m.cuda_graphs], "cuda_graphs", "every row has cuda_graphs True"),
-    "no label": (sessions(1.2), "dtype", "no row says dtype"),
+    "no label": (sessions(1.2), "dtype", "no row has dtype"),
     "three labels": (sessions(1.2, n=3), "session", r"session has 3 labels \(0, 1, 2\)"),
     "nothing in common": (
         [Measurement(**STEP | {"ctx": c}, measured_s=0.01, cuda_graphs=g) for c, g in ((512, True), (1024, False))], "cuda_graphs",
@@ -142,5 +142,5 @@ def test_graphs_gain_on_hopper_in_every_one_of_eight_sessions(gpu: str) -> None:
 
 
 def test_a_column_that_is_none_is_said() -> None:
-    with pytest.raises(InvalidInput, match="by='speed' is no column"):
+    with pytest.raises(InvalidInput, match="by='speed' is not a column"):
         ab(sessions(1.2), by="speed")

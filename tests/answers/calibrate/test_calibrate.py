@@ -84,8 +84,8 @@ def test_prompts_tell_mfu() -> None:
     assert (c.mbu.value, c.mfu.value) == (pytest.approx(0.8, rel=1e-4), pytest.approx(0.55, rel=1e-4))
     alone = calibrate(rows(truth, steps=((512, 1), (2048, 1), (8192, 1))))
     assert alone.mfu.value == alone.mbu.value
-    assert "taken as mbu" in alone.mfu.note
-    with pytest.raises(BadMeasurement, match=r"bound by FLOPs.*measure decode steps of batch 1"):
+    assert "set to mbu" in alone.mfu.note
+    with pytest.raises(BadMeasurement, match=r"compute-bound.*measure decode steps of batch 1"):
         calibrate([m for m in prompts if m.model in MODELS[-2:]])
 
 
@@ -126,7 +126,7 @@ def test_the_class_of_an_engine_says_where_the_fixed_time_of_one_model_goes() ->
     own = calibrate(rows(machine(engine="pytorch", mbu=0.8, mfu=0.8, launch_s=6e-6), models=("llama-3.1-8b",), steps=many))
     assert own.launch_s.value == pytest.approx(6e-6, rel=1e-3)
     assert step.within_95 is own.within_95 is None
-    assert "it takes three models" in step.note
+    assert "three models are needed" in step.note
 
 
 # Refusals
@@ -178,7 +178,9 @@ def test_a_step_faster_than_light_is_named_and_one_at_the_limit_is_not() -> None
         said = {"kv_dtype": "bf16", "engine": "vllm", "measured_s": factor * least}
         odd = Measurement(model="llama-3.1-8b", gpu="h100-sxm", phase="decode", ctx=2048, batch=8, **said)
         if impossible:
-            with pytest.raises(BadMeasurement, match=r"a row is faster than light: llama-3.1-8b · decode · batch 8 · ctx 2,048.*suspects"):
+            with pytest.raises(
+                BadMeasurement, match=r"faster than the optimistic floor: llama-3.1-8b · decode · batch 8 · ctx 2,048.*possible"
+            ):
                 calibrate([*rows(FAST), odd])
         else:
             assert calibrate([*rows(FAST), odd]).n == 21
@@ -190,7 +192,7 @@ def test_a_mixture_is_impossible_only_below_its_least_routing() -> None:
     assert shared < 0.7 * expected
     between = Measurement(model="qwen3-30b-a3b", gpu="h100-sxm", phase="decode", ctx=512, batch=16, engine="x", measured_s=0.7 * expected)
     parts([between])
-    with pytest.raises(BadMeasurement, match="faster than light"):
+    with pytest.raises(BadMeasurement, match="faster than the optimistic floor"):
         parts([between.model_copy(update={"measured_s": 0.9 * shared})])
 
 
@@ -296,7 +298,7 @@ def test_eager_transformers_on_an_a100_cost_time_per_layer() -> None:
 
 @pytest.mark.truth
 def test_eager_transformers_on_an_h20_wait_for_a_faster_host_and_tell_no_rate() -> None:
-    steps = [m for m in published("transformers", "h20") if m.model != "qwen3-30b-a3b"]  # experts in a loop: 11 ms a layer
+    steps = [m for m in published("transformers", "h20") if m.model != "qwen3-30b-a3b"]  # experts in a loop: 11 ms per layer
     with pytest.raises(BadMeasurement, match=r"wait for the host \(6\d\d µs a layer\)"):
         calibrate(steps)
     assert 0.595e-3 <= calibrate(steps, mbu=0.8).host_s.value <= 0.616e-3

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from sol import Comparison, compare, floor, load_gpu, offload
-from sol.answers.compare.suspects import SHOWN, siblings
+from sol import Comparison, InvalidInput, compare, floor, load_gpu, offload
+from sol.answers.compare.changes import siblings
+from sol.answers.compare.suspects import SHOWN
 from sol.specs.hardware import GPU
 
 pytestmark = pytest.mark.law
@@ -22,19 +23,19 @@ def at(share: float, model: str, gpu: str, **asked: object) -> float:
     return floor(model, gpu, **asked).latency_s / share
 
 
-@pytest.mark.parametrize("share", [0.62, 0.8, 1.0])
+@pytest.mark.parametrize("share", [0.62, 0.8, 0.9])
 def test_sixteen_bits_where_eight_were_said(share: float) -> None:
-    measured = at(share, "llama-3.1-8b", "b200", ctx=2048)
-    c = compare("llama-3.1-8b", "b200", measured_s=measured, ctx=2048, dtype="fp8")
+    measured = at(share, "llama-3.1-8b", "thor", ctx=2048)
+    c = compare("llama-3.1-8b", "thor", measured_s=measured, ctx=2048, dtype="fp8")
     assert kinds(c)[0] == "precision"
     assert c.suspects[0].title == "the weights may be bf16, not fp8"
-    assert f"{round(100 * share)} % of that floor" in c.suspects[0].evidence
+    assert f"{round(100 * share)} % of the floor" in c.suspects[0].evidence
 
 
 def test_eight_bits_computed_in_sixteen() -> None:
     """A prefill bound by products: 8-bit weights multiplied in 16 bits take twice as long."""
-    measured = at(0.9, "llama-3.1-8b", "h100", ctx=8192, phase="prefill", dtype="w8a16")
-    c = compare("llama-3.1-8b", "h100", measured_s=measured, ctx=8192, phase="prefill", dtype="fp8")
+    measured = at(0.9, "llama-3.1-8b", "l4", ctx=8192, phase="prefill", dtype="w8a16")
+    c = compare("llama-3.1-8b", "l4", measured_s=measured, ctx=8192, phase="prefill", dtype="fp8")
     assert c.matters == "mfu"
     assert "w8a16" in c.suspects[0].title
 
@@ -52,7 +53,7 @@ def test_all_weights_over_the_link() -> None:
     f = floor("llama-3.1-8b", "h100", ctx=2048)
     link = load_gpu("h100").pcie
     assert link is not None
-    c = compare("llama-3.1-8b", "h100", measured_s=f.moved_weight_bytes / link.per_direction_bytes_per_s / 0.95, ctx=2048)
+    c = compare("llama-3.1-8b", "h100", measured_s=f.moved_weight_bytes / link.per_direction_bytes_per_s / 0.9, ctx=2048)
     assert "offload" in kinds(c)
 
 
@@ -61,13 +62,13 @@ def test_a_run_on_the_cpu() -> None:
     assert "ryzen-7950x" in next(s.evidence for s in c.suspects if s.kind == "cpu")
 
 
-@pytest.mark.parametrize(("said", "was"), [("h100", "h100-pcie"), ("a100", "a100-sxm-40gb"), ("rtx-4090", "rtx-4090d")])
+@pytest.mark.parametrize(("said", "was"), [("apple-m2-max", "apple-m2-pro"), ("v100", "v100-pcie"), ("a100", "a100-sxm-40gb")])
 def test_a_slower_part_of_the_same_name(said: str, was: str) -> None:
     slower, faster = (load_gpu(i).memory_bytes_per_s for i in (was, said))
-    c = compare("qwen2.5-7b", said, measured_s=at(0.99, "qwen2.5-7b", was, ctx=1024), ctx=1024)
+    c = compare("qwen2.5-3b", said, measured_s=at(0.8, "qwen2.5-3b", was, ctx=1024), ctx=1024)
     named = [s.title for s in c.suspects if s.kind == "device"]
     # shown only where it tells the two apart: a tenth faster, and not healthy as said
-    assert bool(named) == (c.fraction <= 0.75 and faster > 1.1 * slower)
+    assert bool(named) == (c.fraction < 0.6 and faster > 1.1 * slower)
     assert not named or was in named[0]
 
 
@@ -110,7 +111,7 @@ def test_a_whole_request() -> None:
 
 
 def test_eager_fits_by_time_per_layer_alone() -> None:
-    """0.6 ms a layer whatever the bytes; not where the bytes take most of it, and less likely of an engine that captures graphs."""
+    """0.6 ms per layer whatever the bytes; not where the bytes take most of it, and less likely of an engine that captures graphs."""
     for model in ("qwen2.5-0.5b", "qwen2.5-3b", "qwen2.5-7b"):
         layers = floor(model, "h100", ctx=512).question.model.layers
         assert kinds(compare(model, "h100", measured_s=layers * 0.61e-3, ctx=512))[0] == "eager"
@@ -121,10 +122,40 @@ def test_eager_fits_by_time_per_layer_alone() -> None:
 
 def test_a_capped_clock_is_suspected_of_compute_alone() -> None:
     slow = {"ctx": 4096, "phase": "prefill"}
-    c = compare("llama-3.1-8b", "h100", measured_s=at(0.5, "llama-3.1-8b", "h100", **slow), **slow)
+    c = compare("llama-3.1-8b", "l4", measured_s=at(0.5, "llama-3.1-8b", "l4", **slow), **slow)
     assert "power" in kinds(c)
-    assert "915 of 1,830 MHz" in next(s.evidence for s in c.suspects if s.kind == "power")
-    assert "power" not in kinds(compare("llama-3.1-8b", "h100", measured_s=at(0.5, "llama-3.1-8b", "h100", ctx=4096), ctx=4096))
+    assert "1,275 of 2,040 MHz" in next(s.evidence for s in c.suspects if s.kind == "power")  # 0.5/0.8 of the clock
+    assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.5, "llama-3.1-8b", "l4", ctx=4096), ctx=4096))
+    assert "power" not in kinds(compare("llama-3.1-8b", "l4", measured_s=at(0.35, "llama-3.1-8b", "l4", **slow), **slow))
+
+
+def test_what_a_rate_has_counted_is_not_suspected_again() -> None:
+    asked = {"ctx": 1024, "dtype": "fp8"}
+    slow = at(0.8, "llama-3.1-8b", "l4", batch=32, **asked)
+    assert "batch" in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, **asked))
+    assert "batch" not in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, told="rate", **asked))
+    assert "batch" in kinds(compare("llama-3.1-8b", "l4", measured_s=slow, told="rate/user", **asked))
+    with pytest.raises(InvalidInput, match="told"):
+        compare("llama-3.1-8b", "l4", measured_s=slow, told="tokens", **asked)  # type: ignore[arg-type]
+
+
+def test_the_rate_of_one_given_as_that_of_all() -> None:
+    step = at(0.8, "llama-3.1-8b", "l4", ctx=1024, batch=8)
+    c = compare("llama-3.1-8b", "l4", measured_s=8 * step, ctx=1024, batch=8, told="rate")
+    assert (kinds(c)[0], c.suspects[0].read_s) == ("aggregate", pytest.approx(step))
+    assert f"{1 / step:.4g}tok/s/user" in c.suspects[0].action
+    assert "aggregate" not in kinds(compare("llama-3.1-8b", "l4", measured_s=8 * step, ctx=1024, batch=8, told="rate/user"))
+    eager = compare("llama-3.1-8b", "h100", measured_s=8 / 59, ctx=1024, batch=8, told="rate")  # 16.95 ms each, of a light of 4.8
+    assert kinds(eager) == ["aggregate"]
+
+
+def test_a_measured_time_at_light_itself_makes_nothing_likeliest() -> None:
+    bound = at(1.0, "llama-3.1-8b", "thor", ctx=2048)
+    c = compare("llama-3.1-8b", "thor", measured_s=bound, ctx=2048, dtype="fp8")
+    assert "bf16" not in c.suspects[0].title
+    assert all(s.limit_s / s.read_s <= 0.92 for s in c.suspects)
+    only = compare("qwen2.5-7b", "h100", measured_s=floor("qwen2.5-7b", "h100", ctx=2048).latency_s * 1000, ctx=2048)
+    assert "milliseconds given as seconds" not in [s.title for s in only.suspects]  # 4.256 ms is light itself
 
 
 # Too fast
@@ -145,7 +176,7 @@ def test_a_narrower_format_than_was_said() -> None:
 
 def test_drafts_and_devices_and_clocks() -> None:
     c = compare("qwen2.5-7b", "h100", measured_s=3e-3, ctx=2048)
-    assert "1.42 tokens or more" in next(s.evidence for s in c.suspects if s.kind == "speculation")
+    assert "1.42 tokens or more accepted of a step that verifies 2" in next(s.evidence for s in c.suspects if s.kind == "speculation")
     assert "1,367 eager kernels" in next(s.evidence for s in c.suspects if s.kind == "clock")
     two = compare("llama-3.1-70b", "h200", measured_s=at(0.8, "llama-3.1-70b", "h200", ctx=512, tp=2), ctx=512)
     assert any("tp=2" in s.evidence for s in two.suspects)

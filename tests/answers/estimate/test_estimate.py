@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sol import Calibration, InvalidInput, MissingSpec, UnknownName, estimate, floor
 from sol.errors import DoesNotFit
-from sol.physics.time.estimate import names
+from sol.physics.time.estimate import rate_names
 from sol.sources.database.calibrations import engine_classes, shipped
 from sol.sources.database.database import format_ids, load_format
 
@@ -115,7 +115,7 @@ def test_a_step_by_hand() -> None:
     """Qwen2.5-7B at ctx 2,048 on H100: 14,141,245,440 B of streamed weights (7,168 of the gathered row), 57,344·2,049 B of cache.
 
     At 0.8 of 3.35e12 B/s, 3 µs for each of one fused engine's kernels (28 layers of qkv, rope, attention, o, gate_up, activation, down and
-    two norms, and outside embedding, norm and head), 1 ms a step and 50 µs a sequence. Activations are left to `ideal`.
+    two norms, and outside embedding, norm and head), 1 ms per step and 50 µs a sequence. Activations are left to `ideal`.
     """
     c = Calibration(gpu="h100-sxm", engine="mine", mbu=0.8, step_s=1e-3, sequence_s=5e-5)
     moved = (7_070_619_136 * 2 + 7168 + 57_344 * 2049) / 3.35e12 / 0.8
@@ -148,7 +148,7 @@ def test_an_interval_is_the_calibrations() -> None:
 
 def test_a_format_is_found_by_its_own_name_or_its_familys() -> None:
     c = made(mbu=0.9, rates={"gemm.w4a16": {"mbu": 0.5}, "gemm.gptq-w4-g128": {"mbu": 0.4}, "gemm": {"launch_s": 1e-6}})
-    found = {f: c.at("gemm", *names(load_format(f))) for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")}
+    found = {f: c.at("gemm", *rate_names(load_format(f))) for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")}
     assert [found[f].mbu for f in ("bf16", "w4a16", "gptq-w4-g128", "nf4")] == [0.9, 0.5, 0.4, 0.5]
     assert all(r.launch_s == 1e-6 for r in found.values())
     assert c.at("experts", "w4a16").mbu == 0.5
@@ -164,7 +164,7 @@ def test_a_format_nothing_is_known_of_is_no_ideal_one() -> None:
     assert (c.at("gemm", "fp8").mbu, c.at("gemm", "fp8").mfu, c.at("attention", "bf16").mbu) == (0.45, 1.0, 1.0)
     unknown, known = (estimate("qwen2.5-7b", "h200", ctx=2048, dtype=d, calibration=c) for d in ("q8_0", "bf16"))
     assert unknown.warnings[-1] == (
-        "this calibration has no rate of products of q8_0 weights: rates of bf16, fp8 stand in, and the interval may not hold"
+        "this calibration has no rate for products of q8_0 weights: rates of bf16, fp8 are used, and the interval may not hold"
     )
     assert not known.warnings
     assert unknown.latency_s > 1.5 * unknown.floor_s
@@ -174,14 +174,14 @@ def test_no_shipped_calibration_takes_a_format_as_ideal() -> None:
     """Whatever the format, products reach less than the whole bandwidth: experts of two calibrations were fitted at it."""
     for c in shipped().values():
         for name in format_ids():
-            assert c.at("gemm", *names(load_format(name))).mbu < 1.0, (c.id, name)
+            assert c.at("gemm", *rate_names(load_format(name))).mbu < 1.0, (c.id, name)
 
 
 def test_a_rate_of_flops_that_no_row_tells_is_said() -> None:
     """gpt-fast's rows on the A100 are decode steps of one sequence: they say nothing of prompts."""
     short, prompt = (estimate("llama-3.1-8b", "a100", ctx=2048, engine="gpt-fast", phase=p) for p in ("decode", "prefill"))
     assert not short.warnings
-    assert any("nothing here tells what fraction of the peak FLOPs products of bf16 weights reach" in w for w in prompt.warnings)
+    assert any("this calibration does not say what fraction of the peak FLOPs products of bf16 weights reach" in w for w in prompt.warnings)
 
 
 def test_what_a_calibration_cannot_be() -> None:
@@ -200,7 +200,7 @@ def test_what_a_calibration_cannot_be() -> None:
     ("asked", "error", "words"),
     [
         ({"engine": "warp-drive"}, MissingSpec, "no engine 'warp-drive' has a calibration; known"),
-        ({"engine": "vllm", "calibration": made()}, InvalidInput, "give one of them"),
+        ({"engine": "vllm", "calibration": made()}, InvalidInput, "give only one of them"),
         ({"calibration": 3}, InvalidInput, "neither a Calibration nor the path"),
         ({"gpu": "trainium2"}, MissingSpec, "no calibration of any engine on trainium2"),
         ({"gpu": "trainium2", "engine": "vllm"}, MissingSpec, "no calibration of vllm on trainium2; vllm has"),

@@ -186,7 +186,7 @@ def test_what_binds_a_row_is_what_makes_its_time() -> None:
 
 
 def test_eager_kernels_per_layer_as_counted_in_transformers() -> None:
-    # 48 non-view operations a layer with eager attention (64 with q/k norms), and 23 outside the layers
+    # 48 non-view operations per layer with eager attention (64 with q/k norms), and 23 outside the layers
     for name, per_layer in (("llama-3.1-8b", 48), ("qwen2.5-7b", 48), ("qwen3-8b", 64)):
         f = floor(name, "h200", ctx=100, fusion="eager")
         assert sum(f.operators["kernels"]) == per_layer * f.question.model.layers + 23

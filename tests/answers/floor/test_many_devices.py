@@ -151,7 +151,7 @@ def test_large_expert_parallelism_erodes_what_narrow_experts_save(model: str) ->
         memory.append(wide.memory_s / narrow.memory_s)
         whole.append(wide.latency_s / narrow.latency_s)
         tokens.append(64 * ep * 8 / experts)
-        print(f"{model} ep={ep}: {tokens[-1]:g} tokens an expert, bytes {memory[-1]:.3f}, floor {whole[-1]:.3f}")
+        print(f"{model} ep={ep}: {tokens[-1]:g} tokens per expert, bytes {memory[-1]:.3f}, floor {whole[-1]:.3f}")
     for ratios in (memory, whole):
         assert all(later < earlier for earlier, later in pairwise(ratios))
     assert memory[-1] >= whole[-1] > 1.0

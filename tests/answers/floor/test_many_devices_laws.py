@@ -138,7 +138,7 @@ def test_what_cannot_be_says_what_can(model: str, asked: dict[str, Any], error: 
         ({"devices": 10**6}, InvalidInput, "up to 4096"),
         ({"devices": 33}, InvalidPlan, "no split of 33 devices is legal for llama-3.1-8b; tp divides 32"),
         ({"devices": 16}, InvalidPlan, "name the network"),
-        ({"devices": 2, "tpot_s": 1e-9}, DoesNotFit, "nothing that fits meets tpot_s=1e-09"),
+        ({"devices": 2, "tpot_s": 1e-9}, DoesNotFit, "no candidate that fits keeps tpot_s=1e-09"),
     ],
 )
 def test_a_plan_that_cannot_be_says_what_can(asked: dict[str, Any], error: type[Exception], words: str) -> None:

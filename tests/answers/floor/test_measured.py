@@ -91,7 +91,7 @@ def seconds(row: MeasuredRow) -> float:
     value, _, unit = row.printed.partition(" ")
     if unit in ("ms", "s"):
         return float(value) * {"ms": 1e-3, "s": 1.0}[unit]
-    if not unit:  # a ratio of the paper's floor, which charges 15.23 GB of weights and 57,344 B a token, to the step
+    if not unit:  # a ratio of the paper's floor, which charges 15.23 GB of weights and 57,344 B per token, to the step
         assert row.source == "arxiv-2605.30571"
         assert row.ctx is not None
         return (15.23e9 + 57_344 * row.ctx) / PAPER_BYTES_PER_S[row.gpu] / float(value)

@@ -72,7 +72,7 @@ def test_a_warm_cache_can_hold_a_part_and_an_unknown_one_cannot_be_told() -> Non
     dark = GPU(id="dark", name="no cache known", memory_bytes=known.memory_bytes, memory_bytes_per_s=known.memory_bytes_per_s,
                flops_per_s=known.flops_per_s, source="an H100 whose cache nobody states")  # fmt: skip
     assert reasons("llama-3.1-8b", dark, ctx=10) == {"unknown_cache"}
-    assert "so nobody can tell what one keeps" in " ".join(floor("llama-3.1-8b", dark, ctx=10).to_text().split())
+    assert "so it cannot be told how much a warm cache would save" in " ".join(floor("llama-3.1-8b", dark, ctx=10).to_text().split())
     assert reasons("llama-3.1-8b", dark, ctx=4096, phase="prefill") == set()  # compute sets this time, and no cache shortens it
 
 

@@ -12,7 +12,7 @@ from sol.physics.memory.cache import kv_bytes
 from sol.sources.database.database import model_ids
 
 BF16 = load_format("bf16")
-# 16-bit bytes a token adds below every window, and beyond all of them: layers·k·(dk + dv)·2 by hand from the published configs.
+# 16-bit bytes that a token adds below every window, and beyond all of them: layers·k·(dk + dv)·2 by hand from the published configs.
 PER_TOKEN = {
     "gemma-2-9b": (344_064, 172_032),  # 42 layers, every other with a window of 4,096
     "gemma-3-1b": (26_624, 4_096),  # 5 of 6 layers with a window of 512

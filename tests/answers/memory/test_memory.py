@@ -31,7 +31,7 @@ def test_bytes_per_token() -> None:
 
 @pytest.mark.truth
 def test_activations_by_hand() -> None:
-    # Qwen2.5-7B, one chunk of 2,048 tokens: (2·3584 + 2·18944)·2 B a token, and 152,064 logits of 4 B
+    # Qwen2.5-7B, one chunk of 2,048 tokens: (2·3584 + 2·18944)·2 B per token, and 152,064 logits of 4 B
     assert memory("qwen2.5-7b", ctx=1).activation_bytes == 2048 * (2 * 3584 + 2 * 18944) * 2 + 152_064 * 4
     assert memory("qwen2.5-7b", ctx=1, max_step_tokens=1).activation_bytes == (2 * 3584 + 2 * 18944) * 2 + 152_064 * 4
 
@@ -136,7 +136,7 @@ def test_adapters_are_held_beside_the_weights() -> None:
 
 @pytest.mark.truth
 def test_states_are_held_whatever_the_length() -> None:
-    """Qwen3-Next-80B-A3B: 77,266,944 B a sequence beside 24,576 B a token."""
+    """Qwen3-Next-80B-A3B: 77,266,944 B per sequence beside 24,576 B per token."""
     short, long = (memory("qwen3-next-80b-a3b", ctx=c, batch=3) for c in (1, 1000))
     assert short.state_bytes == long.state_bytes == 3 * 77_266_944
     assert (short.kv_bytes, long.kv_bytes) == (3 * 24_576, 3 * 24_576_000)
@@ -171,7 +171,7 @@ def test_an_engine_of_a_split_model_has_a_pool() -> None:
 
 @pytest.mark.truth
 def test_a_device_of_a_split_reads_the_caches_of_its_own_sequences() -> None:
-    """DeepSeek-V3 keeps 70,272 B a token; of 8 sequences of 2,048 tokens each of 4 copies reads 2."""
+    """DeepSeek-V3 keeps 70,272 B per token; of 8 sequences of 2,048 tokens each of 4 copies reads 2."""
     split = memory("deepseek-v3", "h200", ctx=2048, batch=8, dp=4, ep=4, dtype="fp8")
     assert split.kv_read_bytes == split.kv_bytes == 2 * 2048 * 70_272
 

@@ -42,7 +42,7 @@ def test_a_pool_is_what_the_engine_logged(row: dict[str, str]) -> None:
 @pytest.mark.truth
 def test_an_engines_own_arithmetic_from_its_logged_inputs() -> None:
     # TensorRT-LLM, "Memory Usage of TensorRT-LLM", FAQ 1: available: 70.48 GiB, 4060 blocks of 64 tokens in 63.44 GiB
-    # (262,144 B a token: an 8-bit cache of 32 layers of 32 heads of 128, as Llama-2-7B has)
+    # (262,144 B per token: an 8-bit cache of 32 layers of 32 heads of 128, as Llama-2-7B has)
     free = cache_budget("free", 0.9, 79.10 * GIB, 0.0, np.array([(79.10 - 70.48) * GIB])).item()
     assert free / GIB == pytest.approx(63.44, abs=0.02)
     assert free / (64 * kv_bytes_per_token("llama-2-7b", "fp8")) == pytest.approx(4060, abs=1)
@@ -189,17 +189,17 @@ def test_a_fraction_asked_for_is_not_cited_as_the_engines() -> None:
     ("asked", "error", "words"),
     [
         ({"engine": "tgi"}, UnknownName, "known: vllm, sglang, tensorrt-llm, llama.cpp"),
-        ({"engine": "sglang"}, MissingSpec, "say memory_fraction"),
-        ({"engine": "llama.cpp", "memory_fraction": 0.9}, InvalidInput, "takes no fraction"),
+        ({"engine": "sglang"}, MissingSpec, "give memory_fraction"),
+        ({"engine": "llama.cpp", "memory_fraction": 0.9}, InvalidInput, "has no memory fraction"),
         ({"engine": "vllm", "memory_fraction": 1.5}, InvalidInput, "at most 1"),
         ({"engine": "vllm", "memory_fraction": 0}, InvalidInput, "memory_fraction=0"),
         ({"engine": "vllm", "memory_fraction": [0.5, 0.6]}, InvalidInput, "one number"),
         ({"engine": "vllm", "memory_fraction": "lots"}, InvalidInput, "memory_fraction"),
         ({"engine": 7}, InvalidInput, "neither a name"),
-        ({"engine": "vllm", "gpu": None}, InvalidInput, "name the gpu"),
+        ({"engine": "vllm", "gpu": None}, InvalidInput, "give the gpu"),
         ({"engine": "vllm", "gpu": "epyc-9654"}, MissingSpec, "capacity"),
-        ({"memory_fraction": 0.9}, InvalidInput, "say engine"),
-        ({"max_num_seqs": 8}, InvalidInput, "say engine"),
+        ({"memory_fraction": 0.9}, InvalidInput, "give engine"),
+        ({"max_num_seqs": 8}, InvalidInput, "give engine"),
         ({"engine": "vllm", "max_num_seqs": 0}, InvalidInput, "max_num_seqs"),
         ({"engine": "vllm@main"}, UnknownName, "vllm@0.16"),
     ],

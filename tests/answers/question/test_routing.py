@@ -25,7 +25,7 @@ def experts(**asked: Any) -> dict[str, Any]:
 
 @pytest.mark.truth
 def test_shares_by_hand() -> None:
-    """Two of four experts a token, chances .8 .6 .4 .2; of two tokens .96 + .84 + .64 + .36 = 2.8; the first two get 1.4 of 2 choices."""
+    """Two of four experts per token, chances .8 .6 .4 .2; of two tokens .96 + .84 + .64 + .36 = 2.8; the first two get 1.4 of 2 choices."""
     two = np.array([2.0])
     assert chances(FOUR, 2) == pytest.approx([0.8, 0.6, 0.4, 0.2])
     assert distinct_experts(4, 2, two, FOUR) == pytest.approx([2.8])
@@ -39,7 +39,7 @@ def test_shares_by_hand() -> None:
 
 @pytest.mark.truth
 def test_an_expert_gets_a_token_once_at_most() -> None:
-    """.7 of the choices of two experts a token is 1.4: one, and the other choice is shared by three; .5 .3 in the next, then both full."""
+    """.7 of the choices of 2 experts per token is 1.4: one, and the other choice is shared by three; .5 .3 in the next, then both full."""
     assert chances(Shares(np.array([0.7, 0.1, 0.1, 0.1])), 2) == pytest.approx([1.0, 1 / 3, 1 / 3, 1 / 3])
     assert chances(Shares(np.array([0.6, 0.36, 0.02, 0.02])), 2) == pytest.approx([1.0, 0.9, 0.05, 0.05])
     assert chances(Shares(np.array([0.5, 0.5, 0.0, 0.0])), 2).tolist() == [1.0, 1.0, 0.0, 0.0]
@@ -109,7 +109,7 @@ def test_a_sweep_over_splits_is_its_points_with_shares_too() -> None:
 def test_what_was_given_is_said_and_is_no_bound(capsys: pytest.CaptureFixture[str]) -> None:
     shares = [4, 1, 1, 1, 1, 1, 1, 2]
     f = floor("mixtral-8x7b", "h200", ctx=128, batch=16, tp=2, ep=2, routing=shares)
-    assert any("shares given of 8 experts, from 0.0833 to 0.333" in a for a in f.assumptions)
+    assert any("given shares of 8 experts, from 0.0833 to 0.333" in a for a in f.assumptions)
     assert any("imbalance up to 1.17" in a for a in f.assumptions)
     assert not f.is_bound
     assert not floor("mixtral-8x7b", "h200", ctx=128, batch=1, routing=3).is_bound
@@ -137,8 +137,8 @@ def test_layers_that_differ_take_a_rule_alone() -> None:
         ({"routing": [1] * 7 + [-1]}, "the share of expert 7 is -1"),
         ({"routing": [float("nan")] + [1] * 7}, "the share of expert 0 is nan"),
         ({"routing": [float("inf")] + [1] * 7}, "the share of expert 0 is inf"),
-        ({"routing": [0] * 8}, "gives 0 experts any share"),
-        ({"routing": [1] + [0] * 7}, "gives 1 experts any share, each token of mixtral-8x7b chooses 2"),
+        ({"routing": [0] * 8}, "has 0 shares above zero"),
+        ({"routing": [1] + [0] * 7}, "has 1 shares above zero, but each token of mixtral-8x7b chooses 2"),
         ({"routing": 1.5}, "routing=1.5 is below the 2 experts each token chooses; give a number of distinct experts from 2 to 8"),
         ({"routing": 9}, "routing=9 is above the 8 experts of a layer"),
         ({"routing": float("nan")}, "routing=nan"),

@@ -109,7 +109,7 @@ def test_one_that_cannot_be_is_an_error_alone_and_says_so_by_index() -> None:
 def test_lists_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     main(["floor", "llama-3.1-8b", "h100", "--ctx", "128", "--tp", "1,3,8", "--batch", "1,2"])
     lines = capsys.readouterr().out.splitlines()
-    assert sum("no such split" in line for line in lines) == 2
+    assert sum("invalid split" in line for line in lines) == 2
     main(["memory", "llama-3.1-8b", "h100", "--ctx", "128", "--tp", "1,3,8", "--json"])
     outputs = json.loads(capsys.readouterr().out)["outputs"]
     assert outputs["valid"] == [True, False, True]

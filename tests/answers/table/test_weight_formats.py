@@ -83,7 +83,7 @@ def test_faster_arithmetic_never_stops_paying_and_slower_stops_early() -> None:
     assert t["gain_ends_batch"] == [None, None]
     pairs = 28 * 4 * 28 * 128
     left = flops(0) / P / (2 * LINEAR / P8 + (2 * HEAD + pairs) / P)
-    assert t["note"][1].endswith(f"computed faster than bf16 too; at large batches {left:.2f}×")
+    assert t["note"][1].endswith(f"also computed faster than bf16; at large batches {left:.2f}×")
     weak = GPU(
         id="weak", name="weak int8 units", memory_bytes=1e12, memory_bytes_per_s=H, flops_per_s={"bf16": P, "int8": P / 4}, source="law"
     )
@@ -199,7 +199,7 @@ def test_a_format_the_device_lacks_is_a_note_in_its_row() -> None:
 def test_what_no_source_says_and_what_does_not_fit_are_said() -> None:
     t = table(gpus="epyc-9654", dtype=["bf16", "q4_k_m"])
     assert (t["gain_ends_batch"], t["fits"]) == ([None, None], [None, None])
-    assert "only memory counts" in t["note"][1]
+    assert "only memory is counted" in t["note"][1]
     big = table("llama-3.1-70b", "h100", dtype=["bf16", "w4a16"])
     assert big["fits"] == [False, True]
     bare = GPU(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sol.physics.fit.fit import SOFT, Form, Usual, fitted, whole
+from sol.physics.fit.fit import SOFT, Form, Usual, all_figures, fitted
 from sol.physics.fit.fit_intervals import within_95_of_rows
 from sol.physics.fit.loads import FIGURES, HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, Loads, host_bound, seconds, slopes
 
@@ -80,7 +80,7 @@ def test_rates_of_formats_come_out_as_they_were_put_in() -> None:
     usual = (away, away, away, Usual(1e-6, 1e6, 1e-9, 1.0), Usual(1e-4, 1e6, 1e-9, 1.0))
     form = Form("given", free, False, tuple(np.where(np.isin(np.arange(len(right)), free), 1.0, right)), usual, ((MEAN, (A_MBU, B_MBU)),))
     np.testing.assert_allclose(fitted(replace(loads, measured_s=seconds(loads, right)), form), right, rtol=1e-5)
-    assert whole(form, right[list(free)])[MEAN] == pytest.approx(right[MEAN], rel=1e-12)
+    assert all_figures(form, right[list(free)])[MEAN] == pytest.approx(right[MEAN], rel=1e-12)
 
 
 @pytest.mark.truth

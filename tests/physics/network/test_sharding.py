@@ -182,7 +182,7 @@ def test_copies_without_a_sequence_bring_no_tokens_to_the_experts() -> None:
 
 
 def test_the_bound_sends_a_token_no_farther_than_it_must() -> None:
-    """`min`: 8 experts a token fit among the 32 beside it; of devices with 4 each it takes two; experts cut over all copies, all."""
+    """`min`: 8 experts per token fit among the 32 beside it; of devices with 4 each it takes two; experts cut over all copies, all."""
     moe = load_model("deepseek-v3")
     for split, others in (
         (Split(dp=8, ep=8), 0),

@@ -37,7 +37,7 @@ def test_values_narrower_than_keys_cost_less() -> None:
 
 @pytest.mark.truth
 def test_index_keys_of_new_tokens_are_written() -> None:
-    """DeepSeek-V3.2: 132 B a token and layer, of the 10 in the cache and of the new one."""
+    """DeepSeek-V3.2: 132 B per token and layer, of the 10 in the cache and of the new one."""
     latent = LatentAttention(
         heads=128, q_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, v_dim=128, indexer=Indexer(heads=64, head_dim=128, top_k=2048)
     )

@@ -33,7 +33,7 @@ def rows(model: Model, new: float, past: float, batch: float = 1.0, cache=BF16) 
 
 @pytest.mark.truth
 def test_mamba2_of_nemotron_3_super() -> None:
-    """40 layers: 1,048,576 + 30,720 state elements each, 170,229,760 B a sequence in fp32 and bf16 (arXiv:2405.21060's formulas)."""
+    """40 layers: 1,048,576 + 30,720 state elements each, 170,229,760 B per sequence in fp32 and bf16 (arXiv:2405.21060's formulas)."""
     mixer = Mamba2(heads=128, head_dim=64, state=128, groups=8, conv=4)
     assert (mixer.state_elements, mixer.conv_elements) == (1_048_576, 30_720)
     assert mixer.parameters(4096) == 109_635_968
@@ -75,7 +75,7 @@ def test_latent_attention_of_deepseek_v3() -> None:
 
 @pytest.mark.truth
 def test_indexer_of_deepseek_v3_2() -> None:
-    """13,959,424 weights a layer; 132 B of index keys a token; at 131,072 tokens 2.147e9 FLOP and 17.3e6 B, the main part 0.570e9."""
+    """13,959,424 weights a layer; 132 B of index keys per token; at 131,072 tokens 2.147e9 FLOP and 17.3e6 B, the main part 0.570e9."""
     plain, sparse = LatentAttention(**DEEPSEEK), LatentAttention(**DEEPSEEK, indexer=INDEXER)
     assert sparse.parameters(7168) - plain.parameters(7168) == 13_959_424
     model = one(sparse, hidden=7168)

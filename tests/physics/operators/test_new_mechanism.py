@@ -26,7 +26,7 @@ FEED = sol.MLP(ffn=2048)
 
 
 class LinearAttention(StateMixer):
-    """Linear attention without a gate (arXiv:2006.16236): a matrix of head_dim × head_dim a head."""
+    """Linear attention without a gate (arXiv:2006.16236): a matrix of head_dim × head_dim per head."""
 
     heads: Size
     head_dim: Size
@@ -102,7 +102,7 @@ def test_a_state_defined_outside() -> None:
 
     m = sol.memory(linear, "h100", ctx=4096, batch=3)
     assert (m.weight_bytes, m.kv_bytes, m.state_bytes) == (2 * 106_927_104, 0.0, 3 * state)
-    # two rows of the hidden width and the widest block (gate and up, 4,096) in 16 bits; a row of fp32 logits a sequence
+    # two rows of the hidden width and the widest block (gate and up, 4,096) in 16 bits; a row of fp32 logits per sequence
     assert f.resident_bytes == 2 * 106_927_104 + 3 * state + 3 * 2 * (2 * 1024 + 4096) + 3 * 4 * 1000
 
 

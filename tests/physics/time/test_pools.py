@@ -60,7 +60,7 @@ def test_replicas_match_as_well_as_any(total: int, a: int, first: float, b: int,
 
 @pytest.mark.truth
 def test_what_travels_and_how_far() -> None:
-    """327,680 B a token of Llama-3.1-70B; 70,272 of DeepSeek-V3. Eight H100 lie side by side, sixteen in two boxes."""
+    """327,680 B per token of Llama-3.1-70B; 70,272 of DeepSeek-V3. Eight H100 lie side by side, sixteen in two boxes."""
     bf16 = load_format("bf16")
     for name, token in (("llama-3.1-70b", 327_680), ("deepseek-v3", 70_272)):
         model = load_model(name)

@@ -75,7 +75,7 @@ def test_llama_bench_holds_another_model_than_the_one_given() -> None:
 @pytest.mark.truth
 def test_llama_bench_markdown_prints_rates() -> None:
     m = read("llama-bench.md", model="llama-3.1-8b", gpu="rtx-4090")
-    # pp256 at 10,000 t/s is 25.6 ms; tg64 at 125 t/s is 8 ms a step; at 1,000 cached ones 8,000 and 100 t/s
+    # pp256 at 10,000 t/s is 25.6 ms; tg64 at 125 t/s is 8 ms per step; at 1,000 cached ones 8,000 and 100 t/s
     expected = [(0.0256, 256.0), (0.008, 31.5), (0.032, 1256.0), (0.010, 1031.5)]
     assert [(pytest.approx(r.measured_s), r.ctx) for r in m] == expected
     assert totals(m) == {"request": pytest.approx(320 / 640)}
@@ -188,7 +188,7 @@ def test_vllm_throughput_needs_the_lengths() -> None:
     m = read("vllm-throughput.json", **ASKED, prompt_tokens=300, output_tokens=200)
     assert totals(m) == {"output_token": 50.0 / (100 * 200)}
     wrong = read("vllm-throughput.json", **ASKED, prompt_tokens=300, output_tokens=500)
-    assert "500 tokens a request are recorded, and 800 were given" in wrong.rejected[0].reason
+    assert "500 tokens per request are recorded, and 800 were given" in wrong.rejected[0].reason
     with pytest.raises(InvalidInput, match="prompt_tokens, output_tokens"):
         read("vllm-throughput.json", **ASKED)
 

@@ -71,7 +71,7 @@ def test_limits_are_errors_that_say_so(wrote: Wrote, monkeypatch: pytest.MonkeyP
         read_measurements(wrote("\n".join([HEADER, *(ROW.replace("2048", str(i)) for i in range(4))])))
     monkeypatch.setattr("sol.sources.benchmarks.content.MAX_DOCUMENT_BYTES", 1000)
     assert documents.MAX_DOCUMENT_BYTES == 64 * 2**20
-    with pytest.raises(BadFile, match=r"a JSON document of more than 0 MiB; write one record a line"):
+    with pytest.raises(BadFile, match=r"a JSON document of more than 0 MiB; write one record per line"):
         read_measurements(wrote("[\n" + json.dumps(RECORD) + " " * 1000 + "]"))
     with pytest.raises(BadFile, match="line 1 is longer than 0 MiB"):
         read_measurements(wrote("[{" + " " * 2000))

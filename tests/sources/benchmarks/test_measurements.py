@@ -72,7 +72,7 @@ def test_one_row_says_the_same_in_every_format(wrote: Wrote) -> None:
     found = read_measurements(wrote("".join(json.dumps({**RECORD, "ctx": c}) + "\n" for c in (1, 2, 3))))
     assert [r.ctx for r in found] == [1.0, 2.0, 3.0]
     assert "gpu 'H100' is h100-sxm" in found.assumptions
-    assert "one device (tp = pp = ep = dp = 1): nothing says otherwise" in found.assumptions
+    assert "one device (tp = pp = ep = dp = 1): no other split is recorded" in found.assumptions
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ REJECTS = {
     "qwen2.5-7b,h100,decode,,1,5": "measured_s is missing",
     "qwen2.5-7b,h101,decode,0.1,1,5": "no gpu 'h101'; did you mean 'h100'",
     "qwen2.6-7b,h100,decode,0.1,1,5": "no built-in model 'qwen2.6-7b'",
-    "qwen2.5-7b,h100,verify,0.1,1,5": "phase='verify' is none of decode, prefill, request",
+    "qwen2.5-7b,h100,verify,0.1,1,5": "phase='verify' is not one of decode, prefill, request",
     "qwen2.5-7b,h100,,0.1,1,5": "phase is missing",
     "qwen2.5-7b,h100,decode,0.1,0,5": "batch: input should be greater than 0",
     "qwen2.5-7b,h100,decode,0.1,1,-5": "ctx: input should be greater than or equal to 0",
@@ -168,7 +168,7 @@ def test_every_row_is_taken_or_rejected_with_a_reason(wrote: Wrote) -> None:
         (f"{HEADER},batch\n{ROW},1\n", "column 'batch' is there twice"),
         (f"{HEADER},tp_size\n{ROW},2\n", "column 'tp_size' is not read; did you mean tp?"),
         (f"{HEADER},kvdtype\n{ROW},fp8\n", "did you mean kv_dtype?"),
-        ("a,b,c\n1,2,3\n", "columns a, b, c are of no tool that is read"),
+        ("a,b,c\n1,2,3\n", "columns a, b, c are not of a tool that sol reads"),
         (HEADER.replace(",", ";") + "\n" + ROW.replace(",", ";"), "separate them by commas"),
         (f'{HEADER}\n"qwen2.5-7b,h100\n', "a quote left open"),
         ("some text\nand more\n", "no measurements found"),

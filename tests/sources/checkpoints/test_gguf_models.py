@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "feed-forward": ({"keys": {"llama.feed_forward_length": 768}}, "262,144 elements of down_proj, its architecture has 393,216"),
     "no table": ({"drop": "token_embd"}, "token_embd.weight is missing"),
     "a norm": ({"drop": "blk.1.ffn_norm"}, "1,024 elements of norm, its architecture has 1,280"),
-    "a stranger": ({"more": [("blk.0.laurel_l.weight", "F32", (32,))]}, "tensor 'blk.0.laurel_l.weight' belongs to no part of a model"),
+    "a stranger": ({"more": [("blk.0.laurel_l.weight", "F32", (32,))]}, "tensor 'blk.0.laurel_l.weight' belongs to no known part"),
     "experts": ({"keys": {"llama.expert_count": 4, "llama.expert_used_count": 2}}, "elements of"),
 }  # fmt: skip
 

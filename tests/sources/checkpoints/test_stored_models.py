@@ -285,7 +285,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[Told], str]] = {
     "fewer bits": ({"quantization_config": {**QUANT["gptq"], "bits": 8}}, quantised(GPTQ) + rest(), "131,072 B of packed ones of down"),
     "many bits": ({}, quantised({"weight": ("I32", lambda r, c: (r, c))}) + rest(), "and 1,048,576 B of packed ones of down_proj"),
     "both": ({}, quantised(PLAIN) + quantised(GPTQ) + rest(), "262,144 elements and 131,072 B of packed ones of down_proj, its arch"),
-    "a stranger": ({}, [*quantised(PLAIN), *rest(), ("score.head.bias2", "F32", (9,))], "tensor 'score.head.bias2' belongs to no part"),
+    "a stranger": ({}, [*quantised(PLAIN), *rest(), ("score.head.bias2", "F32", (9,))], "tensor 'score.head.bias2' belongs to no known"),
     "another table": ({"tie_word_embeddings": True}, [*quantised(PLAIN), *rest()[:1], ("lm_head.weight", "BF16", (300, 256)), *rest()[2:]],
                       "elements of lm_head, its architecture has 81,920"),
 }  # fmt: skip

@@ -89,7 +89,7 @@ def test_bytes_of_a_published_block_fp8_checkpoint(tmp_path: Path) -> None:
 )
 def test_a_quantisation_not_understood_asks_for_its_format(tmp_path: Path, quant: Any) -> None:
     model = load_model(written(tmp_path, {**LLAMA, "quantization_config": quant}))
-    with pytest.raises(MissingSpec, match="say its weight format"):
+    with pytest.raises(MissingSpec, match="give its weight format"):
         floor(model, "h100", ctx=1)
 
 

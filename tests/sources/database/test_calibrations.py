@@ -121,7 +121,7 @@ def test_rows_of_a_fit_are_estimates_whatever_is_free(gpu: str, engine: str) -> 
         ("[a]\ngpu = 'h100-sxm'\n", "engine: field required"),
         ("[a]\ngpu = 'h100-sxm'\nengine = 'mine'\nmbu = 2.0\n", "at most 1"),
         ("[a]\ngpu = 'h100-sxm'\nengine = 'mine'\nsource = 'nowhere'\n", "no source 'nowhere' in this file"),
-        ("a = 3\n", "is no table"),
+        ("a = 3\n", "is not a table"),
         ("[a\n", "not valid TOML"),
         ("[a]\ngpu = 'h100-sxm'\nengine = 'mine'\nspeed = 1.0\n", "speed"),
     ],

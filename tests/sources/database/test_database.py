@@ -35,7 +35,7 @@ def test_a_record_cut_out_of_its_file_is_the_record_of_the_whole_file(path: Path
     whole = tomllib.loads(path.read_text(encoding="utf-8"))
     sources = whole.pop("sources")
     file = TomlRecords(path)
-    names = dict(file.names())
+    names = dict(file.ids())
     assert list(names) == list(whole)
     used = set()
     for record_id, aliases in names.items():
@@ -92,7 +92,7 @@ def test_no_name_stands_for_two_things_in_any_letter_case() -> None:
         names: dict[str, str] = {}
         for path in sorted((data_root() / folder).glob("*.toml")):
             file = TomlRecords(path)
-            for record_id, aliases in file.names():
+            for record_id, aliases in file.ids():
                 for name in (record_id, *aliases):
                     assert names.setdefault(database.fold(name), record_id) == record_id, f"{name} is {names[database.fold(name)]} too"
 
@@ -170,8 +170,8 @@ def test_a_user_file_adds_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (('document = "NPU-DS-3"', ""), ["mine.toml", "url or a document"]),
         (("[my-npu]\n", "[h100-sxm]\n"), ["mine.toml", "taken"]),
         (("200e9", "nan"), ["mine.toml", "value"]),
-        (("[my-npu]", "[all]"), ["mine.toml", "[all]", "no id"]),
-        (("[my-npu]", '["my@npu"]'), ["mine.toml", "no id"]),
+        (("[my-npu]", "[all]"), ["mine.toml", "[all]", "not an id"]),
+        (("[my-npu]", '["my@npu"]'), ["mine.toml", "not an id"]),
         (('["npu"]', '["npu"]\n[my_npu]'), ["mine.toml"]),
         (
             (

@@ -58,19 +58,19 @@ def test_other_tables_are_passed_over(rows: Rows) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("decode", "verify", "phase='verify' is none of decode, prefill, request"),
+        ("decode", "verify", "phase='verify' is not one of decode, prefill, request"),
         ("0.02", "20ms", "measured_s='20ms' is not a number"),
         ("0.02", "0", "measured_s='0' is not a number above 0"),
         ("0.02", "inf", "measured_s='inf' is not a number"),
         ("0.02", "nan", "measured_s='nan' is not a number"),
         (",2048,", ",-1,", "ctx='-1' is not a number of 0 or more"),
         (",2048,", ",,", "a decode needs ctx"),
-        ("yes", "maybe", "cuda_graphs='maybe' is none of yes, no, unknown"),
-        (",fit", ",train", "split='train' is none of fit, holdout"),
+        ("yes", "maybe", "cuda_graphs='maybe' is not one of yes, no, unknown"),
+        (",fit", ",train", "split='train' is not one of fit, holdout"),
         ("somewhere", "", "no source; a row without it cannot be compared or cited"),
         ("qwen2.5-7b", "", "no model"),
         (",fit", ",fit,too", "more cells than columns"),
-        (",,fit", "", "split=None is none of fit, holdout"),
+        (",,fit", "", "split=None is not one of fit, holdout"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_its_place(rows: Rows, old: str, new: str, said: str) -> None:
@@ -85,5 +85,5 @@ def test_a_split_is_whole(rows: Rows) -> None:
 
 
 def test_a_column_that_is_misspelt_is_named(rows: Rows) -> None:
-    with pytest.raises(BadFile, match=r"any-name.csv: column tpp is none of"):
+    with pytest.raises(BadFile, match=r"any-name.csv: column tpp is not one of"):
         rows(f"{HEADER},tpp\n{ROW},2\n")

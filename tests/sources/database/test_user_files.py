@@ -50,7 +50,7 @@ ODD: tuple[Any, ...] = (
 
 
 def line_of(call: Callable[[], object]) -> str:
-    """The one line a call is refused with, "" where it is not; it fits a screen and can be printed."""
+    """The line that refuses a call, "" where it is not; it fits a screen and can be printed."""
     line = ""
     try:
         call()

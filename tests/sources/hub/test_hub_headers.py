@@ -97,7 +97,7 @@ def test_what_cannot_be_had_leaves_the_configs_word(tmp_path: Path) -> None:
         answers = asked(tmp_path, hub.url, *[(n,) for n in NOT_HAD], fetch="model_of", limit_s=60)
     for (name, (_, words)), answer in zip(NOT_HAD.items(), answers, strict=True):
         note = answer["value"]["note"]
-        assert note.startswith("the config's word for how weights are stored, not their headers: "), name
+        assert note.startswith("weight formats from the config, not from the headers of the tensors: "), name
         assert words in note, (name, note)
         assert note.isprintable()
         assert answer["value"]["format"] is None
@@ -114,7 +114,7 @@ LIES: dict[str, tuple[bytes, str]] = {
     "org/deep": (framed(b'{"a":' * 9999), "nested deeper"),
     "org/overlap": (framed(OVERLAP), "overlap"),
     "org/short": (b"\x02\0\0", "beyond the end of the file"),
-    "org/stranger": (safetensors_header([("nonsense", "F32", (2**27,))])[0], "tensor 'nonsense' belongs to no part"),
+    "org/stranger": (safetensors_header([("nonsense", "F32", (2**27,))])[0], "tensor 'nonsense' belongs to no known part"),
     "org/other": (safetensors_header([("model.norm.weight", "F32", (2**27,))])[0], "its tensors hold"),
 }
 

@@ -76,7 +76,7 @@ def test_show_lists_a_folder_by_parts(tmp_path: Path) -> None:
     assert sum(r["share"] for r in table.to_dicts()) == pytest.approx(1)
     saved(tmp_path / "odd.safetensors", {"model.embed_tokens.weight": ("BF16", [10, 4]), "what.is.this": ("F32", [2])})
     shown = sol.show(str(tmp_path / "odd.safetensors"))
-    assert "1 tensors no part is known for, the first what.is.this" in str(shown)
+    assert "1 tensors that belong to no known part, the first is what.is.this" in str(shown)
     with pytest.raises(BadFile, match=r"no file '.*none\.gguf'"):
         sol.show(str(tmp_path / "none.gguf"))
 

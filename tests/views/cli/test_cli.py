@@ -51,7 +51,7 @@ def test_formats_side_by_side_are_the_python_table(capsys: pytest.CaptureFixture
     doc = json.loads(out)
     assert doc["outputs"] == table(gpus="a100", dtype=["bf16", "fp8", "w4a16"], ctx=0).to_dicts()
     assert doc["warnings"] == ["fp8: a100-sxm-80gb has no fp8 units"]
-    assert "speedup and gain_ends_batch are against bf16" in doc["assumptions"]
+    assert "speedup and gain_ends_batch compare with bf16" in doc["assumptions"]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_help_holds_a_worked_example(capsys: pytest.CaptureFixture[str], command
         (("table", "--gpus", "h100", "--model", "qwen3-8b,qwen3-14b", "--dtype", "bf16,fp8"), "several dtypes compare on one model"),
         (("show", "nothing-like-it"), "nothing-like-it"),
         (("memory", "qwen2.5-7b", "h100", "--ctx", "1", "--engine", "tgi"), "no engine 'tgi'; known: vllm"),
-        (("memory", "qwen2.5-7b", "h100", "--ctx", "1", "--engine", "sglang"), "say memory_fraction"),
+        (("memory", "qwen2.5-7b", "h100", "--ctx", "1", "--engine", "sglang"), "give memory_fraction"),
         (("offload", "llama-3.1-70b", "m2-max", "--ctx", "1"), "no second tier"),
         (("offload", "llama-3.1-70b", "h100", "--ctx", "1", "--host-bytes", "3 parsecs"), "parsecs"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048"), "--measured"),
@@ -221,15 +221,15 @@ def test_help_holds_a_worked_example(capsys: pytest.CaptureFixture[str], command
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "fast"), "measured 'fast' is not a number"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "nan"), "measured 'nan' is not a number"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "3 parsecs"), "parsecs"),
-        (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "0tok/s"), "no rate a step can have"),
+        (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "0tok/s"), "not a rate that a step can have"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "2048", "--measured", "59tok/s/gpu"), "tok/s of all sequences, or tok/s/user"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "1k,2k", "--measured", "5ms"), "call it once a row"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "1k", "--measured", "5ms", "--engine", "tgi"), "no engine 'tgi' has a calibration"),
         (("compare", "qwen2.5-7b", "h100", "--ctx", "1k", "--measured", "5ms", "--calibration", "no.toml"), "no.toml"),
         (("compare", "qwen2.5-7b", "h100", "--phase", "prefill", "--measured", "5ms"), "the prompt is the work"),
         (("estimate", "qwen2.5-7b", "h100", "--ctx", "1k", "--engine", "tgi"), "no engine 'tgi' has a calibration"),
-        (("table", "--engine", "vllm"), "ask for them too"),
-        (("table", "--estimate", "--dtype", "bf16,fp8", "--gpus", "h100"), "estimates are of one dtype"),
+        (("table", "--engine", "vllm"), "ask for estimates as well"),
+        (("table", "--estimate", "--dtype", "bf16,fp8", "--gpus", "h100"), "estimates are for one dtype"),
         (("table", "--estimate", "--engine", "tgi"), "no engine 'tgi' has a calibration"),
         (("flor",), "did you mean 'floor'"),
         (("floor", "--colour"), "--colour"),

@@ -10,30 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Given, Record, Tool, Unreadable, flag, inner, optional_number, text, whole
+from sol.errors import short
+from sol.sources.benchmarks.importer import Finding, Given, RawRecord, Tool, Unreadable, count, flag, inner, optional_number, text
 from sol.sources.benchmarks.tools.serving import Served, served
-from sol.sources.tensors.tensor_files import short
 
 SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
-def genai_matches(record: Record) -> bool:
+def genai_matches(record: RawRecord) -> bool:
     """GenAI-Perf's JSON: metrics that carry a unit beside the configuration."""
     told = "input_config" in record and not aiperf_matches(record)
     return told and any("unit" in inner(record, k) for k in ("request_latency", "request_throughput", "inter_token_latency"))
 
 
-def aiperf_matches(record: Record) -> bool:
+def aiperf_matches(record: RawRecord) -> bool:
     """AIPerf's JSON of its three generations."""
     return "aiperf_version" in record or ("input_config" in record and ("was_cancelled" in record or "records" in record))
 
 
-def csv_matches(record: Record) -> bool:
+def csv_matches(record: RawRecord) -> bool:
     """The CSV of either."""
     return record.get("csv") == "GenAI-Perf or AIPerf"
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Time between tokens, to the first token and per request, at the concurrency the configuration says."""
     if flag(record, "was_cancelled"):
         raise Unreadable("the run was cancelled")
@@ -43,7 +43,7 @@ def read(record: Record, given: Given) -> Iterator[Finding]:
         raise Unreadable("no time_to_first_token, inter_token_latency or request_latency")
     config = inner(record, "input_config")
     drafted = any(k.startswith("spec_decode_") for k in metrics)
-    cap = whole(inner(config, "perf_analyzer", "stimulus"), "concurrency") or whole(inner(config, "loadgen"), "concurrency")
+    cap = count(inner(config, "perf_analyzer", "stimulus"), "concurrency") or count(inner(config, "loadgen"), "concurrency")
     fields: dict[str, Any] = {
         "model": _model(config),
         **_device(record, given),
@@ -53,17 +53,17 @@ def read(record: Record, given: Given) -> Iterator[Finding]:
         Served(
             ttft_s=seconds["time_to_first_token"], tpot_s=seconds["inter_token_latency"], e2e_s=seconds["request_latency"],
             output_tokens_per_s=_average(metrics, "output_token_throughput"), prompt=_average(metrics, "input_sequence_length"),
-            output=_average(metrics, "output_sequence_length"), cap=cap or whole(config, "concurrency"),
+            output=_average(metrics, "output_sequence_length"), cap=cap or count(config, "concurrency"),
             refused_tpot="speculative decoding: a token is not a step" if drafted else "",
         ), fields, given,
     )  # fmt: skip
 
 
-def _average(metrics: Record, key: str) -> float | None:
+def _average(metrics: RawRecord, key: str) -> float | None:
     return optional_number(inner(metrics, key), "avg") or None
 
 
-def _seconds(metrics: Record, key: str) -> float | None:
+def _seconds(metrics: RawRecord, key: str) -> float | None:
     value, unit = _average(metrics, key), text(inner(metrics, key), "unit")
     if value is None:
         return None
@@ -72,7 +72,7 @@ def _seconds(metrics: Record, key: str) -> float | None:
     return value * SECONDS[unit]
 
 
-def _model(config: Record) -> str | None:
+def _model(config: RawRecord) -> str | None:
     """The one model that was asked; its key has moved twice."""
     for names in (config.get("model_names"), inner(config, "endpoint").get("model_names"), config.get("model")):
         if isinstance(names, str):
@@ -82,7 +82,7 @@ def _model(config: Record) -> str | None:
     return None
 
 
-def _device(record: Record, given: Given) -> dict[str, Any]:
+def _device(record: RawRecord, given: Given) -> dict[str, Any]:
     """The device that telemetry names, where it saw one only."""
     endpoints = inner(record, "telemetry_data", "endpoints")
     seen = [text(inner(gpus, gpu), "gpu_name") for e in endpoints for gpus in [inner(endpoints, e, "gpus")] for gpu in gpus]

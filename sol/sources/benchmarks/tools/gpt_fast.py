@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, number, whole
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, count, number
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """A line "Time for inference", with what the end of its run says."""
     return "sec_total" in record and "tokens_per_sec" in record
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """A request: the time of its prefill and all its steps."""
     if record.get("speculative"):
         raise Unreadable("speculative decoding: a token is not a step")
     seconds, rate = number(record, "sec_total"), number(record, "tokens_per_sec")
-    output = whole(record, "Generated tokens") or _tokens(seconds, rate)
-    batch, prompt = whole(record, "Batch Size"), whole(record, "Prompt Length")
+    output = count(record, "Generated tokens") or _tokens(seconds, rate)
+    batch, prompt = count(record, "Batch Size"), count(record, "Prompt Length")
     fields = {
         "metric": "request", "measured_s": seconds if output is None else output / rate, "batch": float(batch or 1),
         "prompt_tokens": None if prompt is None else float(prompt), "output_tokens": None if output is None else float(output),

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Given, Record, Refused, Tool, Unreadable, inner, optional_number, text, whole
+from sol.sources.benchmarks.importer import Finding, Given, RawRecord, Refused, Tool, Unreadable, count, inner, optional_number, text
 from sol.sources.benchmarks.tools.serving import Served, served
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """A report of version 0.2 or later, or one benchmark of it."""
     benchmarks = record.get("benchmarks")
     first = benchmarks[0] if isinstance(benchmarks, list) and benchmarks and isinstance(benchmarks[0], dict) else {}
     return first.get("type_") == "generative_benchmark" or "time_to_first_token_ms" in inner(first, "metrics")
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Each benchmark of the report by itself."""
     for i, benchmark in enumerate(record["benchmarks"]):
         part = f"benchmarks[{i}]"
@@ -33,7 +33,7 @@ def read(record: Record, given: Given) -> Iterator[Finding]:
             yield Refused(str(error), part)
 
 
-def _averages(benchmark: Record, part: str) -> Served:
+def _averages(benchmark: RawRecord, part: str) -> Served:
     metrics = inner(benchmark, "metrics")
     ttft, itl = (_mean(metrics, k) for k in ("time_to_first_token_ms", "inter_token_latency_ms"))
     prompt, output = _mean(metrics, "prompt_token_count"), _mean(metrics, "output_token_count")
@@ -55,24 +55,24 @@ def _context(prompt: float | None, output: float | None, variance: float | None)
     return prompt + (variance + output**2 - output) / (output - 1) / 2 - 1
 
 
-def _successful(metrics: Record, key: str) -> Record:
+def _successful(metrics: RawRecord, key: str) -> RawRecord:
     return inner(metrics, key, "successful")
 
 
-def _mean(metrics: Record, key: str) -> float | None:
+def _mean(metrics: RawRecord, key: str) -> float | None:
     return optional_number(_successful(metrics, key), "mean") or None
 
 
-def _cap(benchmark: Record) -> int | None:
+def _cap(benchmark: RawRecord) -> int | None:
     """Requests at once, at most, where the strategy fixes it."""
     strategy = inner(benchmark, "config", "strategy") or inner(benchmark, "args", "strategy")
     kind = text(strategy, "type_") or text(strategy, "kind")
     if kind == "synchronous":
         return 1
-    return whole(strategy, "streams") if kind == "concurrent" else None
+    return count(strategy, "streams") if kind == "concurrent" else None
 
 
-def _model(record: Record, benchmark: Record) -> str | None:
+def _model(record: RawRecord, benchmark: RawRecord) -> str | None:
     said: tuple[tuple[Any, str], ...] = (
         (inner(benchmark, "config", "backend"), "model"), (inner(record, "config", "backend"), "model"),
         (inner(benchmark, "worker"), "backend_model"),

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Refused, Tool, Unreadable, flag, number, whole
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Refused, Tool, Unreadable, count, flag, number
 from sol.sources.benchmarks.tools.llama_placement import check_placement
 
 COLUMNS = {"PP": "pp", "TG": "tg", "B": "pl", "T_PP s": "t_pp", "T_TG s": "t_tg"}
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """A line of JSON, or a row of the table."""
     return ("n_kv_max" in record and "speed_tg" in record) or "S_TG t/s" in record
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The prefill of all prompts, and the decode steps: tg of them, from pp cached tokens on."""
     record = {COLUMNS.get(k, k): v for k, v in record.items()}
-    sequences, prompt = whole(record, "pl"), whole(record, "pp")
+    sequences, prompt = count(record, "pl"), count(record, "pp")
     if sequences is None or prompt is None:
         raise Unreadable("pl or pp is missing")
     split, assumes = check_placement({k: record[k] for k in ("n_gpu_layers",) if k in record}, given)
@@ -31,7 +31,7 @@ def read(record: Record, given: Given) -> Iterator[Finding]:
     prompts = 1 if shared else sequences
     pre = {"phase": "prefill", "measured_s": number(record, "t_pp"), "batch": float(prompts), "ctx": float(prompt)}
     yield Found({**fields, **pre}, (*assumes, "one run of each, so no spread"), "prefill")
-    out = whole(record, "tg")
+    out = count(record, "tg")
     if out is None:
         return
     if shared and sequences > 1:

@@ -11,21 +11,21 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, flag, number, optional_number, text
+from sol.errors import short
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, flag, number, optional_number, text
 from sol.sources.benchmarks.tools.llama_formats import cache_format, model_and_format
 from sol.sources.benchmarks.tools.llama_placement import check_placement, check_size, devices_used
-from sol.sources.tensors.tensor_files import short
 
 TEST = re.compile(r"(?:pp ?(\d{1,12}))?\+?(?:tg ?(\d{1,12}))?(?: @ d(\d{1,12}))?")
 RATE = re.compile(r"([\d.]+)(?: ± [\d.]+)?")
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """A record of any version since the first; a row of the Markdown table."""
     return ("build_commit" in record and "avg_ts" in record) or ("t/s" in record and "test" in record and "params" in record)
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """A prompt is a prefill, generated tokens are decode steps; a test of both is a request."""
     if "t/s" in record:
         yield _markdown(record, given)
@@ -56,14 +56,14 @@ def _timed(prompt: int, out: int, depth: int, run_s: float, fields: dict[str, An
     raise Unreadable("n_prompt and n_gen are both 0: nothing was timed")
 
 
-def _count(record: Record, key: str) -> int:
+def _count(record: RawRecord, key: str) -> int:
     value = optional_number(record, key) or 0.0
     if value < 0 or not value.is_integer():
         raise Unreadable(f"{key}={short(record[key])} is not a count of tokens")
     return int(value)
 
 
-def _weights(model_type: str | None, record: Record, given: Given) -> dict[str, Any]:
+def _weights(model_type: str | None, record: RawRecord, given: Given) -> dict[str, Any]:
     if model_type is None:
         raise Unreadable("model_type is missing")
     name, ftype = model_and_format(model_type)
@@ -74,7 +74,7 @@ def _weights(model_type: str | None, record: Record, given: Given) -> dict[str, 
     return {"model": name, "dtype": ftype}
 
 
-def _cache(record: Record) -> dict[str, Any]:
+def _cache(record: RawRecord) -> dict[str, Any]:
     keys, values = text(record, "type_k"), text(record, "type_v")
     if keys is None and "f16_kv" in record:  # until December 2023
         return {"kv_dtype": "fp16" if flag(record, "f16_kv") else "f32"}
@@ -83,7 +83,7 @@ def _cache(record: Record) -> dict[str, Any]:
     return {"kv_dtype": None if keys is None else cache_format(keys)}
 
 
-def _device(record: Record) -> str | None:
+def _device(record: RawRecord) -> str | None:
     """The device, as its driver names it: the first of several alike; the CPU where there is no other."""
     names = [n.strip() for n in (text(record, "gpu_info") or "").split(", ") if n.strip()]
     if not names:
@@ -98,7 +98,7 @@ def _device(record: Record) -> str | None:
     return names[0]
 
 
-def _markdown(record: Record, given: Given) -> Finding:
+def _markdown(record: RawRecord, given: Given) -> Finding:
     """A row of the printed table, where only options that are not the default have a column."""
     match, rate = TEST.fullmatch(text(record, "test") or ""), RATE.fullmatch(text(record, "t/s") or "")
     if match is None or rate is None or not any(match.groups()[:2]):

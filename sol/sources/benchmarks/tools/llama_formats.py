@@ -1,7 +1,7 @@
-"""What llama.cpp calls the formats of weights and of the cache, as ours.
+"""llama.cpp's names of the formats of weights and cache, as format ids.
 
 The words are those of `llama_ftype_name` (after an architecture and a size, as in "llama 8B Q4_K -
-Medium") and of ggml's types. What has no format here keeps its own word, and is asked for.
+Medium") and of ggml's types. A name without a format here is kept, and an option must replace it.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Whether a llama.cpp run was on the device alone: what lies on the CPU is not the device's time."""
+"""Checks that a llama.cpp run used only the device, because work on the CPU is not the device's time."""
 
 from __future__ import annotations
 
-from sol.sources.benchmarks.importer import Given, Record, Unreadable, flag, optional_number, text
+from sol.errors import short
+from sol.sources.benchmarks.importer import Given, RawRecord, Unreadable, flag, optional_number, text
 from sol.sources.database.database import built_in_model
-from sol.sources.tensors.tensor_files import short
 
 ALL_LAYERS = 99
 """What llama.cpp's tools write for "all" (their default, until −1 came to mean it)."""
 
 
-def check_placement(record: Record, given: Given) -> tuple[dict[str, int | None], tuple[str, ...]]:
-    """The split, where it is said, and what is assumed. Raises `Unreadable` where part of the model or cache is elsewhere."""
+def check_placement(record: RawRecord, given: Given) -> tuple[dict[str, int | None], tuple[str, ...]]:
+    """The split, if recorded, and the assumptions. Raises `Unreadable` if part of the model or cache is not on the device."""
     for key in ("no_kv_offload", "embeddings"):
         if flag(record, key):
             raise Unreadable(f"{key} is set: " + ("the cache is in host memory" if key == "no_kv_offload" else "no logits are computed"))
@@ -32,7 +32,7 @@ def check_placement(record: Record, given: Given) -> tuple[dict[str, int | None]
     raise Unreadable(f"{devices} devices, and how the model was split is not certain; pass pp= (layers) or tp= (rows)", ("pp",))
 
 
-def devices_used(record: Record) -> int | None:
+def devices_used(record: RawRecord) -> int | None:
     """Devices that took part; None where the record does not list them."""
     listed = text(record, "gpu_info")
     if "gpu_info" not in record:
@@ -45,7 +45,7 @@ def devices_used(record: Record) -> int | None:
     return len([n for n in listed.split(", ") if n.strip()])
 
 
-def _layers(record: Record, given: Given) -> tuple[str, ...]:
+def _layers(record: RawRecord, given: Given) -> tuple[str, ...]:
     """All layers and the output on the device: as many as the model has and one, or the tools' word for all."""
     layers = optional_number(record, "n_gpu_layers")
     if layers is None or text(record, "backends") in ("CPU", "BLAS") or ("gpu_info" in record and text(record, "gpu_info") is None):

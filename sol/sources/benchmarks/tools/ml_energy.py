@@ -15,15 +15,15 @@ from sol.sources.benchmarks.importer import (
     Finding,
     Found,
     Given,
-    Record,
+    RawRecord,
     Refused,
     Tool,
     Unreadable,
+    count,
     inner,
     number,
     optional_number,
     text,
-    whole,
 )
 from sol.sources.benchmarks.tools.serving import served
 from sol.sources.benchmarks.tools.vllm_serve import client_averages
@@ -32,28 +32,28 @@ FORM = "the device's form factor: its name alone is recorded"
 PICTURES = ("energy_per_image_joules", "energy_per_video_joules")
 
 
-def results_matches(record: Record) -> bool:
+def results_matches(record: RawRecord) -> bool:
     """The benchmark's results.json."""
     return "steady_state_energy_per_token" in record
 
 
-def read_results(record: Record, given: Given) -> Iterator[Finding]:
+def read_results(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The client's averages."""
-    gpus = whole(record, "num_gpus")
+    gpus = count(record, "num_gpus")
     if gpus is not None and gpus > 1 and not {"tp", "pp", "dp"} & given.keys():
         raise Unreadable(f"num_gpus={gpus}, and how the model was split is not recorded; pass tp= (or pp=, dp=)", ("tp",))
     fields = {"model": text(record, "model_id"), "gpu": text(record, "gpu_model"), "source": "ML.ENERGY benchmark"}
     yield from served(replace(client_averages(record), assumes=(FORM,)), fields | ({"tp": 1} if gpus == 1 else {}), given)
 
 
-def board_matches(record: Record) -> bool:
+def board_matches(record: RawRecord) -> bool:
     """A task's or a model's file of the leaderboard."""
     rows = record.get("configurations")
     first = rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
     return any(k in first for k in ("energy_per_token_joules", *PICTURES))
 
 
-def read_board(record: Record, given: Given) -> Iterator[Finding]:
+def read_board(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Two averages of each configuration: the gap between chunks, and the system's time per output token."""
     for i, row in enumerate(record["configurations"]):
         part = f"configurations[{i}]"
@@ -65,11 +65,11 @@ def read_board(record: Record, given: Given) -> Iterator[Finding]:
             yield Refused(str(error), part)
 
 
-def _configuration(row: Record, part: str) -> Iterator[Finding]:
+def _configuration(row: RawRecord, part: str) -> Iterator[Finding]:
     if any(k in row for k in PICTURES):
         raise Unreadable("pictures, not tokens, were generated")
     split = inner(row, "parallelization") or row
-    sizes: dict[str, Any] = {k: whole(split, f"{name}_parallel") for k, name in (("tp", "tensor"), ("ep", "expert"), ("dp", "data"))}
+    sizes: dict[str, Any] = {k: count(split, f"{name}_parallel") for k, name in (("tp", "tensor"), ("ep", "expert"), ("dp", "data"))}
     fields = {
         "model": text(row, "model_id"), "gpu": text(row, "gpu_model"), "dtype": text(row, "weight_precision"), **sizes,
         "concurrency": optional_number(row, "avg_batch_size"), "output_tokens": optional_number(row, "avg_output_len"),

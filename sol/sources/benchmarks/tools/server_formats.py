@@ -1,14 +1,14 @@
-"""What servers say of formats, as ours: a dtype, or a quantisation that is one to the bit.
+"""Servers' names of formats as format ids: a dtype, or a quantisation with known bits.
 
-`dtype` is what tensors outside a quantisation are in; a method such as gptq or awq is a family whose
-bits are the checkpoint's, so it is asked for.
+`dtype` is the format of tensors outside a quantisation. A method such as gptq or awq does not give the bits, so an
+option must give the format.
 """
 
 from __future__ import annotations
 
+from sol.errors import short
 from sol.sources.benchmarks.importer import Given, Unreadable
 from sol.sources.benchmarks.names import UNSAID
-from sol.sources.tensors.tensor_files import short
 
 EXACT = {"fp8": "fp8", "nvfp4": "nvfp4", "mxfp4": "mxfp4", "w8a16": "w8a16"}
 
@@ -20,6 +20,6 @@ def weight_format(dtype: str | None, quantization: str | None, given: Given) -> 
     exact = EXACT.get(quantization.lower())
     if exact is None and "dtype" not in given:
         raise Unreadable(
-            f"quantization {short(quantization)} does not say its bits; pass dtype= to say what the weights are in", ("dtype",)
+            f"quantization {short(quantization)} does not give its bits; pass dtype= with the format of the weights", ("dtype",)
         )
     return exact

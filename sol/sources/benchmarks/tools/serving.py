@@ -1,10 +1,9 @@
-"""What a client's averages over many requests can honestly become.
+"""What a client's averages over many requests can become.
 
-Under load the batch differs from step to step, and the prefill of some requests delays the decode of
-others: such averages are kept as what they are. Where requests ran one at a time, the time between a
-request's tokens is a decode step of batch 1; where the user vouches for the batch of every step, a
-decode step of that. The time to the first token holds queueing, the network and whatever was cached:
-it is never taken for a prefill.
+Under load the batch changes from step to step, and the prefill of some requests delays the decode of others, so
+averages stay averages. If requests ran one at a time, the time between the tokens of a request is a decode step of
+batch 1. If the user gives the batch of every step, it is a decode step of that batch. The time to the first token
+includes queueing, the network and cached prefixes, so it is never a prefill.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Served:
 
 
 def served(run: Served, fields: dict[str, Any], given: Given) -> Iterator[Finding]:
-    """A decode step, where it is one, and the averages; `fields` are what the tool says of model, device and split."""
+    """A decode step, if it is one, and the averages; `fields` are what the tool records about model, device and split."""
     common = {**fields, "prompt_tokens": run.prompt, "output_tokens": run.output}
     if run.refused_tpot:
         yield Refused(run.refused_tpot, run.part)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, number, optional_number, text, whole
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, count, number, optional_number, text
 
 
-def one_batch_matches(record: Record) -> bool:
+def one_batch_matches(record: RawRecord) -> bool:
     """bench_one_batch, and bench_latency before it."""
     return "prefill_latency" in record and "batch_size" in record and "input_len" in record
 
 
-def read_one_batch(record: Record, given: Given) -> Iterator[Finding]:
+def read_one_batch(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The prefill of a batch, and the median (before September 2024 the mean) of its decode steps, each timed by itself."""
-    batch, prompt, output = (whole(record, k) for k in ("batch_size", "input_len", "output_len"))
+    batch, prompt, output = (count(record, k) for k in ("batch_size", "input_len", "output_len"))
     if batch is None or prompt is None:
         raise Unreadable("batch_size or input_len is missing")
     fields = {"batch": float(batch), "engine": "sglang", "source": "sglang bench_one_batch"}
@@ -33,12 +33,12 @@ def read_one_batch(record: Record, given: Given) -> Iterator[Finding]:
     yield Found({**fields, **step}, (says,), "decode")
 
 
-def server_matches(record: Record) -> bool:
+def server_matches(record: RawRecord) -> bool:
     """bench_one_batch_server."""
     return "latency" in record and "overall_throughput" in record and "batch_size" in record
 
 
-def read_server(record: Record, given: Given) -> Iterator[Finding]:
+def read_server(record: RawRecord, given: Given) -> Iterator[Finding]:
     """One batch over HTTP, prefill and all steps in it: a request. Its output_throughput has had two definitions."""
     if (optional_number(record, "acc_length") or 0.0) > 1:
         raise Unreadable("speculative decoding: a token is not a step")
@@ -50,12 +50,12 @@ def read_server(record: Record, given: Given) -> Iterator[Finding]:
     yield Found({**fields, **lengths, "source": "sglang bench_one_batch_server"})
 
 
-def offline_matches(record: Record) -> bool:
+def offline_matches(record: RawRecord) -> bool:
     """bench_offline_throughput."""
     return "successful_requests" in record and "total_latency" in record
 
 
-def read_offline(record: Record, given: Given) -> Iterator[Finding]:
+def read_offline(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Time per output token of the whole system, all requests submitted at once."""
     requests, output = number(record, "successful_requests"), number(record, "total_output_tokens")
     lengths = {"prompt_tokens": number(record, "total_input_tokens") / requests, "output_tokens": output / requests}

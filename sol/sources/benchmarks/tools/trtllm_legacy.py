@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Tool, Unreadable, number, optional_number, text, whole
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Tool, Unreadable, count, number, optional_number, text
 
 MANAGER = {"request": "avg_sequence_latency(ms)", "ttft": "avg_time_to_first_token(ms)", "tpot": "avg_inter_token_latency(ms)"}
 
 
-def manager_matches(record: Record) -> bool:
+def manager_matches(record: RawRecord) -> bool:
     """gptManagerBenchmark's CSV, or what it prints."""
     return "seq_throughput(seq/sec)" in record and "num_samples" in record
 
 
-def read_manager(record: Record, given: Given) -> Iterator[Finding]:
+def read_manager(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Averages of requests under in-flight batching: none is a step. Its output tokens are those asked for."""
     for metric, key in MANAGER.items():
         value = optional_number(record, key)
@@ -35,14 +35,14 @@ def read_manager(record: Record, given: Given) -> Iterator[Finding]:
         yield Found(fields, (asked,), "output_token")
 
 
-def session_matches(record: Record) -> bool:
+def session_matches(record: RawRecord) -> bool:
     """A line of gptSessionBenchmark, or a row of benchmark.py."""
     return "latency(ms)" in record and "batch_size" in record and "input_length" in record
 
 
-def read_session(record: Record, given: Given) -> Iterator[Finding]:
+def read_session(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The request of a static batch; benchmark.py's generation phase as decode steps."""
-    batch, prompt, output = (whole(record, k) for k in ("batch_size", "input_length", "output_length"))
+    batch, prompt, output = (count(record, k) for k in ("batch_size", "input_length", "output_length"))
     if batch is None or prompt is None or output is None:
         raise Unreadable("batch_size, input_length or output_length is missing")
     if text(record, "latency(ms)") == "N/A":
@@ -61,10 +61,10 @@ def read_session(record: Record, given: Given) -> Iterator[Finding]:
     yield Found({**fields, "phase": "decode", "measured_s": step, "ctx": prompt + (output - 2) / 2}, (says,), "decode")
 
 
-def _python(record: Record) -> dict[str, Any]:
+def _python(record: RawRecord) -> dict[str, Any]:
     if text(record, "quantization") not in (None, "QuantMode.None", "None"):
         raise Unreadable(f"quantization {record['quantization']} does not say the format of the weights")
-    world = whole(record, "world_size")
+    world = count(record, "world_size")
     if world != 1:
         raise Unreadable("world_size is not 1, and how the model was split is not recorded")
     return {

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Found, Given, Record, Refused, Tool, Unreadable, flag, inner, number, text, whole
+from sol.sources.benchmarks.importer import Finding, Found, Given, RawRecord, Refused, Tool, Unreadable, count, flag, inner, number, text
 from sol.sources.benchmarks.tools.server_formats import weight_format
 
 STATIC = ("batch", "prompt_tokens", "output_tokens")
 CACHED = "no prompt was cached: prefix caching is not recorded, and every iteration sends the same prompts"
 
 
-def latency_matches(record: Record) -> bool:
+def latency_matches(record: RawRecord) -> bool:
     """The latency file."""
     return "avg_latency" in record and "percentiles" in record and "latencies" in record
 
 
-def read_latency(record: Record, given: Given) -> Iterator[Finding]:
+def read_latency(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The mean time of one call, prefill and all steps of a batch in it: a request, no step."""
     yield Found(
         {"metric": "request", "measured_s": number(record, "avg_latency"), "engine": "vllm", "source": "vllm bench latency"},
@@ -31,12 +31,12 @@ def read_latency(record: Record, given: Given) -> Iterator[Finding]:
     )
 
 
-def pytorch_matches(record: Record) -> bool:
+def pytorch_matches(record: RawRecord) -> bool:
     """One metric in PyTorch's format."""
     return inner(record, "benchmark").get("name") == "vLLM benchmark" and "metric" in record
 
 
-def read_pytorch(record: Record, given: Given) -> Iterator[Finding]:
+def read_pytorch(record: RawRecord, given: Given) -> Iterator[Finding]:
     """The latency, with the arguments it was run with; other metrics stand in the file beside it."""
     metric, args = inner(record, "metric"), inner(record, "benchmark", "extra_info", "args")
     if metric.get("name") != "latency":
@@ -48,13 +48,13 @@ def read_pytorch(record: Record, given: Given) -> Iterator[Finding]:
     if not isinstance(values, list) or not values:
         raise Unreadable("benchmark_values is missing")
     times = [number({"benchmark_values": v}, "benchmark_values") for v in values]
-    lengths = {k: whole(args, key) for k, key in (("batch", "batch_size"), ("prompt_tokens", "input_len"), ("output_tokens", "output_len"))}
+    lengths = {k: count(args, key) for k, key in (("batch", "batch_size"), ("prompt_tokens", "input_len"), ("output_tokens", "output_len"))}
     eager = flag(args, "enforce_eager")
     fields: dict[str, Any] = {
         "metric": "request", "measured_s": sum(times) / len(times), "engine": "vllm", "source": "vllm bench latency",
         "model": text(inner(record, "model"), "name") or text(args, "model"),
         "dtype": weight_format(text(args, "dtype"), text(args, "quantization"), given),
-        "kv_dtype": text(args, "kv_cache_dtype"), "tp": whole(args, "tensor_parallel_size"), "pp": whole(args, "pipeline_parallel_size"),
+        "kv_dtype": text(args, "kv_cache_dtype"), "tp": count(args, "tensor_parallel_size"), "pp": count(args, "pipeline_parallel_size"),
         "cuda_graphs": None if eager is None else not eager, **{k: None if v is None else float(v) for k, v in lengths.items()},
     }  # fmt: skip
     cached = flag(args, "enable_prefix_caching")
@@ -63,12 +63,12 @@ def read_pytorch(record: Record, given: Given) -> Iterator[Finding]:
     yield Found(fields, () if cached is False else (CACHED,), "", STATIC)
 
 
-def throughput_matches(record: Record) -> bool:
+def throughput_matches(record: RawRecord) -> bool:
     """The throughput file."""
     return "elapsed_time" in record and "total_num_tokens" in record and "requests_per_second" in record
 
 
-def read_throughput(record: Record, given: Given) -> Iterator[Finding]:
+def read_throughput(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Time per output token of the whole system; the file adds prompt and output tokens up, so their lengths are asked for."""
     fields = {"metric": "output_token", "engine": "vllm", "source": "vllm bench throughput"}
     if not given.keys() >= {"prompt_tokens", "output_tokens"}:
@@ -77,7 +77,7 @@ def read_throughput(record: Record, given: Given) -> Iterator[Finding]:
     requests, tokens = number(record, "num_requests"), number(record, "total_num_tokens")
     per_request = given["prompt_tokens"] + given["output_tokens"]
     if abs(tokens / requests - per_request) > 0.01 * per_request:
-        raise Unreadable(f"{tokens / requests:g} tokens a request are recorded, and {per_request:g} were given")
+        raise Unreadable(f"{tokens / requests:g} tokens per request are recorded, and {per_request:g} were given")
     time = number(record, "elapsed_time") / (requests * given["output_tokens"])
     yield Found({**fields, "measured_s": time})
 

@@ -9,28 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sol.sources.benchmarks.importer import Finding, Given, Record, Tool, Unreadable, flag, from_ms, number, optional_number, text, whole
+from sol.sources.benchmarks.importer import Finding, Given, RawRecord, Tool, Unreadable, count, flag, from_ms, number, optional_number, text
 from sol.sources.benchmarks.tools.serving import Served, served
 
 WORDS = ("gpu", "dtype", "kv_dtype", "engine", "session")
 SPLIT = ("tp", "pp", "ep", "dp")
 
 
-def matches(record: Record) -> bool:
+def matches(record: RawRecord) -> bool:
     """A run of any version since February 2024 (InferenceX and TensorRT-LLM forked it); ML.ENERGY's, which adds energy, is not."""
     told = "model_id" in record and "num_prompts" in record and "steady_state_energy_per_token" not in record
     return told and ("request_throughput" in record or "request_inthroughput" in record)
 
 
-def read(record: Record, given: Given) -> Iterator[Finding]:
+def read(record: RawRecord, given: Given) -> Iterator[Finding]:
     """Time per output token, to the first token and per request, at the load the client made."""
-    metadata: dict[str, Any] = {k: text(record, k) for k in WORDS} | {k: whole(record, k) for k in SPLIT}
-    metadata["tp"] = metadata["tp"] or whole(record, "tensor_parallel_size")
+    metadata: dict[str, Any] = {k: text(record, k) for k in WORDS} | {k: count(record, k) for k in SPLIT}
+    metadata["tp"] = metadata["tp"] or count(record, "tensor_parallel_size")
     fields = {**metadata, "model": text(record, "model_id"), "cuda_graphs": flag(record, "cuda_graphs"), "source": "vllm bench serve"}
     yield from served(client_averages(record), fields, given)
 
 
-def client_averages(record: Record) -> Served:
+def client_averages(record: RawRecord) -> Served:
     """The averages under the keys that vLLM's client and those made from it share. Raises `Unreadable`."""
     if "mean_ttft_ms" not in record:
         raise Unreadable("no mean_ttft_ms: a run of embeddings, or one that generated nothing")
@@ -41,12 +41,12 @@ def client_averages(record: Record) -> Served:
     refused = _no_tpot(record)
     spans = e2e if e2e is not None or ttft is None or tpot is None or refused else ttft + tpot * (output - 1)
     return Served(
-        ttft_s=ttft, tpot_s=tpot, e2e_s=e2e, output_tokens_per_s=rate, prompt=prompt, output=output, cap=whole(record, "max_concurrency"),
+        ttft_s=ttft, tpot_s=tpot, e2e_s=e2e, output_tokens_per_s=rate, prompt=prompt, output=output, cap=count(record, "max_concurrency"),
         mean=completed * spans / duration if spans and duration else None, refused_tpot=refused,
     )  # fmt: skip
 
 
-def _no_tpot(record: Record) -> str:
+def _no_tpot(record: RawRecord) -> str:
     """Why mean_tpot_ms is not (e2e − ttft)/(output − 1) of single tokens."""
     if any(k.startswith("spec_decode_") and record[k] is not None for k in record):
         return "speculative decoding: a token is not a step"
