@@ -112,6 +112,7 @@ def _both(*patches: Callable[[], None]) -> Callable[[], None]:
 
 
 FLOOR, MEMORY = "answers/floor/test_floor_truth.py::", "answers/memory/test_memory.py::"
+POOLS = "answers/memory/test_pools.py::"
 COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/network/test_sharding.py::"
 HOSTED = "answers/memory/test_offload_host.py::"
 FORWARD = "physics/operators/test_forward_pass.py::"
@@ -190,6 +191,26 @@ FAULTS: dict[str, Fault] = {
     "a decode step of many sequences cut into chunks": Fault(
         rewritten("sol.physics.memory.capacity:activation_bytes", "larger(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
         "physics/memory/test_capacity.py::test_a_decode_step_is_never_cut_into_chunks",
+    ),
+    "experts loaded as narrow as they are stored": Fault(
+        rewritten("sol.physics.memory.profiling:padding_bytes", "(wide - m.weights)", "(wide - wide)"),
+        POOLS + "test_padded_experts_by_hand",
+    ),
+    "a window allocated without the step that it holds": Fault(
+        rewritten("sol.physics.memory.profiling:allocated_bytes", "(span.tokens + step_tokens)", "(span.tokens + 0.0 * step_tokens)"),
+        POOLS + "test_windows_hold_the_step_as_well",
+    ),
+    "the logits of a step divided over the devices": Fault(
+        rewritten("sol.answers.memory.pool:engine_pool", "(engine, model.vocab,", "(engine, own.vocab,"),
+        POOLS + "test_a_235b_on_four_h100_in_two_engines",
+    ),
+    "an engine that starts with any pool": Fault(
+        rewritten("sol.physics.memory.reservation:_reserved", "held >= each", "held > 0"),
+        POOLS + "test_an_8b_on_a_3090_by_the_context_it_profiles",
+    ),
+    "more sequences than blocks of states": Fault(
+        rewritten("sol.physics.memory.reservation:_reserved", "(states >= seqs)", "(states >= 0)"),
+        POOLS + "test_blocks_of_states_on_an_h100",
     ),
     "values as wide as keys": Fault(
         rewritten("sol.physics.operators.mixers:attention_rows", "(att.q_width + att.out_width)", "(att.q_width + att.q_width)"),

@@ -115,6 +115,16 @@ class Block(HandMade):
         return 0
 
     @property
+    def dense_ffn(self) -> int:
+        """Inner width of what every token goes through; 0 for a block that is no feed-forward block."""
+        return 0
+
+    def routed_width(self, hidden: int) -> int:
+        """Elements of one token before and after the matrices of all its experts, where each expert has a copy; 0 without experts."""
+        del hidden
+        return 0
+
+    @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """The assumptions of pricing the block, one line each."""
         return ()

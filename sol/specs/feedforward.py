@@ -19,6 +19,11 @@ class MLP(Block):
         """Elements of one token between the matrices: gate and up, or up alone."""
         return (2 if self.gated else 1) * self.ffn
 
+    @property
+    def dense_ffn(self) -> int:
+        """The inner width."""
+        return self.ffn
+
     def activation_width(self, hidden: int) -> int:
         """What stands between the matrices."""
         del hidden
@@ -82,6 +87,16 @@ class MoE(Block):
     def vector_elements(self) -> int:
         """The router's correction."""
         return self.experts if self.correction else 0
+
+    @property
+    def dense_ffn(self) -> int:
+        """That of the shared block."""
+        return 0 if self.shared is None else self.shared.ffn
+
+    def routed_width(self, hidden: int) -> int:
+        """k·(max(gate and up, d) + max(f, d)): two buffers, each first the one and then the other."""
+        d = hidden if self.latent is None else self.latent
+        return self.experts_per_token * (max(self.wide, d) + max(self.expert_ffn, d))
 
     def activation_width(self, hidden: int) -> int:
         """What stands between the matrices of all experts of one token."""

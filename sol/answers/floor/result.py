@@ -43,8 +43,8 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
     `communication_s` the collectives of the serial floor, latency included [s]; `flops` [FLOP]; `resident_bytes` what must fit [B];
     `fits` (None where the capacity is unknown); `is_bound` whether no assumption is above its optimistic end by what would
     matter (5 %); `loosened` by kind which one is: "routing" (uniform experts), "cache" (a warm one could hold a part),
-    "unknown_cache", "copies" (keys and values read by several devices), "bridge" (none named), "wire" (16 bits), "states"
-    (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
+    "unknown_cache", "copies" (keys and values read by several devices), "experts" (divided in width), "bridge" (none named),
+    "wire" (16 bits), "states" (32 bits); `devices` how many (an array where splits are); `valid` whether the split can be, without which
     figures are NaN. Of a split replica, all but the rates are those of one device, the fullest, over a whole pass.
     """
 

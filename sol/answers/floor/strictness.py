@@ -41,6 +41,9 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
     if split.is_many or split.tp > 1:
         copies = cache_copies(q.model, split.tp)
         found["copies"] = reads & (times.moved_kv_bytes * (1.0 - split.cp / copies) > TOLERATED * moved)
+    if q.model.is_moe and np.any(np.asarray(split.expert_width_ways) > 1):
+        padded = np.vectorize(lambda ways: _padding(q, int(ways)), otypes=[float])(np.asarray(split.expert_width_ways))
+        found["experts"] = reads & (padded > 1.0 + TOLERATED)
     if split.is_many or split.devices > 1:
         found["bridge"] = q.bridged is not None and (times.network_s >= times.latency_s) & (times.network_s > 0.0)
         found["wire"] = (times.network_s >= times.latency_s) & (times.network_s > 0.0)
@@ -49,6 +52,13 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         wide = own.batch * state_bytes(device_model(q.model, split), q.storage)
         found["states"] = reads & (wide * (1.0 - NARROW_STATE_BITS / 32) > TOLERATED * moved)
     return found
+
+
+def _padding(q: Question, ways: int) -> float:
+    """How many times the bytes of an expert's weights its parts take, whose rows fill blocks of the format less well [1]."""
+    width = q.model.routed[0].expert_ffn
+    whole, part = (q.storage.bytes_per_weight("experts_down", columns) for columns in (width, -(-width // ways)))
+    return float(part / whole)
 
 
 @lru_cache(maxsize=256)
@@ -83,6 +93,7 @@ def why_not_strict(f: Floor) -> str | None:
     return {
         "unknown_cache": f"no source gives {q.gpu.id} a last-level cache, so it cannot be told how much a warm cache would save",
         "bridge": f"{q.bridged.levels[0].id if q.bridged else 'a bridge'} may join these cards (give the link to say which)",
+        "experts": "experts may be held whole (ep): the parts of an expert fill the blocks of the format less well",
         "wire": "activations may be sent in 8 bits; 16 are assumed",
         "states": "recurrent states may be kept in 16 bits; 32 are assumed",
     }[kind]

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
-from sol.answers.memory.pool import reserving, resolve_engine
-from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
+from sol.answers.memory.pool import Pool, counted, engine_pool, outcome, reserving, resolve_engine
+from sol.answers.question.formats import CACHES, resolve_format, resolve_formats, stored_format
 from sol.answers.question.inputs import common_shape, number, numbers
 from sol.answers.question.options import MemoryOptions, check_names, spelled_out
 from sol.answers.question.records import load_model, resolve_gpu
@@ -26,7 +26,6 @@ from sol.frozen import Frozen
 from sol.physics.memory import capacity as capacities
 from sol.physics.memory.cache import kv_bytes, max_ctx, state_bytes
 from sol.physics.memory.cache_traffic import kv_read_bytes
-from sol.physics.memory.reservation import reservation
 from sol.physics.network.sharding import device_model, device_weight_bytes, share
 from sol.physics.operators.adapters import adapter_elements
 from sol.specs.assumption import Assumption, assumed
@@ -56,10 +55,15 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
     this batch (infinite without a limit); `min_devices` that could hold it, split without loss. Those of
     the device are None where no device, or no capacity, is known.
 
-    Of an engine, None without one: `kv_reserved_bytes` its pool for the cache [B], `kv_pool_tokens` in
-    whole blocks [token]; `reserved_bytes` weights, activations and pool [B]; `engine_max_batch` sequences
-    of this ctx that the pool holds at once; `kv_wasted_bytes` that the last blocks of this batch leave
-    empty [B]; `memory_fraction` it takes of what its `budget` says.
+    `kv_next_token_bytes`: what one more token of one sequence adds at this ctx, over all devices [B].
+
+    Of an engine, None without one, on the device with the least room: `kv_reserved_bytes` its pool for the cache [B],
+    `kv_pool_tokens` in whole blocks [token]; `kv_budget_bytes` left for it, negative where nothing is left [B]; `starts`,
+    whether the engine does; `engine_max_batch` sequences of this ctx that the pool holds at once, `state_blocks` those that a
+    hybrid has states for; `kv_wasted_bytes` that the last blocks of this batch leave empty [B]; `memory_fraction` it takes of what
+    its `budget` says. Before the pool it holds `engine_weight_bytes` as loaded, adapters with them, `engine_activation_bytes` of a step of
+    `profiled_tokens` and `max_num_seqs`, and `engine_own_bytes` of its own and its graphs [B], all of
+    `engine_memory_bytes` that runtimes count [B]; `reserved_bytes` is their sum with the pool [B].
     """
 
     model: Model
@@ -84,13 +88,23 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
     max_ctx: Amount | None
     min_devices: Amount | None
     assumptions: tuple[Assumption, ...]
+    kv_next_token_bytes: Amount | None = None
     engine: Engine | None = None
     memory_fraction: float | None = None
+    starts: Flag | None = None
     reserved_bytes: Amount | None = None
+    engine_memory_bytes: float | None = None
+    engine_weight_bytes: Amount | None = None
+    engine_activation_bytes: Amount | None = None
+    engine_own_bytes: Amount | None = None
+    kv_budget_bytes: Amount | None = None
     kv_reserved_bytes: Amount | None = None
     kv_pool_tokens: Amount | None = None
     kv_wasted_bytes: Amount | None = None
     engine_max_batch: Amount | None = None
+    state_blocks: Amount | None = None
+    profiled_tokens: Amount | None = None
+    max_num_seqs: float | None = None
     split: Split = ONE
     valid: Flag | bool = True
     shown_by: ClassVar[str] = "sol.answers.memory.show"
@@ -129,6 +143,8 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
             own = self.memory_fraction == self.engine.memory_fraction  # else the fraction is the asker's
             cites = self.engine.cites.items()
             rows += [cite_row(f"{self.engine.id} {field}", c) for field, c in cites if own or field != "memory_fraction"]
+            reported = counted(self.gpu)
+            rows += [] if reported is None else [cite_row("memory that runtimes count", reported)]
         return Bibliography(columns=COLUMNS, rows=tuple(rows), title=self.heading())
 
     def __repr__(self) -> str:
@@ -141,19 +157,22 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
 @overload
 def memory(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
     model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Number, max_step_tokens: Number | None = None,
-    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
+    lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Number, int]],
 ) -> Memory[float, bool]: ...  # fmt: skip
 @overload
 def memory(
     model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
-    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
+    lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Numbers, Counts]],
 ) -> Memory[Array, Flags]: ...  # fmt: skip
 @spelled_out(MemoryOptions)
 def memory(
     model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
-    engine: str | Engine | None = None, memory_fraction: Number | None = None, lora_rank: int | None = None, lora_adapters: int = 1,
+    engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
+    lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Numbers, Counts]],
 ) -> Memory:  # fmt: skip
     """Bytes needed by `batch` sequences of `ctx` tokens, whether `gpu` holds them, and what an engine makes of it.
@@ -163,10 +182,11 @@ def memory(
     model, gpu, dtype, kv_dtype : as in `floor`; without a `gpu`, the bytes alone.
     ctx : tokens each sequence holds in the cache [token]; scalar or array.
     batch : sequences held at once [1]; scalar or array.
-    max_step_tokens : tokens of the largest step [token]; by default the larger of batch and 2,048.
-    engine : "vllm", "sglang", "tensorrt-llm" or "llama.cpp": what it reserves on `gpu`, by its own defaults.
+    max_step_tokens : tokens of the largest step [token]; by default the larger of batch and 2,048, for an engine its own default.
+    engine : "vllm", "sglang", "tensorrt-llm" or "llama.cpp": what it reserves on `gpu`, by its own defaults; "vllm@0.16" of that version.
     memory_fraction : the fraction the engine takes [0..1] (vLLM's gpu_memory_utilization, SGLang's
         mem_fraction_static, TensorRT-LLM's free_gpu_memory_fraction); by default the engine's.
+    max_num_seqs : sequences of the step that the engine measures at start; by default the engine's.
     tp, pp, ep, dp : the split of a replica, as in `floor`; every figure is then the fullest device's, `batch` and
         `max_batch` the replica's.
     lora_rank, lora_adapters : so many LoRA adapters of this rank on every linear layer of attention and of
@@ -177,7 +197,7 @@ def memory(
     >>> memory("llama-3.1-70b", ctx=131072).kv_bytes / 2**30
     40.0
     >>> memory("llama-3.1-8b", "h100", ctx=8192, engine="vllm", memory_fraction=0.9).engine_max_batch
-    56.0
+    53.0
     """
     check_names(memory, options, MemoryOptions.__optional_keys__)
     batch = options.get("batch", 1)
@@ -191,8 +211,10 @@ def memory(
     valid = valid_splits(the_model, asked)
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
     limit = capacities.CHUNK_TOKENS if max_step_tokens is None else number("max_step_tokens", max_step_tokens, above=0.0)
-    if np.any(split.pp > 1) and the_engine is not None:
-        raise InvalidInput(f"pp={options.get('pp')}:", "what an engine reserves is told for whole layers", "leave engine, or pp, out")
+    if max_num_seqs is not None and the_engine is None:
+        raise InvalidInput(
+            f"max_num_seqs={max_num_seqs!r}", "is what an engine measures at start", "give engine='vllm' or another as well, or batch="
+        )
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
     step_tokens = np.maximum(pass_of, limit)
@@ -214,16 +236,11 @@ def memory(
     most = (
         0.0 if room is None else split.dp * capacities.max_batch(own, storage, c, room - weights - adapters, limit, layers_held, split.cp)
     )
-    held: dict[str, Any] = {}
-    if the_engine is not None and room is not None:
-        pool = reservation(
-            the_engine, 1.0 if fraction is None else fraction, own, storage, c, mine, room, weights + adapters, activations, split.cp
-        )
-        held = {
-            "engine": the_engine, "memory_fraction": fraction, "reserved_bytes": out(weights + adapters + activations + pool.kv_bytes),
-            "kv_reserved_bytes": out(pool.kv_bytes), "kv_pool_tokens": out(pool.kv_tokens), "kv_wasted_bytes": out(pool.wasted_bytes),
-            "engine_max_batch": out(pool.max_batch),
-        }  # fmt: skip
+    pool: Pool | None = None
+    if the_engine is not None and the_gpu is not None:
+        elements = _adapters(own, lora_rank, lora_adapters) * storage.base.bytes_per_weight
+        pool = engine_pool(the_engine, fraction, the_gpu, the_model, split, storage, c, mine, elements, max_step_tokens, max_num_seqs)
+    one_more = kv_bytes(the_model, c + 1.0, storage.cache) - kv_bytes(the_model, c, storage.cache)
     return Memory(
         model=the_model, gpu=the_gpu, storage=storage, ctx=c, batch=b, step_tokens=out(step_tokens), weight_bytes=out(weights),
         adapter_bytes=out(adapters), kv_bytes=out(kv), state_bytes=out(states),
@@ -237,7 +254,8 @@ def memory(
         valid=valid if scalar else np.broadcast_to(valid, shape),
         assumptions=(*(a for a in assumptions if a.kind not in ("cold_cache", "no_skipped_work")),
                      Assumption("activations", f"activations of a step of {_shown(step_tokens)} tokens; an engine's own figure differs"),
-                     *assumed("engine", reserving(the_engine, fraction))), **held,
+                     *assumed("engine", reserving(pool, fraction))), kv_next_token_bytes=out(one_more),
+        **({} if pool is None else outcome(pool, fraction, out)),
     )  # fmt: skip
 
 
@@ -257,7 +275,7 @@ def kv_bytes_per_token(model: str | Path | Model, kv_dtype: str | NumberFormat |
     """
     cache = resolve_format("bf16" if kv_dtype is None else kv_dtype)
     if not cache.cache:
-        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", "a cache is stored as bf16, fp16, fp8 or int8")
+        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", CACHES)
     return kv_bytes(load_model(model), np.array([1.0]), cache).item()
 
 

@@ -17,7 +17,9 @@ OUTPUTS = (
     "weight_bytes", "adapter_bytes", "kv_bytes", "state_bytes", "kv_bytes_as_mha",
     "kv_read_bytes", "activation_bytes", "resident_bytes", "capacity_bytes",
     "capacity_basis", "fits", "headroom_bytes", "max_batch", "max_ctx", "min_devices", "devices",
-    "reserved_bytes", "kv_reserved_bytes", "kv_pool_tokens", "kv_wasted_bytes", "engine_max_batch",
+    "kv_next_token_bytes", "starts", "reserved_bytes", "kv_reserved_bytes", "kv_pool_tokens", "kv_wasted_bytes", "engine_max_batch",
+    "kv_budget_bytes", "state_blocks", "engine_memory_bytes", "engine_weight_bytes", "engine_activation_bytes", "engine_own_bytes",
+    "profiled_tokens",
 )  # fmt: skip
 
 
@@ -41,15 +43,22 @@ def _parts(m: Memory) -> Table:
         *([Column("reserved_bytes", f"{engine.id} GiB", show_gib)] if engine else []),
     )
     parts = (
-        ("weights", m.weight_bytes, m.weight_bytes),
-        *([("lora adapters", m.adapter_bytes, m.adapter_bytes)] if m.adapter_bytes else []),
+        ("weights", m.weight_bytes, m.engine_weight_bytes),
+        *([("lora adapters", m.adapter_bytes, None)] if m.adapter_bytes else []),
         ("kv cache", m.kv_bytes, m.kv_reserved_bytes),
         *([("states", m.state_bytes, None)] if m.state_bytes else []),
-        ("activations", m.activation_bytes, m.activation_bytes),
+        ("activations", m.activation_bytes, m.engine_activation_bytes),
+        *([("its own", None, m.engine_own_bytes)] if m.engine_own_bytes else []),
         ("total" if engine else "needed", m.resident_bytes, m.reserved_bytes),
     )
     *lines, total = [
-        (name, needed, needed, None if capacity is None else f"{100 * needed / capacity:.1f} %", *((reserved,) if engine else ()))
+        (
+            name,
+            needed,
+            needed,
+            None if capacity is None or needed is None else f"{100 * needed / capacity:.1f} %",
+            *((reserved,) if engine else ()),
+        )
         for name, needed, reserved in parts
     ]
     footer = (*_replica(m), *_verdict(m), *_pool(m), _cache(m), "assumes: " + " · ".join(m.assumptions))
@@ -84,9 +93,9 @@ def _pool(m: Memory) -> tuple[str, ...]:
     """The size of the engine's pool, and the bytes that its last blocks waste."""
     if m.engine is None or m.kv_wasted_bytes is None:
         return ()
-    if not m.engine_max_batch and not m.kv_pool_tokens:
-        return (f"{m.engine.id}: no room for a cache, so it would not start",)
     ctx, batch = show_count(m.ctx[0]), show_count(m.batch[0])
+    if not m.starts:
+        return (f"{m.engine.id}: does not start: {_missing(m, ctx, batch)}",)
     pool = f"a cache of {m.kv_pool_tokens:,.0f} tokens" + (f" for batch {batch}" if m.engine.budget == "asked" else "")
     return (
         f"{m.engine.id}: {pool}; room for {m.engine_max_batch:,.0f} × ctx {ctx} at once; "
@@ -94,15 +103,36 @@ def _pool(m: Memory) -> tuple[str, ...]:
     )
 
 
+def _missing(m: Memory, ctx: str, batch: str) -> str:
+    """Why an engine does not start."""
+    assert m.engine is not None
+    if m.kv_budget_bytes is None or m.kv_budget_bytes <= 0:
+        return f"{show_gib(-(m.kv_budget_bytes or 0.0))} GiB are missing before there is any cache"
+    if m.engine_max_batch and m.state_blocks is not None:
+        few = f"{m.state_blocks:,.0f}"
+        return f"a step of {m.max_num_seqs:,.0f} sequences needs a block of states for each, and there are {few}; use --max-num-seqs {few}"
+    wanted = f"batch {batch} of ctx {ctx}" if m.engine.needs == "every sequence" else f"one sequence of ctx {ctx}"
+    return f"{show_gib(m.kv_budget_bytes)} GiB are left for the cache, {m.kv_pool_tokens:,.0f} tokens, too few for {wanted}"
+
+
 def _cache(m: Memory) -> str:
     """Cache bytes per token, the saving of grouped attention, and the bytes that a step reads."""
     per_token = kv_bytes(m.model, np.array([1.0]), m.storage.cache).item()
     ratio = m.kv_bytes_as_mha / m.kv_bytes if m.kv_bytes else 1.0
     return (
-        f"kv {per_token:,.0f} B per token"
+        f"kv {per_token:,.0f} B per token{_marginal(m, per_token)}"
         + (f"; with MHA {ratio:.3g} times that" if ratio > 1 else "")
         + f"; a decode step reads {show_gib(m.kv_read_bytes)} GiB"
     )
+
+
+def _marginal(m: Memory, first: float) -> str:
+    """What one more token of a long sequence costs, where windows make that less than the first one."""
+    ctx, more = m.ctx[0], m.kv_next_token_bytes
+    if more is None or more >= first or ctx < 1:
+        return ""
+    average = (kv_bytes(m.model, np.array([ctx]), m.storage.cache) / ctx).item()
+    return f" below every window; at ctx {show_count(ctx)} one more adds {more:,.0f} B, the average is {average:,.0f} B"
 
 
 def _points(m: Memory) -> Table:
@@ -117,6 +147,8 @@ def _points(m: Memory) -> Table:
         keys.append(("fits", f"of {show_gib(m.capacity_bytes)}", lambda v: "fits" if v else "no"))
         if m.engine is not None:
             keys += [("kv_pool_tokens", "pool tokens", whole), ("engine_max_batch", "holds", whole)]
+            if not np.all(m.starts):
+                keys.append(("starts", "starts", lambda v: "yes" if v else "no"))
         else:
             keys += [("max_batch", "max batch", whole), ("max_ctx", "max ctx", lambda v: f"{v:,.0f}" if np.isfinite(v) else "any")]
     columns = tuple(Column(key, title, show) for key, title, show in keys)
@@ -151,7 +183,7 @@ def _asked(m: Memory) -> dict[str, Any]:
     return {
         "model": m.model.id, "gpu": None if m.gpu is None else m.gpu.id, "ctx": m.ctx, "batch": m.batch, "step_tokens": m.step_tokens,
         "dtype": m.storage.weights.id, "kv_dtype": m.storage.cache.id, **m.split._asdict(),
-        "engine": None if m.engine is None else m.engine.id, "memory_fraction": m.memory_fraction,
+        "engine": None if m.engine is None else m.engine.id, "memory_fraction": m.memory_fraction, "max_num_seqs": m.max_num_seqs,
     }  # fmt: skip
 
 

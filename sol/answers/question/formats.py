@@ -19,6 +19,7 @@ from sol.specs.step import Role, Storage
 
 Format = str | NumberFormat
 AS_ASKED = "as asked"
+CACHES = "a cache is stored as bf16, fp16, fp8, int8, int4, nvfp4, q8_0 or q4_0"
 Decision = tuple[Storage, Rates, tuple[Assumption, ...], tuple[str, ...]]
 
 
@@ -43,7 +44,7 @@ def _decided(model: Model, gpu: GPU, asked: NumberFormat | None, asked_cache: Nu
     weights = base if asked is None else asked
     cache, why_cache = _cache(model, base, asked_cache)
     if not cache.cache:
-        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", "a cache is stored as bf16, fp16, fp8 or int8")
+        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", CACHES)
     if not any(weights.covering(tensor) for tensor in classes_of(model)):
         only = f"stores only {', '.join(weights.covers)}"
         none = f", and {model.id} has none" if any(map(weights.covering, FAMILY)) else ""

@@ -10,7 +10,7 @@ from pydantic import Field
 from sol.errors import BadFile
 from sol.sources.database.database import fold
 from sol.sources.database.tomlfiles import data_root, read_toml
-from sol.specs.record import Quantity, Record, validated
+from sol.specs.record import Cite, Quantity, Record, Source, validated
 
 
 class TotalsRecord(Record):
@@ -38,6 +38,22 @@ def reported_totals(gpu_id: str) -> tuple[Quantity, ...]:
     [23.65, 23.64, 23.52]
     """
     return _totals().get(gpu_id, ())
+
+
+@lru_cache(maxsize=64)
+def least_total(gpu_id: str) -> Cite | None:
+    """The least memory that a runtime was seen to count on a device [B], and where; None where no log was read.
+
+    >>> round(least_total("rtx-4090").value / 2**30, 2)
+    23.52
+    """
+    readings = reported_totals(gpu_id)
+    if not readings:
+        return None
+    q = min(readings, key=lambda reading: reading.value)
+    table = read_toml(data_root() / "reported" / "totals.toml")["sources"][q.source]
+    source = validated(Source, table, f"totals.toml: [sources.{q.source}]")
+    return Cite(value=q.value, source=source, evidence=q.evidence, printed=q.printed, formula=q.formula, note=q.note)
 
 
 @lru_cache(maxsize=1)

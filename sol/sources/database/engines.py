@@ -1,13 +1,14 @@
-"""The engines of the database: what each takes of a device, at the version it was read at."""
+"""The engines of the database: what each takes of a device, at the version it was read at and at older ones."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from sol.errors import BadFile, UnknownName, nearest
 from sol.sources.database.database import fold
 from sol.sources.database.tomlfiles import data_root, read_toml
-from sol.specs.engines import Engine, EngineRecord
+from sol.specs.engines import NUMBERS, Engine, EngineRecord, version_numbers
 from sol.specs.record import Cite, Source, validated
 
 
@@ -17,31 +18,51 @@ def engine_ids() -> list[str]:
 
 
 def load_engine(name: str) -> Engine:
-    """The engine with this id or alias. Raises `UnknownName`.
+    """The engine with this id or alias, as it was read last; `id@version` is the engine of that version, as far as versions differ.
+
+    A version that nobody read is the nearest one that was. Raises `UnknownName`.
 
     >>> load_engine("vllm").block_tokens
     16.0
+    >>> load_engine("vllm@0.16").memory_fraction
+    0.9
     """
-    engine = _named().get(fold(name))
-    if engine is None:
+    base, at, version = fold(name).partition("@")
+    ages = _named().get(base)
+    if ages is None:
         raise UnknownName(
-            f"no engine '{name}'", action=f"known: {', '.join(engine_ids())}", name=name, suggestions=nearest(name, engine_ids())
+            f"no engine '{name}'", action=f"known: {', '.join(engine_ids())}", name=base, suggestions=nearest(base, engine_ids())
         )
-    return engine
+    newest = ages[None]
+    if not at:
+        return newest
+    asked = version_numbers(version)
+    if asked is None:
+        like = ", ".join(f"{newest.id}@{v}" for v in newest.versions)
+        raise UnknownName(f"no version '{version}' of {newest.id}", action=f"it has, up to each: {like}", name=version)
+    last = next((v for v in newest.versions if asked[: len(v.split("."))] <= (version_numbers(v) or ())), newest.version)
+    return _aged(newest.id, last, version)
 
 
 def is_engine(name: str) -> bool:
-    """Whether an engine has this id or alias."""
-    return fold(name) in _named()
+    """Whether an engine has this id or alias, with any version after it."""
+    return fold(name).partition("@")[0] in _named()
+
+
+@lru_cache(maxsize=256)
+def _aged(engine_id: str, last: str, version: str) -> Engine:
+    ages = _engines()[engine_id]
+    return ages[last].model_copy(update={"id": f"{engine_id}@{version}", "version": version})
 
 
 @lru_cache(maxsize=1)
-def _named() -> dict[str, Engine]:
-    return {fold(name): engine for engine in _engines().values() for name in (engine.id, *engine.aliases)}
+def _named() -> dict[str, dict[str | None, Engine]]:
+    return {fold(name): ages for ages in _engines().values() for name in (ages[None].id, *ages[None].aliases)}
 
 
 @lru_cache(maxsize=1)
-def _engines() -> dict[str, Engine]:
+def _engines() -> dict[str, dict[str | None, Engine]]:
+    """Each engine by the last version that its numbers hold for; as it was read last under None and under its own version."""
     engines = {}
     for path in sorted((data_root() / "engines").glob("*.toml")):
         data = read_toml(path)
@@ -49,16 +70,26 @@ def _engines() -> dict[str, Engine]:
         for engine_id, table in data.items():
             where = f"{path.name}: [{engine_id}]"
             record = validated(EngineRecord, table, where)
-            found = record.quantities()
-            for field, q in found.items():
-                if q.source not in sources:
-                    raise BadFile(f"{where} {field}:", f"no source '{q.source}' in this file", f"add [sources.{q.source}]")
-            engines[engine_id] = Engine(
-                id=engine_id, name=record.name, version=record.version, budget=record.budget, aliases=record.aliases, note=record.note,
-                cites={
-                    field: Cite(value=q.value, source=sources[q.source], evidence=q.evidence, printed=q.printed, note=q.note)
-                    for field, q in found.items()
-                },
-                **{field: q.value for field, q in found.items()},
-            )  # fmt: skip
+            last = sorted(record.until, key=lambda v: version_numbers(v) or ())
+            versions = (*last, record.version)
+            ages: dict[str | None, Engine] = {record.version: _engine(engine_id, record, versions, sources, where)}
+            ages[None] = ages[record.version]
+            for version in last:
+                older = {k: v for k, v in table.items() if k != "until"} | dict(table["until"][version]) | {"version": version}
+                at = f"{where[:-1]}.until.'{version}']"
+                ages[version] = _engine(engine_id, validated(EngineRecord, older, at), versions, sources, at)
+            engines[engine_id] = ages
     return engines
+
+
+def _engine(engine_id: str, record: EngineRecord, versions: tuple[str, ...], sources: dict[str, Source], where: str) -> Engine:
+    found = record.quantities()
+    for field, q in found.items():
+        if q.source not in sources:
+            raise BadFile(f"{where} {field}:", f"no source '{q.source}' in this file", f"add [sources.{q.source}]")
+    plain: dict[str, Any] = {k: getattr(record, k) for k in EngineRecord.model_fields if k not in (*NUMBERS, "until")}
+    cites = {
+        field: Cite(value=q.value, source=sources[q.source], evidence=q.evidence, printed=q.printed, formula=q.formula, note=q.note)
+        for field, q in found.items()
+    }
+    return Engine(id=engine_id, versions=versions, cites=cites, **plain, **{field: q.value for field, q in found.items()})

@@ -13,7 +13,7 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_
 @click.argument("model")
 @click.argument("gpu", required=False)
 @click.option("--ctx", "--max-model-len", type=COUNT, required=True, help="Tokens each sequence holds; 128k = 131,072.")
-@click.option("--batch", "--max-num-seqs", type=COUNT, default=1.0, show_default="1", help="Sequences held at once.")
+@click.option("--batch", type=COUNT, default=1.0, show_default="1", help="Sequences held at once.")
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")
 @click.option(
@@ -21,9 +21,12 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_
     "--max-num-batched-tokens",
     type=COUNT,
     default=None,
-    help="Tokens of the largest step; by default max(batch, 2048).",
+    help="Tokens of the largest step; by default max(batch, 2048), or the engine's own default.",
 )
-@click.option("--engine", default=None, help="Add the pool that vllm, sglang, tensorrt-llm or llama.cpp reserves on GPU.")
+@click.option(
+    "--engine", default=None, help="Add the pool that vllm, sglang, tensorrt-llm or llama.cpp reserves on GPU; vllm@0.16: of that version."
+)
+@click.option("--max-num-seqs", type=COUNT, default=None, help="Sequences of the step the engine measures; by default its own.")
 @click.option(
     "--memory-fraction",
     "--gpu-memory-utilization",
@@ -47,6 +50,7 @@ def memory(model: str, gpu: str | None, json_: bool, **asked: Any) -> None:
       sol memory qwen3-30b-a3b --ctx 128k
       sol memory llama-3.1-70b h100 --ctx 8k --batch 64 --tp 4
       sol memory llama-3.1-8b h100 --ctx 8k --engine vllm --memory-fraction 0.9
+      sol memory llama-3.1-8b h100 --ctx 8k --engine vllm@0.19 --pp 2
     """
     from sol.answers.memory.memory import memory as ask_memory
 

@@ -165,9 +165,7 @@ def test_a_split_holds_what_its_floor_says_and_all_devices_hold_the_whole(name: 
     assert f"all {m.devices} devices" in str(m)
 
 
-def test_an_engine_of_a_pipeline_is_not_told() -> None:
-    with pytest.raises(InvalidInput, match="pp=2"):
-        memory("llama-3.1-70b", "h100", ctx=1, pp=2, engine="vllm")
+def test_an_engine_of_a_split_model_has_a_pool() -> None:
     assert memory("llama-3.1-70b", "h100", ctx=8192, tp=8, engine="vllm").kv_pool_tokens > 0
 
 

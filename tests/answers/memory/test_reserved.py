@@ -12,7 +12,7 @@ from answers.question.sixteen import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol import Engine, InvalidInput, MissingSpec, UnknownName, floor, kv_bytes_per_token, memory
+from sol import Engine, InvalidInput, MissingSpec, UnknownName, floor, kv_bytes_per_token, load_engine, memory
 from sol.answers.memory.memory import Memory
 from sol.physics.memory.reservation import cache_budget
 from sol.sources.database.engines import engine_ids
@@ -23,21 +23,20 @@ ENGINES = st.sampled_from([("vllm", None), ("vllm", 0.5), ("sglang", 0.85), ("te
 
 
 def of_log(row: dict[str, str]) -> Memory:
-    asked = {name: float(row[name]) for name in ("batch", "max_step_tokens") if row[name]}
+    version = "0.19.0" if "v0.19.0" in row["source"] else "0.2"  # pull request 2031 is of December 2023
+    asked = {"max_num_seqs": float(row["batch"]) if row["batch"] else None} | (
+        {"max_step_tokens": float(row["max_step_tokens"])} if row["max_step_tokens"] else {}
+    )
     return memory(
-        row["model"], row["gpu"], ctx=2048, dtype=row["dtype"], kv_dtype=row["kv_dtype"] or None, engine=row["engine"],
+        row["model"], row["gpu"], ctx=4096, dtype=row["dtype"], kv_dtype=row["kv_dtype"] or None, engine=f"{row['engine']}@{version}",
         memory_fraction=float(row["memory_fraction"]), **asked,
     )  # fmt: skip
 
 
 @pytest.mark.truth
 @pytest.mark.parametrize("row", LOGGED, ids=[f"{r['model']} {r['dtype']} {r['kv_dtype']}".strip() for r in LOGGED])
-def test_a_pool_is_never_below_what_the_engine_logged_and_above_it_by_little(row: dict[str, str]) -> None:
-    # what is left out (the runtime's own memory, what a forward pass keeps beyond our count) only makes the engine's pool smaller
-    m, logged = of_log(row), float(row["tokens"])
-    assert logged <= m.kv_pool_tokens
-    excess = (m.kv_pool_tokens - logged) * kv_bytes_per_token(row["model"], row["kv_dtype"] or "bf16")
-    assert excess <= 0.035 * m.capacity_bytes, f"{row['printed']}, and {excess / GIB:.2f} GiB more here"
+def test_a_pool_is_what_the_engine_logged(row: dict[str, str]) -> None:
+    assert of_log(row).kv_pool_tokens == pytest.approx(float(row["tokens"]), rel=0.01), row["printed"]
 
 
 @pytest.mark.truth
@@ -57,14 +56,19 @@ def test_an_engines_own_arithmetic_from_its_logged_inputs() -> None:
 
 @pytest.mark.truth
 def test_vllm_by_hand() -> None:
-    # 0.9 · 85,520,809,984 − 2 · 8,030,261,248 − (2048 · 73,728 + 128,256 · 4) = 60,756,698,521 B = 28,970.99 blocks of 16 · 131,072 B
-    m = memory("llama-3.1-8b", "h100", ctx=8191, batch=3, max_step_tokens=2048, engine="vllm", memory_fraction=0.9)
-    blocks = (0.9 * 85_520_809_984 - 2 * 8_030_261_248 - (2048 * 73_728 + 3 * 128_256 * 4)) // (16 * 131_072)
+    # an engine of one's own counts the least total that a runtime was seen to count (79.11 GiB), and leaves 4 copies of the logits:
+    # 4 · 4 · 128,256 · 300 + 4 · 2048 · 4096 B beside the experts it does not have; the forward pass keeps 2048 · (3·14,336 + 4·4096)·2
+    mine = load_engine("vllm@0.20").model_copy(update={"sampler_copies": 4.0, "runtime_bytes": 1e9})
+    m = memory("llama-3.1-8b", "h100", ctx=8191, batch=3, max_step_tokens=2048, max_num_seqs=300, engine=mine, memory_fraction=0.9)
+    activations = max(4 * 4 * 128_256 * 300 + 4 * 2048 * 4096, 2048 * (3 * 14_336 + 4 * 4096) * 2)
+    left = 0.9 * m.engine_memory_bytes - 2 * 8_030_261_248 - activations - 1e9
+    blocks = left // (16 * 131_072)
+    assert m.engine_memory_bytes == pytest.approx(79.11 * GIB)
+    assert m.engine_activation_bytes == activations
     assert (m.kv_pool_tokens, m.kv_reserved_bytes) == (16 * blocks, blocks * 16 * 131_072)
     assert m.engine_max_batch == blocks // 512  # ⌈8191/16⌉ = 512 blocks each
     assert m.kv_wasted_bytes == 3 * 131_072  # one token of room in each last block
-    assert m.reserved_bytes == m.weight_bytes + m.activation_bytes + m.kv_reserved_bytes
-    assert 0 <= 0.9 * m.capacity_bytes - m.reserved_bytes < 16 * 131_072
+    assert 0 <= 0.9 * m.engine_memory_bytes - m.reserved_bytes < 16 * 131_072
 
 
 @pytest.mark.truth
@@ -73,7 +77,9 @@ def test_llama_cpp_allocates_what_is_asked_padded() -> None:
     m = memory("llama-3.1-8b", "rtx-4090", ctx=5000, batch=3, engine="llama.cpp")
     assert (m.kv_pool_tokens, m.kv_reserved_bytes) == (15_360, 1920 * 2**20)
     assert m.kv_wasted_bytes == 3 * 120 * 131_072
-    room = m.capacity_bytes - m.weight_bytes - m.activation_bytes
+    # a step of 512 tokens; the input table of 128,256 rows of 4,096 stays on the host
+    assert m.engine_weight_bytes == 2 * (8_030_261_248 - 128_256 * 4096)
+    room = m.engine_memory_bytes - m.engine_weight_bytes - 512 * 73_728
     assert m.engine_max_batch == room // (5_120 * 131_072)
 
 
@@ -103,10 +109,12 @@ def test_blocks_are_whole_and_the_room_is_what_fits(model: str, engine: tuple[st
     m = memory(model, gpu, ctx=ctx, batch=batch, engine=name, memory_fraction=fraction)
     assert m.engine is not None
     assert m.kv_pool_tokens % m.engine.block_tokens == 0
-    assert m.reserved_bytes == m.weight_bytes + m.activation_bytes + m.kv_reserved_bytes
+    assert m.reserved_bytes == m.engine_weight_bytes + m.engine_activation_bytes + m.engine_own_bytes + m.kv_reserved_bytes
     assert 0 <= m.kv_wasted_bytes <= batch * m.engine.block_tokens * kv_bytes_per_token(model)
     each = (m.kv_bytes + m.kv_wasted_bytes + m.state_bytes) / batch
-    room = m.capacity_bytes - m.weight_bytes - m.activation_bytes if name == "llama.cpp" else m.kv_reserved_bytes
+    room = m.kv_reserved_bytes
+    if name == "llama.cpp":
+        each, room = m.kv_reserved_bytes / batch, m.engine_memory_bytes - m.engine_weight_bytes - m.engine_activation_bytes
     assert m.engine_max_batch * each <= max(room, 0) * (1 + 1e-12)
     assert (m.engine_max_batch + 1) * each >= room * (1 - 1e-12)
 
@@ -121,7 +129,9 @@ def test_a_larger_fraction_never_holds_less_and_never_more_than_there_is(
     assert some.kv_pool_tokens <= all_of_it.kv_pool_tokens
     assert some.engine_max_batch <= all_of_it.engine_max_batch
     if some.kv_pool_tokens:
-        assert some.reserved_bytes <= some.capacity_bytes + (some.activation_bytes if engine == "sglang" else 0.0)
+        assert some.reserved_bytes <= some.engine_memory_bytes + (
+            some.engine_activation_bytes + some.engine_own_bytes if engine == "sglang" else 0.0
+        )
 
 
 @pytest.mark.law
@@ -131,7 +141,15 @@ def test_a_sweep_cell_is_its_point(model: str, engine: tuple[str, float | None],
     name, fraction = engine
     sweep = memory(model, "h200", ctx=[[ctx, ctx + 7]], batch=[[batch], [batch + 3]], engine=name, memory_fraction=fraction)
     one = memory(model, "h200", ctx=ctx + 7, batch=batch + 3, engine=name, memory_fraction=fraction)
-    for field in ("kv_read_bytes", "reserved_bytes", "kv_reserved_bytes", "kv_pool_tokens", "kv_wasted_bytes", "engine_max_batch"):
+    for field in (
+        "kv_read_bytes",
+        "reserved_bytes",
+        "kv_reserved_bytes",
+        "kv_pool_tokens",
+        "kv_wasted_bytes",
+        "engine_max_batch",
+        "starts",
+    ):
         assert getattr(sweep, field)[1, 1] == getattr(one, field), field
 
 
@@ -143,7 +161,8 @@ def test_an_engine_of_your_own() -> None:
 def test_a_device_too_small_has_no_pool() -> None:
     m = memory("llama-3.1-70b", "rtx-4090", ctx=100, engine="vllm")
     assert (m.kv_pool_tokens, m.engine_max_batch) == (0, 0)
-    assert "would not start" in str(m)
+    assert not m.starts
+    assert "does not start" in str(m)
 
 
 @pytest.mark.parametrize("engine", engine_ids())
@@ -157,7 +176,7 @@ def test_faces(engine: str) -> None:
         assert "per device" in text
         doc = json.loads(json.dumps(m.to_dict(), allow_nan=False))
         assert doc["inputs"]["engine"] == engine
-        assert any(s["printed"] and "256" in s["printed"] for s in doc["sources"]) == (engine == "llama.cpp")
+        assert any(s["printed"] and "GGML_PAD" in s["printed"] for s in doc["sources"]) == (engine == "llama.cpp")
     assert "per device" in str(memory("mistral-7b", ctx=9))
 
 
@@ -180,6 +199,9 @@ def test_a_fraction_asked_for_is_not_cited_as_the_engines() -> None:
         ({"engine": "vllm", "gpu": None}, InvalidInput, "give the gpu"),
         ({"engine": "vllm", "gpu": "epyc-9654"}, MissingSpec, "capacity"),
         ({"memory_fraction": 0.9}, InvalidInput, "give engine"),
+        ({"max_num_seqs": 8}, InvalidInput, "give engine"),
+        ({"engine": "vllm", "max_num_seqs": 0}, InvalidInput, "max_num_seqs"),
+        ({"engine": "vllm@main"}, UnknownName, "vllm@0.16"),
     ],
 )
 def test_what_has_no_answer_is_one_line(asked: dict, error: type[Exception], words: str) -> None:

@@ -130,6 +130,8 @@ def test_the_file_beside_the_config_says_what_modelopt_quantised(tmp_path: Path)
     assert any(line == "kv cache fp8 (as its config says)" for line in f.assumptions)
     assert floor(model, "h100", ctx=100, kv_dtype="bf16").moved_kv_bytes == 2 * f.moved_kv_bytes
     side.write_text(json.dumps({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}}))
+    assert floor(load_model(path), "h100", ctx=100).question.storage.cache.bits_per_weight == 4.5
+    side.write_text(json.dumps({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "NF3", "exclude_modules": ["lm_head"]}}))
     with pytest.raises(MissingSpec, match="kv_dtype"):
         floor(load_model(path), "h100", ctx=100)
     side.write_text("{")
