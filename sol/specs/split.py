@@ -39,7 +39,7 @@ class Split(NamedTuple):
         return self.tp * self.dp // self.ep
 
     @property
-    def is_many(self) -> bool:
+    def is_sweep(self) -> bool:
         """Whether these are many splits."""
         return not type(self.tp) is type(self.pp) is type(self.ep) is type(self.dp) is type(self.cp) is int  # asked at every turn
 

@@ -56,5 +56,5 @@ def asked(f: Floor) -> dict[str, Any]:
 
 def _outputs(f: Floor) -> dict[str, Any]:
     found: dict[str, Any] = {name: getattr(f, name) for name in OUTPUTS}
-    found |= {"valid": f.valid} if f.question.split.is_many else {}
+    found |= {"valid": f.valid} if f.question.split.is_sweep else {}
     return found | {"capacity_bytes": f.question.gpu.memory_bytes, "capacity_basis": f.question.gpu.capacity_basis}

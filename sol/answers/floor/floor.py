@@ -99,7 +99,7 @@ def floor_of(q: Question) -> Floor:
         return total(price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates))
 
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
-        in_stages = np.any(split.pp > 1) if split.is_many else split.pp > 1
+        in_stages = np.any(split.pp > 1) if split.is_sweep else split.pp > 1
         if not (in_stages and np.any(q.step.new_tokens > 1.0)):
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
@@ -124,7 +124,7 @@ def floor_of(q: Question) -> Floor:
     return Floor(
         question=q, latency_s=show(times.latency_s), interval_s=show(apart), serial_s=show(times.serial_s), memory_s=show(times.memory_s),
         compute_s=None if q.rates.peak is None else show(times.compute_s), network_s=show(times.network_s),
-        wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_many else q.split.devices,
+        wire_bytes=show(times.wire_bytes), devices=show(q.split.devices) if q.split.is_sweep else q.split.devices,
         moved_weight_bytes=show(times.moved_weight_bytes), moved_kv_bytes=show(times.moved_kv_bytes), flops=show(times.flops),
         resident_bytes=show(resident), fits=None if capacity is None else show(resident <= capacity), is_bound=show(is_strict(loose)),
         communication_s=show(times.communication_s), _rows=partial(_table, q, times), _at=partial(_at, q, times), loosened=loose,

@@ -38,13 +38,13 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         found["unknown_cache"] = reads
     else:
         found["cache"] = reads & (split.pp * q.gpu.last_level_cache_bytes > TOLERATED * moved)
-    if split.is_many or split.tp > 1:
+    if split.is_sweep or split.tp > 1:
         copies = cache_copies(q.model, split.tp)
         found["copies"] = reads & (times.moved_kv_bytes * (1.0 - split.cp / copies) > TOLERATED * moved)
     if q.model.is_moe and np.any(np.asarray(split.expert_width_ways) > 1):
         padded = np.vectorize(lambda ways: _padding(q, int(ways)), otypes=[float])(np.asarray(split.expert_width_ways))
         found["experts"] = reads & (padded > 1.0 + TOLERATED)
-    if split.is_many or split.devices > 1:
+    if split.is_sweep or split.devices > 1:
         found["bridge"] = q.bridged is not None and (times.network_s >= times.latency_s) & (times.network_s > 0.0)
         found["wire"] = (times.network_s >= times.latency_s) & (times.network_s > 0.0)
     if _wide_states(q.model):

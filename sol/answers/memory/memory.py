@@ -225,7 +225,7 @@ def memory(
     held_whole = weights + adapters + states
     resident = held_whole + kv + activations
     room = None if the_gpu is None else the_gpu.memory_bytes
-    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0 and not split.is_many
+    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0 and not split.is_sweep
 
     def out(value: Any) -> Any:
         if scalar:

@@ -188,4 +188,4 @@ def _asked(m: Memory) -> dict[str, Any]:
 
 
 def _outputs(m: Memory) -> dict[str, Any]:
-    return {name: getattr(m, name) for name in OUTPUTS} | ({"valid": m.valid} if m.split.is_many else {})
+    return {name: getattr(m, name) for name in OUTPUTS} | ({"valid": m.valid} if m.split.is_sweep else {})

@@ -108,7 +108,7 @@ def ask(
     b = numbers("batch", batch, above=0.0)
     c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
     n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
-    scalar = not split.is_many and all(type(v) in PLAIN or np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
+    scalar = not split.is_sweep and all(type(v) in PLAIN or np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
     if not scalar:
         common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
     if phase == "decode":
@@ -124,7 +124,7 @@ def ask(
         step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
     rates, said = with_links(the_gpu, run, network, rates, link)
-    if split.is_many or split.devices > 1:
+    if split.is_sweep or split.devices > 1:
         said = (*said, *_sent(the_model, run, storage, the_routing, skew))
     return Question(
         the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
@@ -148,7 +148,7 @@ def _sent(model: Model, split: Split, storage: Storage, routing: Routing, skew: 
 
 
 def _beyond(model: Model, ctx: Array) -> tuple[str, ...]:
-    longest = float(ctx.max())
+    longest = ctx.item() if ctx.size == 1 else float(ctx.max())
     if model.max_ctx is None or longest <= model.max_ctx:
         return ()
     return (f"ctx {show_count(longest)} is beyond the {model.max_ctx:,} positions that {model.id} supports",)

@@ -46,7 +46,7 @@ def valid_splits(
 
     Raises `InvalidPlan` with the legal values if the only split, or every one of many, is invalid.
     """
-    if not split.is_many:
+    if not split.is_sweep:
         why = None if split == ONE else illegal(model, split)
         if why is not None:
             raise why
@@ -84,9 +84,9 @@ def with_links(
     Raises `InvalidPlan` for more devices than the links join, `MissingSpec` where no link has a source.
     """
     beyond, inside = _named(network, link)
-    most = np.max(split.devices) if split.is_many else split.devices
+    most = np.max(split.devices) if split.is_sweep else split.devices
     if most == 1:
-        return (replace(rates, network=nothing_sent) if split.is_many else rates), ()
+        return (replace(rates, network=nothing_sent) if split.is_sweep else rates), ()
     links = _links(gpu, beyond, inside)
     if most > links.joins:
         raise _too_many(gpu, split, links)
@@ -116,7 +116,7 @@ def with_links(
 
 def unnamed_bridge(gpu: GPU, split: Split, network: str | LinkType | None, link: str | LinkType | None) -> Topology | None:
     """The links with the bridge that these cards may have and nobody named; None where there is none."""
-    if link is not None or gpu.link is None or (not split.is_many and split.devices == 1):
+    if link is not None or gpu.link is None or (not split.is_sweep and split.devices == 1):
         return None
     from sol.answers.question.links import bridged
 

@@ -30,7 +30,7 @@ from sol.specs.step import Fusion, Routing, Step, Storage
 
 def device_model(model: Model, split: Split) -> ModelPart:
     """The part of every layer and of the vocabulary on the most loaded device; for many splits, `Parts` of them."""
-    if split.is_many:
+    if split.is_sweep:
         return _parts(model, split)
     return model if split.tp == split.dp == 1 else _part(model, int(split.tp), int(split.ep), int(split.expert_width_ways))
 
@@ -76,7 +76,7 @@ def device_step(step: Step, split: Split) -> Step:
     Copies get whole sequences, micro-batches even parts of at least one. With fewer sequences than copies some copies
     have none, so that the experts get no more tokens than the batch has.
     """
-    if not split.is_many and split.pp == split.dp == 1:
+    if not split.is_sweep and split.pp == split.dp == 1:
         return step if split.cp == 1 else replace(step, cp=_divided(step, split))
     own = micro_batch(step.batch, split)
     return replace(step, batch=own, copies=micro_batch(step.batch, split._replace(dp=1)) / own, cp=_divided(step, split))
@@ -129,7 +129,7 @@ def split_operators(
     model: Model, step: Step, storage: Storage, routing: Routing, fusion: Fusion, split: Split
 ) -> list[Operator]:  # fmt: skip
     """The rows of one device's pass of one micro-batch through all stages, and what it sends."""
-    if not split.is_many and split.devices == 1:
+    if not split.is_sweep and split.devices == 1:
         return step_operators(model, step, storage, routing, fusion)
     own = device_step(step, split)
     return [*step_operators(device_model(model, split), own, storage, routing, fusion), *wire_rows(model, split, own, storage, routing)]
@@ -143,7 +143,7 @@ def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
     """
     own = device_model(model, split)
     everything = resident_weight_bytes(own, storage)
-    if not split.is_many and split.pp == 1:
+    if not split.is_sweep and split.pp == 1:
         return everything
     layers: Amount = sum(g.count * layer_bytes(g, own.hidden, storage) for g in own.groups)
     first = own.embedding_elements * storage.bytes_per_weight("lm_head" if own.tied_embeddings else "embedding", own.hidden)
@@ -154,7 +154,7 @@ def device_weight_bytes(model: Model, split: Split, storage: Storage) -> Amount:
     heavy = np.where(light >= 2, 0.0, np.minimum(first, last))  # the table that a stage of more layers must take
     full = np.where(fewer == more, 0.0, layers * (more / model.layers) + heavy)
     staged = np.maximum(full, layers * (fewer / model.layers) + np.maximum(first, last))
-    return np.where(split.pp > 1, staged, everything) if split.is_many else float(staged)
+    return np.where(split.pp > 1, staged, everything) if split.is_sweep else float(staged)
 
 
 class Resident(NamedTuple):

@@ -37,7 +37,7 @@ def stages(model: Model, split: Split, storage: Storage, padding: Amount = 0.0, 
     table = own.embedding_elements * storage.bytes_per_weight("lm_head" if own.tied_embeddings else "embedding", own.hidden)
     on_device = 0.0 if table_on_host else table
     whole = everything - (table - on_device if not own.tied_embeddings else 0.0)
-    if not split.is_many and split.pp == 1:
+    if not split.is_sweep and split.pp == 1:
         return (Stage(1.0, whole, True),)
     layers: Amount = padding + sum(g.count * layer_bytes(g, own.hidden, storage) for g in own.groups)
     last = everything - layers - (0.0 if own.tied_embeddings else table)
