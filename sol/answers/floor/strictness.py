@@ -1,4 +1,4 @@
-"""What a legitimate system might do that a floor does not assume: where it might, the floor is no strict bound."""
+"""What a legitimate system might do that a floor does not assume: where it might, the floor is not a strict bound."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def is_strict(found: dict[str, Any]) -> Any:
 
 
 def why_not_strict(f: Floor) -> str | None:
-    """The first reason why a floor of one point is no strict bound; None where it is one."""
+    """The first reason why a floor of one point is not a strict bound; None where it is one."""
     q = f.question
     kind = next((name for name, holds in f.loosened.items() if np.all(holds)), None)
     if kind is None:

@@ -67,7 +67,7 @@ def _times(o: Offload) -> tuple[str, ...]:
     lines = []
     if o.host is not None:
         why = o.why_not_strict()
-        strict = "no placement of these bytes is faster" if why is None else f"no strict bound: {why}"
+        strict = "no placement of these bytes is faster" if why is None else f"not a strict bound: {why}"
         lines.append(f"bound: {_rate(o, o.bound_s)}, {o.bound}-bound: {strict}")
         lines.append(_placement(o, "computed", o.computed_s, o.computed_serial_s))
     lines.append(_placement(o, "streamed", o.streamed_s, o.streamed_serial_s))
