@@ -57,7 +57,9 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
 def _padding(q: Question, ways: int) -> float:
     """How many times the bytes of an expert's weights its parts take, whose rows fill blocks of the format less well [1]."""
     width = q.model.routed[0].expert_ffn
-    whole, part = (q.storage.bytes_per_weight("experts_down", columns) for columns in (width, -(-width // ways)))
+    whole, part = (
+        q.storage.bytes_per_weight("experts_down", columns) for columns in (width, -(-width // max(ways, 1)))
+    )  # 0 of a split that cannot be
     return float(part / whole)
 
 
