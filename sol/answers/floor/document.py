@@ -23,6 +23,7 @@ OUTPUTS = (
 def to_document(f: Floor) -> dict[str, Any]:
     """A floor as plain JSON values; arrays as nested lists of the sweep's shape."""
     outputs = listed(_outputs(f), f.is_point)
+    outputs["loosened"] = [kind for kind, holds in f.loosened.items() if np.any(holds)]
     best = best_measured(f)
     if best is not None:
         outputs["best_measured_s"] = best.seconds

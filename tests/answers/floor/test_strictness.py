@@ -18,6 +18,7 @@ from sol.sources.database.database import gpu_ids, model_ids
 def reasons(model: str, gpu: Any, **asked: Any) -> set[str]:
     f = floor(model, gpu, **asked)
     assert f.is_bound is (not any(f.loosened.values()))
+    assert f.to_dict()["outputs"]["loosened"] == [kind for kind, holds in f.loosened.items() if holds]
     return {kind for kind, holds in f.loosened.items() if holds}
 
 
