@@ -42,7 +42,8 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         copies = cache_copies(q.model, split.tp)
         found["copies"] = reads & (times.moved_kv_bytes * (1.0 - split.cp / copies) > TOLERATED * moved)
     if q.model.is_moe and np.any(np.asarray(split.expert_width_ways) > 1):
-        padded = np.vectorize(lambda ways: _padding(q, int(ways)), otypes=[float])(np.asarray(split.expert_width_ways))
+        ways, which = np.unique(split.expert_width_ways, return_inverse=True)
+        padded = np.array([_padding(q, n) for n in ways.tolist()])[which].reshape(np.shape(split.expert_width_ways))
         found["experts"] = reads & (padded > 1.0 + TOLERATED)
     if split.is_sweep or split.devices > 1:
         found["bridge"] = q.bridged is not None and (times.network_s >= times.latency_s) & (times.network_s > 0.0)

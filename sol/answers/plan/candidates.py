@@ -68,7 +68,7 @@ def legal_splits(model: Model, devices: int) -> list[Split]:
             dp = devices // tp // pp
             if dp == 1 or routed:
                 ways = [n for n in _divisors(tp * dp) if experts_of(model) % n == 0] if routed else [1]
-                found += [(tp, pp, ep, dp, cp) for ep in ways for cp in _divisors(int(cache_copies(model, tp)))]
+                found += [(tp, pp, ep, dp, cp) for ep in ways for cp in sorted({1, int(cache_copies(model, tp))})]
     return [Split(*ways) for ways, allowed in zip(found, legal(model, Split(*np.array(found).T)), strict=True) if allowed]
 
 
