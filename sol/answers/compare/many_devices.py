@@ -22,7 +22,7 @@ SLOW_ALL_REDUCE = Cite(
         checked=date(2026, 11, 28),
     ),
 )
-"""What an all-reduce of a few kB takes that goes through the host [s]."""
+"""What one slow all-reduce of a few kB was measured to take [s]. Its author had NVLink active, so the cause is open."""
 HOST_STEP = Cite(
     value=11.8e-3,
     source=Source(
@@ -67,7 +67,7 @@ def fewer_devices(case: Case) -> Sequence[Suspect]:
 
 
 def slow_collectives(case: Case) -> Sequence[Suspect]:
-    """Collectives through the host's memory: so long to start, and every byte up and down its link."""
+    """Slow collectives: long to start, as one was measured, and every byte up and down the host's link."""
     f = case.floor
     collectives = [(op.layers, op.wire) for op, _ in f.question.operators() if op.wire is not None and op.wire.op == "all_reduce"]
     count = float(sum(np.max(layers) for layers, _ in collectives))
@@ -86,7 +86,7 @@ def slow_collectives(case: Case) -> Sequence[Suspect]:
     return (
         Suspect(
             "collectives",
-            "slow collectives: through the host, without peer access between the devices",
+            "slow collectives: for instance through the host, without peer access between the devices",
             f"{count:,.0f} all-reduces of {show_bytes(sent / count)} would take up to {show_seconds(spent, 3)} each; "
             f"at {show_seconds(each, 3)} to start (gpt-fast issue 111){over} a step takes {show_seconds(limit, 4)}, "
             f"{percent(limit / case.measured_s)} of the measured time",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sol.sources.database.kernels import Best, best_reached
+from sol.specs.step import Role
 
 if TYPE_CHECKING:
     from sol.answers.floor.result import Floor
@@ -30,18 +31,18 @@ def best_measured(f: Floor) -> BestMeasured | None:
     if not f.is_point or "read" not in known or q.rates.peak is None:
         return None
     seconds, used = float(f.memory_s) / known["read"].share, {}
-    work: dict[str, float] = {}
+    work: dict[Role, float] = {}
     for op, _ in q.operators():
         if op.multiplies and op.wire is None:
             work[op.role] = work.get(op.role, 0.0) + float(op.flops)
     compute_s = 0.0
     for role, flops in work.items():
-        fmt = q.rates.formats[role]  # type: ignore[index]  # the roles of operators
+        fmt = q.rates.formats[role]
         best = known.get(fmt)
         if best is None:
-            if flops / q.rates.peak[role] > 0.01 * float(f.latency_s):  # type: ignore[index]  # likewise
+            if flops / q.rates.peak[role] > 0.01 * float(f.latency_s):
                 return None
             continue
-        compute_s += flops / (q.rates.peak[role] * best.share)  # type: ignore[index]  # likewise
+        compute_s += flops / (q.rates.peak[role] * best.share)
         used[fmt] = best
     return BestMeasured(max(seconds, compute_s, float(f.network_s), float(f.latency_s)), known["read"], used)

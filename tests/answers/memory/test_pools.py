@@ -72,16 +72,17 @@ def test_a_pool_that_constants_were_fitted_to_is_within_a_tenth(row: PoolRow) ->
 @pytest.mark.truth
 def test_half_of_them_are_within_a_hundredth() -> None:
     errors = [abs(error(row)) for row in comparable("fit")]
-    assert len(errors) >= 38
+    assert len(errors) >= 40
     assert median(errors) <= 0.01  # the aim is 0.05
 
 
 @pytest.mark.truth
 @pytest.mark.parametrize("row", comparable("held_out"), ids=lambda r: f"{r.id} {r.engine} {r.model}")
 def test_a_pool_kept_unseen_is_within_a_tenth(row: PoolRow) -> None:
-    """Scored once, when all constants stood. POOL-009 showed that the oldest version had the newest one's memory for peers.
+    """Scored once, when all constants stood.
 
-    It has that of the next older version now, and is no longer unseen.
+    A 17th, POOL-009, missed by a third: the oldest version had the newest one's memory for peers. That was mended, so that
+    row counts as fitted now.
     """
     assert abs(error(row)) <= 0.10, row.printed
 
@@ -89,7 +90,7 @@ def test_a_pool_kept_unseen_is_within_a_tenth(row: PoolRow) -> None:
 @pytest.mark.truth
 def test_half_of_the_unseen_are_within_a_hundredth() -> None:
     errors = [abs(error(row)) for row in comparable("held_out")]
-    assert len(errors) >= 17
+    assert len(errors) >= 16
     assert median(errors) <= 0.01  # the aim is 0.05
 
 
