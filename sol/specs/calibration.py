@@ -111,6 +111,7 @@ class Calibration(HandMade):
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `first_token_s` of a request before and after its steps, until the client has its first token [s], in no step;
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
     of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
@@ -136,6 +137,7 @@ class Calibration(HandMade):
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
+    first_token_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
     within_95: Annotated[float, Field(gt=0, lt=10, strict=True)] | None = None
