@@ -91,8 +91,12 @@ def band(value: float | None, edges: Sequence[int], otherwise: str) -> str:
 
 
 def load(row: ServingRow) -> str:
-    """How requests came: a constant number, arrivals at a rate, or all at once."""
-    return "overloaded" if row.overloaded else "offline" if row.offline else "arrivals" if row.concurrency is None else "concurrency"
+    """How requests came: a constant number (and whether many of them wait), arrivals at a rate, or all at once."""
+    if row.overloaded:
+        return "overloaded"
+    if row.concurrency is None:
+        return "offline" if row.offline else "arrivals"
+    return "concurrency, requests wait" if row.waiting else "concurrency"
 
 
 CUTS: Mapping[str, Callable[[ServingRow], str]] = {

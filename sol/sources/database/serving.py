@@ -84,6 +84,11 @@ class ServingRow:
         return "overloaded" in self.note
 
     @property
+    def waiting(self) -> bool:
+        """Whether the note says that requests wait longer for their first token than they then take: fewer run than are in flight."""
+        return "requests wait" in self.note
+
+    @property
     def prompt_tokens_per_step(self) -> float | None:
         """Prompt tokens that come with each decode step of a constant number of requests, cached or not [token]."""
         return None if self.concurrency is None else self.concurrency * self.prompt_tokens / self.output_tokens

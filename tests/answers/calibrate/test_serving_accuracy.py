@@ -64,7 +64,7 @@ def test_every_row_is_in_one_group_of_every_cut() -> None:
     rows = scored_rows(lambda r: None)
     for cut in report.CUTS:
         assert sum(f["none"] for f in report.by(rows, cut).values()) == len(rows), cut
-    assert set(report.by(rows, "load")) == {"concurrency", "arrivals", "offline", "overloaded"}
+    assert set(report.by(rows, "load")) == {"concurrency", "concurrency, requests wait", "arrivals", "offline", "overloaded"}
     assert set(report.by(rows, "model")) == {"dense", "mixture of experts"}
 
 

@@ -162,6 +162,19 @@ def test_rows_of_measured_steps_are_marked_with_their_id() -> None:
 
 
 @pytest.mark.contract
+def test_requests_wait_where_their_first_token_takes_longer_than_the_rest() -> None:
+    """Both figures of a setting stand side by side: time to first token against (output - 1) times the time per token."""
+    silicon = [r for r in ROWS if r.source == "aic-silicon"]
+    waits = 0
+    for gap, first in zip(silicon[::2], silicon[1::2], strict=True):
+        assert (gap.metric, first.metric) == ("tpot_s", "ttft_s")
+        assert (gap.model, gap.gpu, gap.concurrency, gap.tp, gap.ep) == (first.model, first.gpu, first.concurrency, first.tp, first.ep)
+        assert gap.waiting is first.waiting is (first.value > (gap.output_tokens - 1) * gap.value)
+        waits += gap.waiting
+    assert waits == 23
+
+
+@pytest.mark.contract
 def test_a_run_keeps_the_order_of_its_statistics() -> None:
     """Median ≤ p90 ≤ p99; the first token comes before the last; no more requests end than arrive."""
     runs: dict[tuple[object, ...], dict[tuple[str, str], float]] = {}
