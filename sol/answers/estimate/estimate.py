@@ -30,6 +30,7 @@ from sol.physics.operators.operator import larger
 from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
+from sol.sources.database.libraries import library_for
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
@@ -118,7 +119,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         q = self.question
         if storage is None and self._operators:
             return list(self._operators)
-        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration)
+        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration, library_for(self.calibration))
 
     @property
     def operators(self) -> Table:
@@ -198,19 +199,19 @@ def estimate(
 def estimate_of(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = floor_of(q)
-    split = safe_splits(q.split, q.valid)
+    split, library = safe_splits(q.split, q.valid), library_for(calibration)
 
     def at(step: Step, split: Split) -> TimeParts:
         if step is q.step:  # the whole of it, not a block: the floor's rows are kept
             priced = q.operators()
         else:
             priced = price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates)
-        return parts_of(operator_times(priced, q.rates, q.storage, calibration), step, split)
+        return parts_of(operator_times(priced, q.rates, q.storage, calibration, library), step, split)
 
     def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
         return time_parts(operators, calibration, q.model.layers, step.batch / split.dp)
 
-    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration)) if q.scalar else ()
+    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration, library)) if q.scalar else ()
     where = parts_of(kept, q.step, split) if q.scalar else sweep(q.step, split, at)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
