@@ -164,4 +164,7 @@ def _priced(rows: Sequence[Measurement], q: Question, model: int, of: FitGroup) 
     if q.rates.peak is None:
         raise BadMeasurement(q.gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "nothing can be fitted to its rows")
     n = len(rows)
-    return step_loads(q, n, of.kernels, library=library_of(of.key.engine)) | {"measured_s": np.array([r.measured_s for r in rows]), "model": np.full(n, model)}
+    return step_loads(q, n, of.kernels, library=library_of(of.key.engine)) | {
+        "measured_s": np.array([r.measured_s for r in rows]),
+        "model": np.full(n, model),
+    }

@@ -99,9 +99,9 @@ def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topol
     """Time by algorithm [s]; infinite if the links do not support it or have no sourced latency.
 
     `ring` and `tree` cross all levels in one chain, `_ll` by the low-latency protocol; `pairwise` and `send` alike.
-    `one_shot` (n−1)·S/β + α, `two_shot` 2(n−1)/n·S/β + 2α and `in_switch` (n+1)/n·S/β + 2α are one kernel, α its exchange
-    (in place of 2α what was measured, where it was); `nvls` is a library's in-switch all-reduce. `hierarchical` is a reduce-scatter inside, an all-reduce
-    across, an all-gather inside, each the fastest there is, one after the other.
+    `one_shot` (n−1)·S/β + α, `two_shot` 2(n−1)/n·S/β + 2α and `in_switch` (n+1)/n·S/β + 2α are one kernel, α its
+    exchange (in place of 2α what was measured, where it was); `nvls` is a library's in-switch all-reduce.
+    `hierarchical` is a reduce-scatter inside, an all-reduce across, an all-gather inside, each the fastest there is.
     """
     algorithms: dict[str, Callable[..., Array]] = {}
     for suffix in FLAGGED:
@@ -234,7 +234,7 @@ KERNELS: dict[str, Callable[[Array], Array]] = {
 
 
 def kernel_s(name: str, message_bytes: Array, at: Placed, topology: Topology, exchange: str = "one_kernel") -> Array:
-    """An all-reduce in one kernel [s]: all ranks side by side at one level; in the switch where it adds, from the ranks its libraries use it.
+    """An all-reduce in one kernel [s]: all ranks side by side at one level; in the switch where it adds, from its least ranks on.
 
     `exchange`: how the kernel waits for its peers, which is a latency of the link.
     """
@@ -274,7 +274,7 @@ def _moved(name: str, message_bytes: Array, link: LinkType, n: Array, exchange: 
 
 
 def _in_pieces(seconds: Array, link: LinkType, piece: str) -> Array:
-    """Bytes that take `seconds` pass a chain of steps in pieces, each with a time of its own: 2·√(piece · seconds) more with the best ones."""
+    """Bytes that take `seconds` pass a chain of steps in pieces with a time of their own: with the best ones 2·√(piece · seconds) more."""
     return seconds + 2.0 * np.sqrt(link.alpha_s.get(piece, 0.0) * seconds)
 
 

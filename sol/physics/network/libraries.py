@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import reduce
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sol.physics.network.collectives import Placed, estimates, kernel_s, placed
 from sol.specs.libraries import Library
-from sol.specs.links import LinkType, Operation, Topology
+from sol.specs.links import Operation, Topology
 from sol.specs.quantities import Array
 
 OF_A_LIBRARY = ("ring", "tree", "nvls", "pairwise", "send", "hierarchical")
@@ -31,7 +32,7 @@ def engine_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topolo
     kernels = _kernels(message_bytes, ranks, at, topology, library)
     own = own & np.isfinite(kernels)  # where no source has their latency, NCCL's stands in
     took = np.where(own, np.minimum(kernels, general) if library.fastest else kernels, general)
-    return _in_switch(took, message_bytes, ranks, alone, at, topology, inner, library)
+    return _in_switch(took, message_bytes, ranks, alone, at, topology, library)
 
 
 def _kernels(message_bytes: Array, ranks: Array, at: Placed, topology: Topology, library: Library) -> Array:
@@ -43,12 +44,12 @@ def _kernels(message_bytes: Array, ranks: Array, at: Placed, topology: Topology,
 
 
 def _in_switch(
-    took: Array, message_bytes: Array, ranks: Array, alone: Array, at: Placed, topology: Topology, inner: LinkType, library: Library
+    took: Array, message_bytes: Array, ranks: Array, alone: NDArray[np.bool_], at: Placed, topology: Topology, library: Library
 ) -> Array:  # fmt: skip
     """The time with the switch adding, between the sizes at which the engine asks it to."""
     for key, least in library.in_switch_bytes.items():
         link, _, n = key.partition("/")
-        if link == inner.id:
+        if link == topology.levels[0].id:
             most = library.in_switch_max_bytes.get(key, np.inf)
             used = alone & (ranks == float(n)) & (message_bytes >= least) & (message_bytes < most)
             added = kernel_s("in_switch", message_bytes, at, topology, library.exchange)
@@ -62,5 +63,3 @@ def _by_ranks(table: Mapping[str, float], ranks: Array) -> Array:
     for most, size in sorted(((float(k), v) for k, v in table.items()), reverse=True):
         found = np.where(ranks <= most, size, found)
     return found
-
-

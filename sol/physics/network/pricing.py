@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     wire_bytes: Amount
 
 
-def priced(wire: Wire, library: Library | None = None, *, links: Topology) -> Sent:
+def priced(wire: Wire, links: Topology, library: Library | None = None) -> Sent:
     """The price of one collective on these links, of an engine's library or of the fastest algorithm there is.
 
     Without a sourced latency the estimate equals the floor.

@@ -82,7 +82,7 @@ def sent_s(op: Operator, times: OperatorTimes, rates: Rates, library: Library | 
     """The seconds of a collective as an engine's library runs it, never below the fastest algorithm, which a None stands for."""
     if library is None or op.wire is None or rates.network is None:
         return times.serial_s
-    return larger(op.layers * rates.network(op.wire, library).estimate_s, times.serial_s)
+    return larger(op.layers * rates.network(op.wire, library=library).estimate_s, times.serial_s)
 
 
 @lru_cache(maxsize=1024)

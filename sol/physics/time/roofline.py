@@ -34,7 +34,7 @@ BLOCK_POINTS = 16_384
 class Network(Protocol):
     """Prices what devices send each other: by an engine's library, or by the fastest algorithm there is."""
 
-    def __call__(self, wire: Wire, library: Library | None = None) -> Sent:
+    def __call__(self, wire: Wire, *, library: Library | None = None) -> Sent:
         """The price of one collective."""
         ...
 

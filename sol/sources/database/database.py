@@ -222,7 +222,8 @@ def _shipped_link(link_id: str) -> LinkType:
     numbers = {field: q.value for field, q in found.items() if "." not in field}
     return LinkType(
         id=link_id, name=record.name, kind=record.kind, aliases=record.aliases, switched=record.switched,
-        reduces_in_network=record.reduces_in_network, peer_access=record.peer_access, reached_bytes_per_s={k: q.value for k, q in record.reached_bytes_per_s.items()},
+        reduces_in_network=record.reduces_in_network, peer_access=record.peer_access,
+        reached_bytes_per_s={k: q.value for k, q in record.reached_bytes_per_s.items()},
         alpha_s={k: q.value for k, q in record.alpha_s.items()}, note=record.note, cites=cites, **numbers,
     )  # fmt: skip
 
