@@ -245,6 +245,8 @@ def kernel_s(name: str, message_bytes: Array, at: Placed, topology: Topology, ex
         if latency is None or (in_switch and not link.reduces_in_network):
             continue
         alone = (inside <= 1.0) & (outside <= 1.0) & (n >= ((link.reduction_min_ranks or 2.0) if name == "nvls" else 2.0))
+        if link.kind == "host":  # measured between two devices; engines ask no more of it
+            alone = alone & (n <= 2.0)
         took = latency + _moved(name, message_bytes, link, n, exchange)
         best = np.minimum(best, np.where(alone, took, np.inf))
     return best
@@ -279,7 +281,8 @@ def _in_pieces(seconds: Array, link: LinkType, piece: str) -> Array:
 
 
 def _kernel(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
-    return kernel_s(name, message_bytes, at, topology)
+    """The faster of the two ways in which a kernel can wait for its peers."""
+    return np.minimum(*(kernel_s(name, message_bytes, at, topology, exchange) for exchange in ("one_kernel", "barrier_kernel")))
 
 
 def _hierarchical(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:

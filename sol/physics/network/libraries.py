@@ -36,10 +36,11 @@ def engine_s(op: Operation, message_bytes: Array, ranks: Array, topology: Topolo
 
 
 def _kernels(message_bytes: Array, ranks: Array, at: Placed, topology: Topology, library: Library) -> Array:
-    """The engine's own kernels: one-shot, and two-shot from its size on, or the faster of both."""
-    one, two = (kernel_s(name, message_bytes, at, topology, library.exchange) for name in ("one_shot", "two_shot"))
+    """The engine's own kernels: one-shot, and two-shot from its size on where it does not leave that to NCCL."""
+    one = kernel_s("one_shot", message_bytes, at, topology, library.exchange)
     if library.fastest:
-        return np.minimum(one, two)
+        return one
+    two = kernel_s("two_shot", message_bytes, at, topology, library.exchange)
     return np.where((ranks > 2.0) & (message_bytes >= _by_ranks(library.one_shot_bytes, ranks)), two, one)
 
 

@@ -157,7 +157,9 @@ def _link(record: LinkRecord | None) -> Link | None:
     if record is None:
         return None
     domain = None if record.domain is None else int(record.domain.value)
-    return Link(name=record.name, per_direction_bytes_per_s=record.per_direction_bytes_per_s.value, domain=domain)
+    return Link(
+        name=record.name, per_direction_bytes_per_s=record.per_direction_bytes_per_s.value, domain=domain, peer_access=record.peer_access
+    )
 
 
 def _user_files(folder: str | Path | None) -> Iterator[Path]:
