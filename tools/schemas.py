@@ -27,8 +27,8 @@ SOURCES: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/S
 def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
     records: dict[str, type[Record]] = {
-        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "library": LibraryRecord, "link": LinkTypeRecord, "model": ModelRecord,
-        "total": TotalsRecord,
+        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "library": LibraryRecord, "link": LinkTypeRecord,
+        "model": ModelRecord, "total": TotalsRecord,
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()

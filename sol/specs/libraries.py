@@ -20,11 +20,11 @@ Exchange = Literal["", "one_kernel", "barrier_kernel"]
 class Library(Record):
     """How an engine chooses an all-reduce, with the source of each number in `cites`.
 
-    Fields: `engines` that do so; `exchange` of its own kernels, "" for none; `fastest`: it takes its
-    one-shot kernel or NCCL, whichever is faster; `ranks` its kernels are made for; by ranks (up to that many) [B]: `max_bytes` from which NCCL is taken,
-    `one_shot_bytes` from which two-shot kernels are (one-shot at any size where nothing is said); by link and ranks `in_switch_bytes` and
-    `in_switch_max_bytes`, between which the switch adds [B];
-    `pairs_over_host`: two devices without a link of their own use the kernels too, if they reach each other's memory.
+    Fields: `engines` that do so; `exchange` of its own kernels, "" for none; `fastest`: it takes its one-shot kernel or NCCL, whichever
+    is faster; `ranks` its kernels are made for; by ranks, up to that many, `max_bytes` from which NCCL is taken and `one_shot_bytes`
+    from which two-shot kernels are (one-shot at any size where nothing is said) [B]; by link and ranks `in_switch_bytes` and
+    `in_switch_max_bytes`, between which the switch adds [B]; `pairs_over_host`: two devices without a link of their own use the
+    kernels too, if they reach each other's memory.
     """
 
     id: str
