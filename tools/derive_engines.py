@@ -38,9 +38,11 @@ FEW_ROWS, ENOUGH = 3, 4  # ENOUGH models on one device speak for themselves, els
 LEAST_MFU = 0.05
 
 
-def kernels() -> dict[str, Calibration]:
-    """The rates of kernels by device."""
-    return {c.gpu: c for c in read_calibrations(DATA / "calibrations" / "kernels.toml").values()}
+def kernels(engine: str = "") -> dict[str, Calibration]:
+    """The rates of kernels by device: an engine's own kernels where those were timed, else the usual ones."""
+    found = read_calibrations(DATA / "calibrations" / "kernels.toml").values()
+    own = {c.gpu: c for c in found if c.engine == f"kernels-{engine}"}
+    return own or {c.gpu: c for c in found if c.engine == "kernels"}
 
 
 def start(gpu: str, engine: str, kind: str, base: Calibration | None) -> Calibration:
@@ -56,7 +58,7 @@ def start(gpu: str, engine: str, kind: str, base: Calibration | None) -> Calibra
 
 def derived() -> list[Calibration]:
     """Every calibration of an engine on a device that the rows to be fitted support."""
-    known, classes = kernels(), engine_classes()
+    classes = engine_classes()
     groups: dict[tuple[str, str], list[MeasuredRow]] = defaultdict(list)
     for r in measured_rows():
         if r.split == "fit" and r.engine in classes and rated(r):
@@ -64,7 +66,7 @@ def derived() -> list[Calibration]:
     fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
     for (gpu, engine), rows in sorted(groups.items()):
         kind = classes[engine]
-        base = known.get(gpu) if kind in BASED else None
+        base = kernels(engine).get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
         asked = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
@@ -140,17 +142,17 @@ def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | Non
     })  # fmt: skip
 
 
-def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> str:
+def written(found: Sequence[Calibration]) -> str:
     """The file: the sources that are named, then a table each; figures to three digits."""
     sources = {k: v.model_dump(exclude_none=True) for k, v in measured_sources().items() if any(k == c.source for c in found)}
     tables: dict[str, Any] = {"sources": dict(sorted(sources.items()))}
     for c in sorted(found, key=lambda c: c.id):
-        based = based_on(c, known)
+        based = based_on(c)
         inherited = {"mbu", "mfu", "launch_s"} if based else set()
         fields = c.model_dump(exclude={"id", "sources", "residuals", "rates"} | inherited, exclude_none=True, exclude_defaults=True)
         fields |= {k: _plain(v) for k, v in fields.items() if isinstance(v, dict)}
         if based:
-            fields["base"] = known[c.gpu].id
+            fields["base"] = based.id
         fields["models"] = list(c.models)
         if c.within_95 is not None:
             fields["within_95"] = _round(c.within_95)
@@ -160,9 +162,9 @@ def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> s
     return HEADER + tomli_w.dumps(tables)
 
 
-def based_on(c: Calibration, known: Mapping[str, Calibration]) -> bool:
-    """Whether a calibration adds times to the rates of its device's kernels."""
-    return c.gpu in known and engine_classes()[c.engine] in BASED
+def based_on(c: Calibration) -> Calibration | None:
+    """The rates of its device's kernels that a calibration adds times to; None if it has rates of its own."""
+    return kernels(c.engine).get(c.gpu) if engine_classes()[c.engine] in BASED else None
 
 
 def _plain(figure: Mapping[str, Any]) -> Any:
@@ -185,7 +187,7 @@ def main() -> None:
     """Write the file."""
     known = kernels()
     found = [*derived(), *of_classes(known)]
-    OUT.write_text(written(found, known), encoding="utf-8")
+    OUT.write_text(written(found), encoding="utf-8")
     print(f"{OUT.name}: {len(found)} calibrations")
 
 

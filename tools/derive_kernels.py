@@ -12,7 +12,8 @@ constants per device, operator class and number format. Two forms are fitted to 
 sorting tokens by expert, a prefill's queries and outputs. One framework gives a class's constants, the
 first of vLLM, SGLang and TensorRT-LLM that passes `usual`; the spread over all that pass stands beside.
 The same values stand in `hardware_db/calibrations/kernels.toml` as calibrations of no engine: kernels
-in a graph, and nothing lost between them.
+in a graph, and nothing lost between them. SGLang and TensorRT-LLM have records of their own there, with their
+own values where they pass and the others' where not.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ OUT, CALIBRATIONS = DATA / "kernels" / "rates.toml", DATA / "calibrations" / "ke
 FEW = 4  # rows that a rate needs
 EXPERT_KERNELS = 4  # that `sol` counts for grouped experts; a table's latency is of all together
 QUANTISING = ("fp8", "fp8-block128", "int8", "nvfp4")  # formats whose matrix multiplications quantise their input first
+FRAMEWORKS = {"sglang": "sglang", "tensorrt-llm": "trtllm"}  # engines with kernels of their own, and the tables' name of them
+OWN = ("experts","attention")
 TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
 
@@ -189,13 +192,14 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, KernelRates]) -
     return "\n".join(lines) + "\n"
 
 
-def calibration(device: str, operators: dict[tuple[str, str], KernelRates]) -> str:
-    """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs."""
+def calibration(device: str, operators: dict[tuple[str, str], KernelRates], framework: str = "") -> str:
+    """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs. `framework`: whose kernels."""
+    name = f"kernels-{framework}" if framework else "kernels"
     plain = {op: r for (op, fmt), r in operators.items() if fmt == "bf16" and op != "mla"}  # what a format of its own falls back to
     rates = plain | {f"{op}.{fmt}": r for (op, fmt), r in operators.items() if op != "mla"}
-    lines = [f"\n[{device}-kernels]", f'gpu = "{device}"', 'engine = "kernels"', 'fusion = "kernel"', 'source = "aic-kernels"']
+    lines = [f"\n[{device}-{name}]", f'gpu = "{device}"', f'engine = "{name}"', 'fusion = "kernel"', 'source = "aic-kernels"']
     lines += [*overlapped("gemm", plain["gemm"]), 'note = "kernels alone: no engine\'s time per step is in it"']
-    lines += [f"\n[{device}-kernels.rates]", *(f'"{name}" = {{ {", ".join(figures(name, r))} }}' for name, r in rates.items())]
+    lines += [f"\n[{device}-{name}.rates]", *(f'"{key}" = {{ {", ".join(figures(key, r))} }}' for key, r in rates.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -235,14 +239,22 @@ def main(root: Path) -> None:
     kept = {key: usual(key[1], rates) for key, rates in found.items()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(HEADER + "".join(entry(*key, rates) for key, rates in kept.items() if rates), encoding="utf-8")
-    devices: dict[str, dict[tuple[str, str], KernelRates]] = {}
-    for (device, operator, fmt), rates in kept.items():
-        if rates:
-            devices.setdefault(device, {})[operator, fmt] = next(iter(rates.values()))
-    source = HEADER[HEADER.index("[sources") :]
-    text = CALIBRATIONS_HEADER + source + "".join(calibration(device, operators) for device, operators in devices.items())
-    CALIBRATIONS.write_text(text, encoding="utf-8")
+    devices = dict.fromkeys(device for device, _, _ in kept)
+    records = [calibration(device, of_framework(device, kept, name), name) for device in devices for name in ("", *FRAMEWORKS)]
+    CALIBRATIONS.write_text(CALIBRATIONS_HEADER + HEADER[HEADER.index("[sources") :] + "".join(records), encoding="utf-8")
     print(f"{OUT.name}: {sum(map(bool, kept.values()))} entries; {CALIBRATIONS.name}: {len(devices)} devices")
+
+
+def of_framework(
+    device: str, kept: dict[tuple[str, str, str], dict[str, KernelRates]], framework: str = ""
+) -> dict[tuple[str, str], KernelRates]:
+    """A device's constants by class and format: the framework's own where its timings pass, else the first's."""
+    found = {}
+    for (of, operator, fmt), rates in kept.items():
+        if of == device and rates:
+            mine = [r for name, r in rates.items() if framework and operator in OWN and name.startswith(FRAMEWORKS[framework])]
+            found[operator, fmt] = (mine or list(rates.values()))[0]
+    return found
 
 
 if __name__ == "__main__":
