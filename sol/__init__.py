@@ -22,7 +22,7 @@ _HOME = {
     "compare": "sol.answers.compare.compare",
     "table": "sol.answers.table.table",
     "memory": "sol.answers.memory.memory",
-    "kv_bytes_per_token": "sol.answers.memory.memory",
+    "kv_bytes_per_token": "sol.answers.memory.token_bytes",
     "offload": "sol.answers.memory.offload",
     "plan": "sol.answers.plan.plan",
     "pools": "sol.answers.plan.pools",
@@ -113,10 +113,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which do not 
     from sol.answers.floor.floor import floor as floor
     from sol.answers.floor.result import Floor as Floor
     from sol.answers.memory.memory import Memory as Memory
-    from sol.answers.memory.memory import kv_bytes_per_token as kv_bytes_per_token
     from sol.answers.memory.memory import memory as memory
     from sol.answers.memory.offload import Offload as Offload
     from sol.answers.memory.offload import offload as offload
+    from sol.answers.memory.token_bytes import kv_bytes_per_token as kv_bytes_per_token
     from sol.answers.plan.plan import Plan as Plan
     from sol.answers.plan.plan import plan as plan
     from sol.answers.plan.pools import Pools as Pools
