@@ -65,12 +65,15 @@ class Rate(Record):
     """Rates of one kind of operator that differ from the calibration's own: fractions of the peaks, and seconds per kernel.
 
     `passes`: how often the operator's activations cross memory after its product instead of during it [1].
+    `piece_s`: time of each piece, whatever its bytes [s]: of attention, of a sequence's KV head, beneath the bytes and FLOPs; of
+    experts, of each that the device holds, on top of them.
     """
 
     mbu: Figure | None = None
     mfu: Figure | None = None
     launch_s: Figure | None = None
     passes: Figure | None = None
+    piece_s: Figure | None = None
 
     @model_validator(mode="after")
     def _means_something(self) -> Rate:
@@ -90,6 +93,7 @@ class Reached(NamedTuple):
     mfu: float
     launch_s: float
     passes: float | None
+    piece_s: float = 0.0
 
 
 class Residual(Record):
@@ -120,7 +124,7 @@ class Calibration(HandMade):
     record of the database that it adds times to, whose rates it has.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
     """
 
     id: str = ""
@@ -178,7 +182,9 @@ class Calibration(HandMade):
         known = self._known(kind, formats)
         of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
-        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
+        of_launch = next((r for r in known if r.launch_s is not None), None)  # times of pieces go with the launch beside them
+        piece_s = 0.0 if of_launch is None or of_launch.piece_s is None else of_launch.piece_s.value
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes, piece_s)
 
     def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
         """The names of the rates behind a figure of a kind of operator, and whether it is their mean; empty: the calibration's own."""

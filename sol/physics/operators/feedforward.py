@@ -57,6 +57,6 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         "experts", layers, storage.role("experts_up"), weight_bytes=touched * (layers * expert_bytes(moe, hidden, storage)),
         flops=met * (2.0 * layers * each * one),
         shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
-        detail=(("distinct experts per layer", touched), ("experts per token", each)),
+        detail=(("distinct experts per layer", touched), ("experts per token", each)), pieces=1.0 * moe.experts_held,
     ))  # fmt: skip
     return rows

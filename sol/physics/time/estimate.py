@@ -1,6 +1,7 @@
 """The expected time of a step: operators one after the other at the rates an engine reaches, and times outside operators.
 
-    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes)
+    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes;
+                                                                 no shorter than its sequences' heads, and for each expert held)
     step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
 An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With all rates at 100 % and all times
@@ -69,10 +70,14 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
     compute_s = times.peak_s / found.mfu
-    reached_s = larger(memory_s, compute_s)
+    reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
+    if found.piece_s and kind == "experts":
+        launch_s = launch_s + found.piece_s * op.pieces
+    elif found.piece_s:
+        reached_s = larger(reached_s, found.piece_s * op.pieces)
     if found.passes is not None:
         reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
-    return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, found.launch_s * op.kernels)
+    return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, launch_s)
 
 
 @lru_cache(maxsize=1024)
