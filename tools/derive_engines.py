@@ -4,7 +4,8 @@ Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used;
 (`tools/accuracy.py`). Per device and engine:
 
 - where the rates of kernels are known (`calibrations/kernels.toml`), two figures are fitted on top of them for an engine that
-  replays graphs, its time per step and per sequence; for an eager one the host's time per layer;
+  replays graphs, its time per step and per sequence, and where rows of several dense models and mixtures tell it, its time per layer of
+  routed experts; for an eager one the host's time per layer;
 - elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
 
 An interval comes from models left out, one after the other. A class of engines on a device is fitted to the rows of all its
@@ -25,11 +26,12 @@ import tomli_w
 from sol.answers.calibrate.published import EngineRows, applied
 from sol.physics.fit.fit import Usual
 from sol.physics.fit.fit_intervals import within_95_of_rows
-from sol.sources.database.calibrations import engine_classes, read_calibrations
+from sol.sources.database.calibrations import age, engine_classes, engine_family, read_calibrations
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
+from tools.routed_layers import Routed, errors
 
 DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
@@ -41,7 +43,7 @@ LEAST_MFU = 0.05
 def kernels(engine: str = "") -> dict[str, Calibration]:
     """The rates of kernels by device: an engine's own kernels where those were timed, else the usual ones."""
     found = read_calibrations(DATA / "calibrations" / "kernels.toml").values()
-    own = {c.gpu: c for c in found if c.engine == f"kernels-{engine}"}
+    own = {c.gpu: c for c in found if c.engine == f"kernels-{engine_family(engine)}"}
     return own or {c.gpu: c for c in found if c.engine == "kernels"}
 
 
@@ -69,7 +71,7 @@ def derived() -> list[Calibration]:
         base = kernels(engine).get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
-        asked = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
+        asked = Routed(EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind)))
         made = asked.fitted()
         if told(made):
             fits[gpu, engine] = made, rows, asked.left_out([r.model for r in rows])
@@ -92,17 +94,17 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
     classes = engine_classes()
     found = []
     for kind in BASED:
-        rows = {gpu: [r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and usual(r)]
+        rows = {gpu: newest([r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and rated(r)])
                 for gpu in known}  # fmt: skip
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
-        asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
+        asked = {gpu: Routed(EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind))) for gpu, mine in rows.items() if mine}
         fits = {gpu: of.fitted() for gpu, of in asked.items()}
         off = [  # of each device as one without rows would have it: with the times of the others
-            asked[g].errors(applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+            errors(asked[g].rows, applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
         ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
-                spread = max(within_95_of_rows(asked[gpu].left_out([r.model for r in own])), strange(own, first[gpu], asked[gpu].usual))
+                spread = max(within_95_of_rows(asked[gpu].left_out([r.model for r in own])), strange(own, first[gpu], asked[gpu].rows.usual))
                 found.append(finished(fits[gpu], own, spread))
                 continue
             made = applied(first[gpu], typical(list(fits.values()), kind))
@@ -117,18 +119,19 @@ def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, U
         rest = tuple(r for r in rows if r.engine != engine)
         if len({r.model for r in rest}) >= FEW_MODELS:
             mine = EngineRows(tuple(r for r in rows if r.engine == engine), base, free)
-            off.append(mine.errors(EngineRows(rest, base, free).fitted()))
+            off.append(errors(mine, Routed(EngineRows(rest, base, free)).fitted()))
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
 def typical(found: Sequence[Calibration], kind: str) -> dict[str, float]:
     """The median over devices of each time a class is known by."""
-    return {name: float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]}
+    return {name: float(np.median([getattr(c, name).value for c in found])) for name in (*BESIDES[kind], "routed_s")}
 
 
-def usual(row: MeasuredRow) -> bool:
-    """Whether a row is of an engine as it is now: not of old versions, which have calibrations of their own."""
-    return row.engine != "vllm-0.4" and rated(row)
+def newest(rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:
+    """Of each engine the rows of its newest version that has any: others have calibrations of their own."""
+    last = {engine_family(r.engine): r.engine for r in sorted(rows, key=lambda r: age(r.engine))}
+    return [r for r in rows if r.engine == last[engine_family(r.engine)]]
 
 
 def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | None, note: str = "") -> Calibration:

@@ -71,8 +71,8 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
     compute_s = times.peak_s / found.mfu
     reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
-    if found.piece_s and kind == "experts":
-        launch_s = launch_s + found.piece_s * op.pieces
+    if kind == "experts":
+        launch_s = launch_s + (found.piece_s * op.pieces + calibration.routed_s.value * op.layers)
     elif found.piece_s:
         reached_s = larger(reached_s, found.piece_s * op.pieces)
     if found.passes is not None:

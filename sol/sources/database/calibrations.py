@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
 from sol.specs.record import Source, validated
 
+VERSION = re.compile(r"-\d+(\.\d+)*$")
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
 
@@ -123,8 +126,33 @@ def engine_classes() -> dict[str, str]:
     return {name: kind for kind, names in data["classes"].items() for name in (kind, *names)}
 
 
+def engine_family(engine: str) -> str:
+    """An engine without its version.
+
+    >>> engine_family("vllm-0.11"), engine_family("tensorrt-llm")
+    ('vllm', 'tensorrt-llm')
+    """
+    return VERSION.sub("", engine)
+
+
+def age(engine: str) -> tuple[float, ...]:
+    """A key that sorts the versions of an engine; one without a version is the newest."""
+    found = VERSION.search(engine)
+    return tuple(map(float, found[0][1:].split("."))) if found else (math.inf,)
+
+
+def nearest_version(engine: str, known: Iterable[str]) -> str | None:
+    """Of the engines known, the one of the same family whose version is nearest, the newer of two; None without one."""
+    ordered = sorted({e for e in engine_classes() if engine_family(e) == engine_family(engine)} | {engine}, key=age)
+    place = ordered.index(engine)
+    return min((e for e in known if e in ordered), key=lambda e: (abs(ordered.index(e) - place), -ordered.index(e)), default=None)
+
+
 def shipped_calibration(gpu: str, engine: str) -> Calibration:
-    """The calibration of this engine on this device, else of its class there. Raises `MissingSpec` with the known ones."""
+    """The calibration of this engine on this device, else of its nearest version, else of its class there.
+
+    Raises `MissingSpec` with the known ones.
+    """
     classes = engine_classes()
     name = engine.strip().lower()
     kind = classes.get(name)
@@ -133,7 +161,7 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
             f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
         )
     here = by_device().get(gpu, {})
-    found = here.get(name) or here.get(kind)
+    found = here.get(nearest_version(name, here) or kind)
     if found is None:
         there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
         what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
