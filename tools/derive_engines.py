@@ -65,16 +65,20 @@ def derived() -> list[Calibration]:
     for r in measured_rows():
         if r.split == "fit" and r.engine in classes and rated(r):
             groups[r.gpu, r.engine].append(r)
-    fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
+    asked: dict[str, dict[str, EngineRows]] = defaultdict(dict)
     for (gpu, engine), rows in sorted(groups.items()):
         kind = classes[engine]
         base = kernels(engine).get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
-        asked = Routed(EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind)))
-        made = asked.fitted()
-        if told(made):
-            fits[gpu, engine] = made, rows, asked.left_out([r.model for r in rows])
+        asked[engine][gpu] = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
+    fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
+    for engine, devices in asked.items():
+        of = {on: Routed({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on top of kernels, or not
+        for gpu, mine in devices.items():
+            made = of[mine.rates is None].fitted(gpu)
+            if told(made):
+                fits[gpu, engine] = made, list(mine.rows), of[mine.rates is None].left_out(gpu)
     pooled = {e: [x for (_, other), (_, _, off) in fits.items() if other == e for x in off] for _, e in fits}
     found = []
     for (_, engine), (made, rows, off) in fits.items():
@@ -97,14 +101,15 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
         rows = {gpu: newest([r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and rated(r)])
                 for gpu in known}  # fmt: skip
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
-        asked = {gpu: Routed(EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind))) for gpu, mine in rows.items() if mine}
-        fits = {gpu: of.fitted() for gpu, of in asked.items()}
+        asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
+        of = Routed(asked)
+        fits = {gpu: of.fitted(gpu) for gpu in asked}
         off = [  # of each device as one without rows would have it: with the times of the others
-            errors(asked[g].rows, applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+            errors(asked[g], applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
         ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
-                spread = max(within_95_of_rows(asked[gpu].left_out([r.model for r in own])), strange(own, first[gpu], asked[gpu].rows.usual))
+                spread = max(within_95_of_rows(of.left_out(gpu)), strange(own, first[gpu], asked[gpu].usual))
                 found.append(finished(fits[gpu], own, spread))
                 continue
             made = applied(first[gpu], typical(list(fits.values()), kind))
@@ -119,7 +124,7 @@ def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, U
         rest = tuple(r for r in rows if r.engine != engine)
         if len({r.model for r in rest}) >= FEW_MODELS:
             mine = EngineRows(tuple(r for r in rows if r.engine == engine), base, free)
-            off.append(errors(mine, Routed(EngineRows(rest, base, free)).fitted()))
+            off.append(errors(mine, Routed({"": EngineRows(rest, base, free)}).fitted("")))
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 

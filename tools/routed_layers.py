@@ -1,14 +1,15 @@
 """An engine's time for each layer of routed experts, fitted together with its other times. Needs SciPy.
 
 Kernel timings hold the grouped products of experts; what an engine does around them (routing, sorting, kernels that are not tuned for
-its experts) is a time per layer, `Calibration.routed_s`. It is the value of a grid whose fit is best, where the rows have dense models
-and mixtures of at least two kinds each, so that it is told apart from the time per step; otherwise zero.
+its experts) is a time per layer, `Calibration.routed_s`. It is the engine's, the same on all its devices, each of which has its own time
+per step and sequence: the value of a grid whose fits are best together. Where the rows have fewer than two dense models or two
+mixtures it cannot be told from the time per step, and is zero.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,40 +27,49 @@ KINDS = 2  # models, of dense ones and of mixtures each
 
 @dataclass(frozen=True, eq=False)
 class Routed:
-    """Rows of an engine whose time per layer of experts is fitted too."""
+    """Rows of one engine by device, whose time per layer of experts is fitted too."""
 
-    rows: EngineRows
+    rows: Mapping[str, EngineRows]
+    _known: dict[tuple[str, str, int], tuple[Calibration, float]] = field(default_factory=dict)
 
     @cached_property
-    def _each(self) -> tuple[EngineRows, ...]:
+    def models(self) -> frozenset[str]:
+        """The models of all devices."""
+        return frozenset(r.model for rows in self.rows.values() for r in rows.rows)
+
+    @cached_property
+    def _each(self) -> dict[str, tuple[EngineRows, ...]]:
         """The rows on top of each time of the grid; a step's time is linear in it, so that two sets of loads make all."""
-        if self.rows.rates is not None:
-            return (self.rows,)
-        none, one = self.rows, at(self.rows, 1.0)
-        slope = one.loads.moved_s - none.loads.moved_s
-        return tuple(_with(at(self.rows, t), replace(none.loads, moved_s=none.loads.moved_s + t * slope)) for t in SECONDS)
-
-    def fitted(self) -> Calibration:
-        """The calibration that fits the rows best."""
-        return self._fit(np.ones(len(self.rows.rows), dtype=bool))
-
-    def left_out(self, of: Sequence[str]) -> list[Array]:
-        """As `EngineRows.left_out`, the time per layer fitted again each time."""
-        which, found = np.array(of), []
-        names = np.unique(which)
-        for one in names if len(names) > 1 else ():
-            mine = which == one
-            found.append(errors(_part(self.rows, mine), self._fit(~mine)))
+        found = {}
+        for gpu, none in self.rows.items():
+            slope = 0.0 if none.rates is not None else at(none, 1.0).loads.moved_s - none.loads.moved_s
+            found[gpu] = tuple(_with(at(none, t), replace(none.loads, moved_s=none.loads.moved_s + t * slope)) for t in SECONDS)
         return found
 
-    def _fit(self, keep: Array) -> Calibration:
-        models = {r.model for r, kept in zip(self.rows.rows, keep, strict=True) if kept}
-        mixtures = sum(load_model(m).is_moe for m in models)
-        tells = min(mixtures, len(models) - mixtures) >= KINDS
-        tried = [_part(rows, keep) for rows in (self._each if tells else self._each[:1])]
-        made = [rows.fitted() for rows in tried]
-        costs = [misfit(rows.loads, rows.theta(c)) for rows, c in zip(tried, made, strict=True)]
-        return made[int(np.argmin(costs))]
+    def fitted(self, gpu: str, without: str = "") -> Calibration:
+        """The calibration that fits a device's rows best, of all models or without one."""
+        left = self.models - {without}
+        mixtures = sum(load_model(m).is_moe for m in left)
+        tells = self.rows[gpu].rates is None and min(mixtures, len(left) - mixtures) >= KINDS
+        costs = [sum(self._fit(g, without, n)[1] for g in self.rows) for n in range(len(SECONDS))] if tells else [0.0]
+        return self._fit(gpu, without, int(np.argmin(costs)))[0]
+
+    def left_out(self, gpu: str) -> list[Array]:
+        """log(estimate / measured) of the rows of each model of a device, fitted to the others; nothing for one alone."""
+        of = np.array([r.model for r in self.rows[gpu].rows])
+        names = np.unique(of)
+        return [errors(_part(self.rows[gpu], of == m), self.fitted(gpu, m)) for m in names] if len(names) > 1 else []
+
+    def _fit(self, gpu: str, without: str, n: int) -> tuple[Calibration, float]:
+        """A device's fit at the n-th time of the grid, and its misfit."""
+        rows = self._each[gpu][n]
+        keep = np.array([r.model != without for r in rows.rows])
+        key = (gpu, "" if keep.all() else without, n)
+        if key not in self._known:
+            mine = _part(rows, keep) if keep.any() else rows
+            made = mine.fitted()
+            self._known[key] = made, misfit(mine.loads, mine.theta(made)) if keep.any() else 0.0
+        return self._known[key]
 
 
 def errors(rows: EngineRows, calibration: Calibration) -> Array:
