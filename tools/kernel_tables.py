@@ -51,7 +51,7 @@ LINEAR = {
     "int8_wo": ("w8a16", 8.0),
     "int4_wo": ("w4a16", 4.0),  # one scale per channel
 }
-EXPERTS = LINEAR | {"int4_wo": ("w4a16", 4 + 16 / 128), "w4a16_mxfp4": ("mxfp4", 4.25)}
+EXPERTS = LINEAR | {"int4_wo": ("w4a16", 4 + 16 / 128), "w4a16_mxfp4": ("mxfp4", 4.25), "w4a8_mxfp4_mxfp8": ("mxfp4", 4.25)}
 CACHES = {"bfloat16": ("bf16", 2.0), "fp8": ("fp8", 1.0)}
 TILE = 128.0  # tokens a matrix multiplication rounds up to, once it has more than one tile of them
 FEW_CACHED, MANY_BLOCKS = 64, 512  # tokens so few, and sequences times KV heads so many, that these alone take the time
@@ -165,7 +165,7 @@ def experts(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
     """Gated experts on one device under balanced routing: every token copied to, and gathered from, its experts."""
     table = columns(folder / "moe" / engine / "moe_perf.parquet")
     for name, (fmt, bits) in EXPERTS.items():
-        if name == "w4a16_mxfp4" and gpu.peak("fp4"):  # timed in 16 bits: not how a device with fp4 units is used
+        if name == ("w4a16_mxfp4" if gpu.peak("fp4") else "w4a8_mxfp4_mxfp8"):  # fp4 units are used with 8-bit activations
             continue
         c = gated(of(table, moe_dtype=name, distribution="balanced", moe_ep_size=1))
         tokens, d, k, held = c["num_tokens"], c["hidden_size"], c["topk"], c["num_experts"]
