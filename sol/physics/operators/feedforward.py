@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sol.physics.operators import fusion as fused
-from sol.physics.operators.experts import distinct_experts, imbalance
+from sol.physics.operators.experts import distinct_experts, fullest, imbalance
 from sol.physics.operators.linear import expert_bytes, linear_row, linears
 from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.feedforward import MLP, MoE
@@ -58,5 +58,6 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         flops=met * (2.0 * layers * each * one),
         shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
         detail=(("distinct experts per layer", touched), ("experts per token", each)), pieces=1.0 * moe.experts_held,
+        fullest=1.0 if here is None or routing != "expected" or step.imbalance != 1.0 else fullest(moe.experts / here, here, touched),
     ))  # fmt: skip
     return rows

@@ -69,6 +69,8 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
         return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
+    if kind == "experts":  # all devices wait for the one that reads most
+        memory_s = memory_s * op.fullest
     compute_s = times.peak_s / found.mfu
     reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
     if kind == "experts":
