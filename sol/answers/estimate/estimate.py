@@ -31,7 +31,8 @@ from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, r
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.assumption import Assumption, assumed
-from sol.specs.calibration import Calibration
+from sol.specs.calibration import Calibration, OperatorKind
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Amount, Array, Counts, Flag, Flags, Label, Labels, Number, Numbers
@@ -276,6 +277,9 @@ def _stand_ins(e: Estimate) -> list[str]:
             kind
         ].format(fmt.id)
         others = c.stand_in(kind, *rate_names(fmt))
+        near = "" if others else _nearest(c, kind, fmt)
+        if near:
+            said.append(f"this calibration has no rate for {what} by that name: those of {near} are used, the nearest kind")
         if others:
             said.append(f"this calibration has no rate for {what}: {others} are used, and the interval may not hold")
         if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
@@ -283,6 +287,13 @@ def _stand_ins(e: Estimate) -> list[str]:
                 f"this calibration does not say what fraction of the peak FLOPs {what} reach: the full peak is used, so the estimate is low"
             )
     return list(dict.fromkeys(said))
+
+
+def _nearest(c: Calibration, kind: OperatorKind, fmt: NumberFormat) -> str:
+    """The kind of format whose rates stand for one that a checkpoint names; empty where they are its own."""
+    keys, _ = c.rates_of("mbu", kind, *rate_names(fmt))
+    of = keys[0].partition(".")[2] if len(keys) == 1 else ""
+    return of if of in ("fp8-block128", "nvfp4", "mxfp4") and of not in (fmt.id, fmt.id.partition("-")[0]) else ""
 
 
 def calibration_lines(c: Calibration) -> tuple[str, ...]:

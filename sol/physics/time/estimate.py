@@ -127,12 +127,20 @@ def operator_kind(op: Operator) -> OperatorKind:
 
 @lru_cache(maxsize=256)
 def rate_names(fmt: NumberFormat) -> tuple[str, ...]:
-    """The names of a format in a calibration: its id, the id's first word, and the kind of its products.
+    """The names of a format in a calibration: its id, the id's first word, the kind of its products, and what is nearest to it.
 
-    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.
+    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format. A
+    checkpoint's own name says nothing of kernels: 8-bit floats with scales by block are nearest to fp8-block128, 4-bit floats to
+    nvfp4 or mxfp4, the one of nearer size first.
+
+    >>> from sol import load_format
+    >>> rate_names(load_format("nvfp4").model_copy(update={"id": "modelopt-nvfp4"}))
+    ('modelopt-nvfp4', 'modelopt', 'fp4', 'nvfp4', 'mxfp4')
     """
     compute, bits = fmt.compute.partition(",")[0], fmt.bits_per_weight
     kind = compute
     if compute in ("16-bit", "bf16", "fp16"):
         kind = "bf16" if bits > 12 else "w8a16" if bits > 6 else "w4a16"
-    return tuple(dict.fromkeys((fmt.id, fmt.id.partition("-")[0], kind)))
+    blocks = ("fp8-block128",) if compute == "fp8" and fmt.group is not None else ()
+    narrow = ("nvfp4", "mxfp4") if bits > 4.375 else ("mxfp4", "nvfp4")  # half-way between the two
+    return tuple(dict.fromkeys((fmt.id, *blocks, fmt.id.partition("-")[0], kind, *(narrow if compute == "fp4" else ()))))
