@@ -74,7 +74,7 @@ def derived() -> list[Calibration]:
         asked[engine][gpu] = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
     fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
     for engine, devices in asked.items():
-        of = {on: Routed({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on top of kernels, or not
+        of = {on: Routed({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on kernels?
         for gpu, mine in devices.items():
             made = of[mine.rates is None].fitted(gpu)
             if told(made):
@@ -98,8 +98,8 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
     classes = engine_classes()
     found = []
     for kind in BASED:
-        rows = {gpu: newest([r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and rated(r)])
-                for gpu in known}  # fmt: skip
+        of_kind = [r for r in measured_rows() if r.split == "fit" and classes.get(r.engine) == kind and rated(r)]
+        rows = {gpu: newest([r for r in of_kind if r.gpu == gpu]) for gpu in known}
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
         asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
         of = Routed(asked)

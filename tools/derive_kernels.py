@@ -32,7 +32,7 @@ FEW = 4  # rows that a rate needs
 EXPERT_KERNELS = 4  # that `sol` counts for grouped experts; a table's latency is of all together
 QUANTISING = ("fp8", "fp8-block128", "int8", "nvfp4")  # formats whose matrix multiplications quantise their input first
 FRAMEWORKS = {"sglang": "sglang", "tensorrt-llm": "trtllm"}  # engines with kernels of their own, and the tables' name of them
-OWN = ("experts","attention")
+OWN = ("experts", "attention")
 MANY = 64  # experts held by more than which a table must have rows to tell the time of each
 TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
@@ -246,7 +246,12 @@ def figures(name: str, r: KernelRates) -> list[str]:
 def overlapped(name: str, r: KernelRates) -> list[str]:
     """Latency of one kernel, bandwidth, compute, each where it is known."""
     kernels = EXPERT_KERNELS if name.startswith("experts") else 1
-    found = {"launch_s": r.launch_s and r.launch_s.value / kernels, "piece_s": r.piece_s, "mbu": r.mbu and r.mbu.value, "mfu": r.mfu and r.mfu.value}
+    found = {
+        "launch_s": r.launch_s and r.launch_s.value / kernels,
+        "piece_s": r.piece_s,
+        "mbu": r.mbu and r.mbu.value,
+        "mfu": r.mfu and r.mfu.value,
+    }
     return [f"{key} = {number(value)}" for key, value in found.items() if value]
 
 

@@ -79,7 +79,9 @@ def errors(rows: EngineRows, calibration: Calibration) -> Array:
 
 def at(rows: EngineRows, seconds: float) -> EngineRows:
     """The rows on top of a base with this time per layer of experts."""
-    return rows if seconds == rows.base.routed_s.value else replace(rows, base=rows.base.model_copy(update={"routed_s": Figure(value=seconds)}))
+    if seconds == rows.base.routed_s.value:
+        return rows
+    return replace(rows, base=rows.base.model_copy(update={"routed_s": Figure(value=seconds)}))
 
 
 def _part(rows: EngineRows, keep: Array) -> EngineRows:

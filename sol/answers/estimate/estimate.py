@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
+from sol.answers.estimate.stand_ins import can_estimate, stand_ins
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
@@ -27,12 +28,11 @@ from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import larger
-from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
+from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, time_parts
 from sol.physics.time.roofline import price_rows, sweep
 from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
 from sol.specs.assumption import Assumption, assumed
-from sol.specs.calibration import Calibration, OperatorKind
-from sol.specs.formats import NumberFormat
+from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Amount, Array, Counts, Flag, Flags, Label, Labels, Number, Numbers
@@ -140,7 +140,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         said = [f"the calibration is of {there}, and {here} may differ"] if here != there else []
         if of and of != ("16-bit" if asked in SIXTEEN else asked):
             said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
-        said += _stand_ins(self)
+        said += stand_ins(self.question, self.calibration, self.operators_spent())
         return (*self.floor.warnings, *said)
 
     def sources(self) -> Bibliography:
@@ -189,8 +189,12 @@ def estimate(
     the_gpu = resolve_gpu(gpu)
     used = resolve_calibration(the_gpu, engine, calibration)
     q = ask(model, the_gpu, ctx=ctx, fusion=used.fusion, **options)
-    if q.rates.peak is None:
-        raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
+    if not can_estimate(q):
+        raise MissingSpec(
+            the_gpu.id,
+            f"has no sourced rate for {q.rates.formats['weights']}",
+            "an estimate here needs one (the floor does not)",
+        )
     result = estimate_of(q, used)
     fitting(result.floor)
     return result
@@ -262,38 +266,6 @@ def _saved(path: Path, gpu: GPU) -> Calibration:
     if len(mine) != 1:
         raise InvalidInput(str(path), f"holds {len(mine)} calibrations of {gpu.id}", "keep one, or load them and pass the one you mean")
     return mine[0]
-
-
-def _stand_ins(e: Estimate) -> list[str]:
-    """What a calibration does not know of the formats asked, and what is taken in its place."""
-    q, c = e.question, e.calibration
-    said: list[str] = []
-    for (op, _), part in zip(q.operators(), e.operators_spent(), strict=True):
-        kind = part.kind
-        fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
-        if part.network or kind == "other":
-            continue
-        what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
-            kind
-        ].format(fmt.id)
-        others = c.stand_in(kind, *rate_names(fmt))
-        near = "" if others else _nearest(c, kind, fmt)
-        if near:
-            said.append(f"this calibration has no rate for {what} by that name: those of {near} are used, the nearest kind")
-        if others:
-            said.append(f"this calibration has no rate for {what}: {others} are used, and the interval may not hold")
-        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
-            said.append(
-                f"this calibration does not say what fraction of the peak FLOPs {what} reach: the full peak is used, so the estimate is low"
-            )
-    return list(dict.fromkeys(said))
-
-
-def _nearest(c: Calibration, kind: OperatorKind, fmt: NumberFormat) -> str:
-    """The kind of format whose rates stand for one that a checkpoint names; empty where they are its own."""
-    keys, _ = c.rates_of("mbu", kind, *rate_names(fmt))
-    of = keys[0].partition(".")[2] if len(keys) == 1 else ""
-    return of if of in ("fp8-block128", "nvfp4", "mxfp4") and of not in (fmt.id, fmt.id.partition("-")[0]) else ""
 
 
 def calibration_lines(c: Calibration) -> tuple[str, ...]:
