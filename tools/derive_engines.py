@@ -4,8 +4,8 @@ Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used;
 (`tools/accuracy.py`). Per device and engine:
 
 - where the rates of kernels are known (`calibrations/kernels.toml`), two figures are fitted on top of them for an engine that
-  replays graphs, its time per step and per sequence, and where rows of several dense models and mixtures tell it, its time per layer of
-  routed experts; for an eager one the host's time per layer;
+  replays graphs, its time per step and per sequence, and where rows tell it, its time per layer of experts that are spread over
+  devices; for an eager one the host's time per layer;
 - elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
 
 An interval comes from models left out, one after the other. A class of engines on a device is fitted to the rows of all its
@@ -31,7 +31,7 @@ from sol.sources.database.measured import MeasuredRow, measured_rows, measured_s
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
-from tools.routed_layers import Routed, errors
+from tools.spread_experts import Spread, errors
 
 DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
@@ -74,7 +74,7 @@ def derived() -> list[Calibration]:
         asked[engine][gpu] = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
     fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
     for engine, devices in asked.items():
-        of = {on: Routed({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on kernels?
+        of = {on: Spread({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on kernels?
         for gpu, mine in devices.items():
             made = of[mine.rates is None].fitted(gpu)
             if told(made):
@@ -102,7 +102,7 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
         rows = {gpu: newest([r for r in of_kind if r.gpu == gpu]) for gpu in known}
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
         asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
-        of = Routed(asked)
+        of = Spread(asked)
         fits = {gpu: of.fitted(gpu) for gpu in asked}
         off = [  # of each device as one without rows would have it: with the times of the others
             errors(asked[g], applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
@@ -124,13 +124,13 @@ def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, U
         rest = tuple(r for r in rows if r.engine != engine)
         if len({r.model for r in rest}) >= FEW_MODELS:
             mine = EngineRows(tuple(r for r in rows if r.engine == engine), base, free)
-            off.append(errors(mine, Routed({"": EngineRows(rest, base, free)}).fitted("")))
+            off.append(errors(mine, Spread({"": EngineRows(rest, base, free)}).fitted("")))
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
 def typical(found: Sequence[Calibration], kind: str) -> dict[str, float]:
     """The median over devices of each time a class is known by."""
-    return {name: float(np.median([getattr(c, name).value for c in found])) for name in (*BESIDES[kind], "routed_s")}
+    return {name: float(np.median([getattr(c, name).value for c in found])) for name in (*BESIDES[kind], "spread_s")}
 
 
 def newest(rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:

@@ -115,7 +115,7 @@ class Calibration(HandMade):
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
-    `routed_s` of each layer of routed experts besides its operators: routing, sorting, what kernel timings lack [s];
+    `spread_s` of each layer of experts that are spread over devices, besides its operators [s];
     `first_token_s` of a request before and after its steps, until the client has its first token [s], in no step;
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
@@ -142,7 +142,7 @@ class Calibration(HandMade):
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
-    routed_s: Figure = NOTHING
+    spread_s: Figure = NOTHING
     first_token_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)

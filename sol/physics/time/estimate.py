@@ -74,7 +74,7 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     compute_s = times.peak_s / found.mfu
     reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
     if kind == "experts":
-        launch_s = launch_s + (found.piece_s * op.pieces + calibration.routed_s.value * op.layers)
+        launch_s = launch_s + (found.piece_s * op.pieces + calibration.spread_s.value * (op.layers * (op.ways > 1.0)))
     elif found.piece_s:
         reached_s = larger(reached_s, found.piece_s * op.pieces)
     if found.passes is not None:

@@ -1,9 +1,9 @@
-"""An engine's time for each layer of routed experts, fitted together with its other times. Needs SciPy.
+"""An engine's time for each layer of experts that are spread over devices, fitted together with its other times. Needs SciPy.
 
-Kernel timings hold the grouped products of experts; what an engine does around them (routing, sorting, kernels that are not tuned for
-its experts) is a time per layer, `Calibration.routed_s`. It is the engine's, the same on all its devices, each of which has its own time
-per step and sequence: the value of a grid whose fits are best together. Where the rows have fewer than two dense models or two
-mixtures it cannot be told from the time per step, and is zero.
+Kernel timings hold the grouped products of experts on one device; what an engine does around them where each device holds some of the
+experts (sorting, padding, kernels that are not tuned for so few) is a time per layer, `Calibration.spread_s`. It is the engine's, the
+same on all its devices, each of which has its own time per step and sequence: the value of a grid whose fits are best together. Where
+fewer than two models' experts are spread it cannot be told from the time per step; there, and where it explains little, it is zero.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 
-from sol import load_model
 from sol.answers.calibrate.published import EngineRows
 from sol.physics.fit.fit import misfit
 from sol.physics.fit.loads import Loads
@@ -22,11 +21,12 @@ from sol.specs.calibration import Calibration, Figure
 from sol.specs.quantities import Array
 
 SECONDS = (0.0, *(1e-6 * t for t in (5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 130, 160, 200)))
-KINDS = 2  # models, of dense ones and of mixtures each
+BETTER = 0.9  # of the misfit without it: a time per layer that explains less is none
+KINDS = 2  # models, of spread experts and of others each
 
 
 @dataclass(frozen=True, eq=False)
-class Routed:
+class Spread:
     """Rows of one engine by device, whose time per layer of experts is fitted too."""
 
     rows: Mapping[str, EngineRows]
@@ -48,11 +48,11 @@ class Routed:
 
     def fitted(self, gpu: str, without: str = "") -> Calibration:
         """The calibration that fits a device's rows best, of all models or without one."""
-        left = self.models - {without}
-        mixtures = sum(load_model(m).is_moe for m in left)
-        tells = self.rows[gpu].rates is None and min(mixtures, len(left) - mixtures) >= KINDS
+        spread = {r.model for rows in self.rows.values() for r in rows.rows if r.ep > 1 and r.model != without}
+        tells = self.rows[gpu].rates is None and min(len(spread), len(self.models - spread - {without})) >= KINDS
         costs = [sum(self._fit(g, without, n)[1] for g in self.rows) for n in range(len(SECONDS))] if tells else [0.0]
-        return self._fit(gpu, without, int(np.argmin(costs)))[0]
+        best = int(np.argmin(costs))
+        return self._fit(gpu, without, best if costs[best] < BETTER * costs[0] else 0)[0]
 
     def left_out(self, gpu: str) -> list[Array]:
         """log(estimate / measured) of the rows of each model of a device, fitted to the others; nothing for one alone."""
@@ -74,14 +74,14 @@ class Routed:
 
 def errors(rows: EngineRows, calibration: Calibration) -> Array:
     """log(estimate / measured) of every row, with the calibration's time per layer of experts."""
-    return at(rows, calibration.routed_s.value).errors(calibration)
+    return at(rows, calibration.spread_s.value).errors(calibration)
 
 
 def at(rows: EngineRows, seconds: float) -> EngineRows:
     """The rows on top of a base with this time per layer of experts."""
-    if seconds == rows.base.routed_s.value:
+    if seconds == rows.base.spread_s.value:
         return rows
-    return replace(rows, base=rows.base.model_copy(update={"routed_s": Figure(value=seconds)}))
+    return replace(rows, base=rows.base.model_copy(update={"spread_s": Figure(value=seconds)}))
 
 
 def _part(rows: EngineRows, keep: Array) -> EngineRows:
