@@ -49,7 +49,6 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         each = moe.experts_per_token * (moe.share_held / moe.experts) * skew
         touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, here)
     ways: Amount = 1.0 if here is None else moe.experts / here
-    even = here is not None and routing == "expected" and step.imbalance == 1.0
     one = sum(m.weights for m in matrices)
 
     def shape() -> str:
@@ -60,6 +59,6 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         flops=met * (2.0 * layers * each * one),
         shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
         detail=(("distinct experts per layer", touched), ("experts per token", each)), pieces=1.0 * moe.experts_held,
-        fullest=fullest(ways, here, touched) if even else 1.0, ways=ways,
+        fullest=1.0 if here is None or routing != "expected" or step.imbalance != 1.0 else fullest(ways, here, touched), ways=ways,
     ))  # fmt: skip
     return rows

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator, larger
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
@@ -74,7 +76,8 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     compute_s = times.peak_s / found.mfu
     reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
     if kind == "experts":
-        launch_s = launch_s + (found.piece_s * op.pieces + calibration.spread_s.value * (op.layers * (op.ways > 1.0)))
+        spread = np.where(op.ways > 1.0, op.layers, 0.0) if isinstance(op.ways, np.ndarray) else float(op.layers) * (op.ways > 1.0)
+        launch_s = launch_s + (found.piece_s * op.pieces + calibration.spread_s.value * spread)
     elif found.piece_s:
         reached_s = larger(reached_s, found.piece_s * op.pieces)
     if found.passes is not None:
