@@ -114,7 +114,7 @@ def of_experts(rows: Rows) -> float:
     (launch, each), *_ = np.linalg.lstsq(np.stack([w, w * n], axis=1), w * t, rcond=None)
     alone = np.sum(w**2 * t) / np.sum(w**2)
     better = np.sum((w * (t - launch - each * n)) ** 2) < 0.5 * np.sum((w * (t - alone)) ** 2)
-    return float(each) if better and each > 0 and launch > 0 else 0.0
+    return float(each) if better and each * np.max(n) > 0.01 * launch > 0 else 0.0
 
 
 def of_rows(rows: Rows) -> KernelRates:

@@ -74,7 +74,8 @@ def _kernel() -> Schema:
     figures: Schema = dict.fromkeys(("value", "low", "high", "n"), NUMBER)
     rate = _table({**figures, "printed": TEXT, "spread": {"type": "array", "items": NUMBER}})
     rate["required"] = ["value", "n"]
-    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER}
+    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER,
+              "piece_s": NUMBER}  # fmt: skip
     entry = _table(fields | {"error": _table({"overlapped": NUMBER, "serial": NUMBER})})
     entry["required"] = ["source"]
     return entry

@@ -51,19 +51,19 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routin
     return clipped
 
 
-def fullest(devices: Amount, held: Amount, mean: Array) -> Array:
-    """How many times the mean the device touches that touches most, of `devices` with `held` experts each [1].
+def fullest(devices: Amount, held: Amount, chance: float, tokens: Array) -> Array:
+    """Distinct experts that the device touches which touches most, of `devices` with `held` experts each [1], expected.
 
-    All devices wait for it. The experts that a device touches are near a binomial of mean h·p and variance h·p·(1 − p); the largest of n
-    such is expected z standard deviations above the mean, z = Φ⁻¹((n − 3/8)/(n + 1/4)) (Blom 1958), and no more than are held.
+    All devices wait for it. `chance`: that a token chooses an expert. The experts that a device touches are near a binomial of
+    p = 1 − (1 − chance)ᵀ, of mean h·p and variance h·p·(1 − p); the largest of n such is expected z standard deviations above the mean,
+    z = Φ⁻¹((n − 3/8)/(n + 1/4)) (Blom 1958), and no more than are held.
 
-    >>> fullest(8.0, 16, np.array([6.4, 16.0])).round(2)
-    array([1.44, 1.  ])
+    >>> fullest(8.0, 16, 8 / 128, np.array([8.0, 256.0])).round(2)
+    array([ 9.27, 16.  ])
     """
-    chance = np.minimum(mean / held, 1.0)
-    above = largest_of(devices) * np.sqrt(held * chance * (1.0 - chance))
-    found: Array = np.minimum(mean + above, np.maximum(mean, held)) / np.maximum(mean, 1e-300)
-    return np.where(mean > 0.0, found, 1.0)
+    p = touched(chance, tokens)
+    found: Array = np.minimum(held * p + largest_of(devices) * np.sqrt(held * p * (1.0 - p)), held)
+    return found
 
 
 def largest_of(n: Amount) -> Amount:

@@ -48,7 +48,12 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         skew = imbalance(moe.experts, moe.experts_per_token, here, routing, step.imbalance)
         each = moe.experts_per_token * (moe.share_held / moe.experts) * skew
         touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, here)
-    ways: Amount = 1.0 if here is None else moe.experts / here
+    ways: Amount = 1.0
+    most: Amount = 1.0
+    if here is not None:
+        ways = moe.experts / here
+        if routing == "expected" and step.imbalance == 1.0:
+            most = np.maximum(fullest(ways, here, moe.experts_per_token / moe.experts, met) / np.maximum(touched, 1e-300), 1.0)
     one = sum(m.weights for m in matrices)
 
     def shape() -> str:
@@ -59,6 +64,6 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         flops=met * (2.0 * layers * each * one),
         shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
         detail=(("distinct experts per layer", touched), ("experts per token", each)), pieces=1.0 * moe.experts_held,
-        fullest=1.0 if here is None or routing != "expected" or step.imbalance != 1.0 else fullest(ways, here, touched), ways=ways,
+        fullest=most, ways=ways,
     ))  # fmt: skip
     return rows

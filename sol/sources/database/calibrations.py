@@ -154,8 +154,8 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
     Raises `MissingSpec` with the known ones.
     """
     classes = engine_classes()
-    name = engine.strip().lower()
-    kind = classes.get(name)
+    name = engine.strip().lower().replace("@", "-")
+    kind = classes.get(name) or classes.get(engine_family(name))
     if kind is None:
         raise MissingSpec(
             f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
@@ -169,8 +169,14 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
     return found
 
 
-def kernel_rates(gpu: str) -> Calibration:
-    """The rates of a device's kernels, without an engine's times. Raises `MissingSpec` with the known devices."""
+def kernel_rates(gpu: str, engine: str = "") -> Calibration:
+    """The rates of a device's kernels, of an engine's own where they were timed, without its times.
+
+    Raises `MissingSpec` with the known devices.
+    """
+    own = by_device().get(gpu, {}).get(f"kernels-{engine_family(engine)}")
+    if own is not None:
+        return own
     known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
     if gpu not in known:
         raise MissingSpec(f"no rates of the kernels of {gpu}", "are known", f"they are of {', '.join(sorted(known))}; fit without them")
