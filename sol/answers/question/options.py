@@ -90,6 +90,12 @@ class EstimateOptions(WorkOptions[N], SplitOptions[C], PlanOptions, Generic[N, C
     groups: Sequence[Group[N]] | None
 
 
+class ServerOptions(SplitOptions[int], PlanOptions, total=False):
+    """Those of a server, whose steps follow from its load."""
+
+    imbalance: Number
+
+
 class StepOptions(EstimateOptions[N, C], Generic[N, C], total=False):
     """Every option of a step."""
 
