@@ -26,12 +26,12 @@ import tomli_w
 from sol.answers.calibrate.published import EngineRows, applied
 from sol.physics.fit.fit import Usual
 from sol.physics.fit.fit_intervals import within_95_of_rows
-from sol.sources.database.calibrations import age, engine_classes, engine_family, read_calibrations
+from sol.sources.database.calibrations import age, engine_classes, engine_family, read_calibrations, shipped
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
-from tools.spread_experts import Spread, errors
+from tools.spread_experts import Spread, at, errors
 
 DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
@@ -128,6 +128,23 @@ def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, U
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
 
 
+def between_versions() -> float:
+    """How far 95 % of the fitted rows of one version lie from the calibration of another on the same device [log]."""
+    on, off = kernels(), []
+    known = {(c.gpu, c.engine): c for c in shipped().values() if c.engine not in BASED and c.base}
+    rows: dict[tuple[str, str], list[MeasuredRow]] = defaultdict(list)
+    for r in measured_rows():
+        if r.split == "fit" and (r.gpu, r.engine) in known and rated(r):
+            rows[r.gpu, r.engine].append(r)
+    for (gpu, engine), mine in rows.items():
+        for (there, other), c in known.items():
+            if there == gpu and other != engine and engine_family(other) == engine_family(engine):
+                asked = EngineRows(tuple(mine), start(gpu, engine, "graph", kernels(other).get(gpu, on[gpu])), {})
+                found = at(asked, c.spread_s.value).errors(c)
+                off += [found[np.array([r.model == m for r in mine])] for m in {r.model for r in mine}]
+    return within_95_of_rows(off)
+
+
 def typical(found: Sequence[Calibration], kind: str) -> dict[str, float]:
     """The median over devices of each time a class is known by."""
     return {name: float(np.median([getattr(c, name).value for c in found])) for name in (*BESIDES[kind], "spread_s")}
@@ -196,7 +213,8 @@ def main() -> None:
     known = kernels()
     found = [*derived(), *of_classes(known)]
     OUT.write_text(written(found), encoding="utf-8")
-    print(f"{OUT.name}: {len(found)} calibrations")
+    shipped.cache_clear()
+    print(f"{OUT.name}: {len(found)} calibrations; between versions within_95 = {between_versions():.3g} (engine-classes.toml)")
 
 
 if __name__ == "__main__":

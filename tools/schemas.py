@@ -31,7 +31,9 @@ def schemas() -> dict[str, Schema]:
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()
-    found["engine-class"] = _file_of({}, classes=_table({"type": "array", "items": TEXT}, closed=False))
+    classes = _table({"type": "array", "items": TEXT}, closed=False)
+    found["engine-class"] = _file_of({}, classes=classes, versions=_table({"another": NUMBER}))
+    del found["engine-class"]["required"]
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})
     found["reported"] = _file(_table({"reported": TEXT, "source": TEXT}) | {"title": "Reported"})
     found["source"] = {"$schema": DRAFT, "$defs": {"Source": Source.model_json_schema()}, **SOURCES}

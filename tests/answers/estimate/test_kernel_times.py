@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sol import Calibration, MissingSpec, estimate, load_format
 from sol.physics.operators.experts import fullest
 from sol.physics.time.estimate import rate_names
-from sol.sources.database.calibrations import kernel_rates, nearest_version, shipped_calibration
+from sol.sources.database.calibrations import kernel_rates, nearest_version, of_another_version, shipped_calibration
 from sol.specs.calibration import Rate
+from tools.derive_engines import between_versions
 
 DEEPSEEK = {"dtype": "fp8-block128", "kv_dtype": "fp8", "ctx": 1024}
 
@@ -109,6 +110,14 @@ def test_an_engine_takes_its_nearest_version() -> None:
     assert shipped_calibration("h100-sxm", "vllm@0.7").engine == "vllm-0.11"  # of 0.6 and 0.11 the newer
     assert nearest_version("vllm-0.9", ["vllm-0.4", "tensorrt-llm"]) == "vllm-0.4"
     assert nearest_version("sglang", ["vllm"]) is None
+    own, other = shipped_calibration("a100-sxm-80gb", "vllm-0.6"), shipped_calibration("a100-sxm-80gb", "vllm")
+    assert own.interval()[1] < other.interval()[1]
+    assert "vllm-0.6 is its nearest version" in other.note
+
+
+@pytest.mark.contract
+def test_the_interval_of_another_version_is_what_the_rows_say() -> None:
+    assert of_another_version() == pytest.approx(between_versions(), abs=5e-3)
 
 
 @pytest.mark.contract
