@@ -1,4 +1,4 @@
-"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`. Needs SciPy.
+"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`.
 
 Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used; the others score the result
 (`tools/accuracy.py`). Per device and engine:

@@ -18,8 +18,9 @@ from sol.answers.question.inputs import number, one_of
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
+from sol.physics.fit.fit import LEAST, SOFT
 from sol.physics.fit.form_selection import Fit, best_fit, regimes
-from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, seconds
 from sol.specs.calibration import Calibration, Figure, Residual
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.record import Cite, Source
@@ -92,7 +93,7 @@ def calibrate(
     Raises
     ------
     BadMeasurement : rows below their optimistic floor, or too few or too similar rows; the message names what to measure.
-    InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
+    InvalidInput : no measurements.
     MissingSpec : `kernels` for a device without kernel rates in the database.
 
     Ignores overlap, and different rates of kinds of operators.
@@ -107,7 +108,9 @@ def calibrate(
     apart = parts(measurements, fusion, kernels)
     for part in apart:
         try:
-            made = _calibration(part.priced(), path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
+            group = part.priced()
+            _not_too_slow(group, **rates)
+            made = _calibration(group, path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
             found.append(made if part.kernels is None else _on(part.kernels, made))
         except BadMeasurement as error:
             if len(apart) == 1:
@@ -173,6 +176,21 @@ def _enough(group: Group) -> None:
             f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time",
             "cannot be told apart",
             "measure models of other sizes or other batches as well",
+        )
+
+
+def _not_too_slow(group: Group, mbu: float | None, mfu: float | None) -> None:
+    """Refuses given rates at which every row would take clearly longer than it did: no time is left to fit."""
+    if mbu is None and mfu is None:
+        return
+    theta = LEAST.copy()
+    theta[[INV_MBU, INV_MFU]] = 1.0 / (mbu or 1.0), 1.0 / (mfu or mbu or 1.0)
+    slower = float((seconds(group.loads, theta) / group.loads.measured_s).min())
+    if slower > 1.0 + SOFT:
+        given = " and ".join(f"{k}={v:g}" for k, v in (("mbu", mbu), ("mfu", mfu)) if v is not None)
+        raise BadMeasurement(
+            f"at {given} every row would take {significant(slower, 2)} times as long as it did, or longer",
+            action="give a larger fraction, or leave it out",
         )
 
 

@@ -55,7 +55,8 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
 
     A given rate is not fitted. The other fields are filled in only if the form is identified.
     """
-    own = mfu is None and _tells_mfu(loads, mbu)
+    fewest = 2 + (mbu is None)  # figures of the smallest form with an mfu of its own
+    own = mfu is None and len(loads.measured_s) >= fewest and _tells_mfu(loads, mbu)
     prefer = None if per_kernel is None else LAUNCH if per_kernel else STEP
     tried = [scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)]
     tried = [s for s in tried if _host_shows(loads, s)]
@@ -79,7 +80,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
 def _likeliest(scores: list[Score], loads: Loads) -> list[Score]:
     """Forms of times alone on rows of one model, by Akaike's criterion: no model can be left out, and no rate is in doubt."""
     n = len(loads.measured_s)
-    return sorted(scores, key=lambda s: n * np.log(max(misfit(loads, s.theta), 1e-12) / n) + 2 * len(s.form.free))
+    return sorted(scores, key=lambda s: n * np.log(max(float(misfit(loads, s.theta)), 1e-12) / n) + 2 * len(s.form.free))
 
 
 def _completed(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
