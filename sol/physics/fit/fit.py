@@ -191,8 +191,8 @@ def _on_its_bounds(loads: Loads, form: Form, theta: Array, weights: Array) -> Ar
 
 def misfit(loads: Loads, theta: Array, weight: Array | float = 1.0) -> Array:
     """Σ of squared log errors, large ones softened; one for each set of figures (...)."""
-    e = log_errors(loads, theta) / SOFT
-    found: Array = (weight * 2.0 * SOFT**2 * (np.sqrt(1.0 + e * e) - 1.0)).sum(axis=-1)
+    square = np.square(log_errors(loads, theta) / SOFT)
+    found: Array = (weight * 2.0 * SOFT**2 * square / (1.0 + np.sqrt(1.0 + square))).sum(axis=-1)
     return found
 
 

@@ -75,8 +75,9 @@ def minimized(errors: Errors, start: Array, low: Array, high: Array, soft: float
 def _costs(errors: Errors, x: Array, which: Any, soft: float, weight: Array | None) -> tuple[Array, Array, Array]:
     """The cost (r), its gradient (r, p), and its curvature but for that of the errors themselves (r, p, p)."""
     e, slopes = errors(x, which)
-    root = np.sqrt(1.0 + np.square(e / soft))
-    size, first, second = root - 1.0, e / root, root**-3.0
+    square = np.square(e / soft)
+    root = np.sqrt(1.0 + square)
+    size, first, second = square / (1.0 + root), e / root, root**-3.0
     if weight is not None:
         counts = weight[which]
         size, first, second = size * counts, first * counts, second * counts
