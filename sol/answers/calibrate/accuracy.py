@@ -16,7 +16,8 @@ from sol.answers.estimate.estimate import estimate_of
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
 from sol.errors import MissingSpec
-from sol.sources.database.calibrations import engine_classes, shipped_calibration
+from sol.sources.database.calibrations import engine_classes
+from sol.sources.database.engine_calibrations import shipped_calibration
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 

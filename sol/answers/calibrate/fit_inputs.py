@@ -20,7 +20,8 @@ from sol.answers.question.ask import Question, ask
 from sol.answers.question.formats import SIXTEEN
 from sol.errors import BadMeasurement, InvalidInput, SolError
 from sol.physics.fit.loads import Loads
-from sol.sources.database.calibrations import engine_classes, kernel_rates
+from sol.sources.database.calibrations import kernel_rates
+from sol.sources.database.engine_calibrations import engine_class
 from sol.specs.calibration import Calibration
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.quantities import Array
@@ -77,7 +78,7 @@ class FitGroup:
         whole = {name: values[order] for name, values in joined_loads(pieces).items()}
         floors = np.concatenate([np.broadcast_to(floor_of(q).latency_s, len(at)) for at, q in self.asked])[order]
         kept = tuple(self.rows[i] for i in sorted(i for at, _ in self.asked for i in at))
-        kind = engine_classes().get(self.key.engine, "")
+        kind = engine_class(self.key.engine) or ""
         return Group(self.key, kept, models, Loads(**whole), floors, self.asked[0][1].fusion, kind)
 
 
@@ -129,7 +130,7 @@ def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurem
 
 def style(engine: str | None) -> Fusion:
     """The kernels that an engine issues: one per operation (eager), or one per operator (kernel)."""
-    return "eager" if engine_classes().get((engine or "").lower()) == "eager" else "kernel"
+    return "eager" if engine_class(engine or "") == "eager" else "kernel"
 
 
 def fit_question(rows: Sequence[Measurement], fusion: Fusion) -> Question:

@@ -14,7 +14,7 @@ from sol.answers.estimate.estimate import estimate_of
 from sol.answers.floor.optimistic import optimistic_s
 from sol.answers.question import ask as door
 from sol.answers.question.ask import ask
-from sol.sources.database.calibrations import shipped_calibration
+from sol.sources.database.engine_calibrations import shipped_calibration
 
 MODELS = ("qwen2.5-0.5b", "qwen2.5-7b", "llama-3.1-8b", "qwen3-30b-a3b", "llama-3.2-1b", "mixtral-8x7b")
 KINDS = ("noise", "constant", "huge", "least", "by batch", "random", "mixed")
