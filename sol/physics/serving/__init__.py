@@ -1,0 +1,1 @@
+"""Servers: requests of many users through one engine."""
