@@ -57,7 +57,7 @@ def step_loads(q: Question, n: int, known: Calibration | None = None, rates: Rat
     """The loads of n steps of a question, named as in `Loads`. With `known` rates: one operator, without a rate or launch to fit."""
     priced = q.operators()
     none = np.zeros(n)
-    common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.batch / q.split.dp, n)}
+    common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.sequences / q.split.dp, n)}
     if known is not None:
         busy = time_parts(operator_times(priced, q.rates, q.storage, known), known, q.model.layers, 0.0).latency_s
         return common | {"moved_s": np.broadcast_to(busy, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}

@@ -134,7 +134,5 @@ def _loose(loads: Loads, score: Score, figure: int) -> bool:
 def regimes(loads: Loads, score: Score) -> dict[str, int]:
     """How many rows are bound by bytes, by FLOPs, and by the host."""
     waits = host_bound(loads, score.theta)
-    return {
-        "memory": int(memory_bound(loads, score.theta).sum()), "compute": int((compute_bound(loads, score.theta) & ~waits).sum()),
-        "host": int(waits.sum()),
-    }  # fmt: skip
+    by = {"memory": memory_bound(loads, score.theta), "compute": compute_bound(loads, score.theta) & ~waits, "host": waits}
+    return {what: int(loads.most(steps).sum()) for what, steps in by.items()}

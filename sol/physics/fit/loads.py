@@ -70,9 +70,12 @@ class Loads:
 
     @cached_property
     def serial_s(self) -> Array:
-        """The serial floor of every step [s], where all operators have the same rates."""
-        total: Array = np.maximum(self.moved_s, self.peak_s).sum(axis=1) + self.wire_s
-        return total
+        """The serial floor of every row [s], where all operators have the same rates."""
+        return of_rows(self, np.maximum(self.moved_s, self.peak_s).sum(axis=1) + self.wire_s)
+
+    def most(self, steps: Any) -> Any:
+        """Of which rows most steps are among these (m); shape (n)."""
+        return of_rows(self, np.asarray(steps, dtype=np.float64)) > 0.5 * of_rows(self, np.ones(len(self.layers)))
 
     @cached_property
     def _ordered(self) -> tuple[Array, Array, Array]:
