@@ -1,4 +1,4 @@
-"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`. Needs SciPy.
+"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`.
 
 Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used; the others score the result
 (`tools/accuracy.py`). Per device and engine:
@@ -26,9 +26,11 @@ import tomli_w
 from sol.answers.calibrate.published import EngineRows, applied
 from sol.physics.fit.fit import Usual
 from sol.physics.fit.fit_intervals import within_95_of_rows
-from sol.sources.database.calibrations import age, engine_classes, engine_family, read_calibrations, shipped
+from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped
+from sol.sources.database.engine_calibrations import age
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
+from sol.specs.engines import engine_family, version_numbers
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
 from tools.spread_experts import Spread, at, errors
@@ -161,8 +163,11 @@ def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | Non
     cited = sorted({r.source for r in rows})
     if note and not rows:
         note = f"{note}, from {len(measured_sources())} sources of measurements"
+    of = sorted({r.version for r in rows if version_numbers(r.version)}, key=lambda v: version_numbers(v) or ())
+    one = len({r.engine for r in rows}) == 1 and made.engine not in BASED
     return made.model_copy(update={
-        "n": len(rows), "models": tuple(sorted({r.model for r in rows})), "within_95": spread, "source": cited[0] if cited else None,
+        "versions": (of[0], of[-1]) if of and one else (), "n": len(rows), "models": tuple(sorted({r.model for r in rows})),
+        "within_95": spread, "source": cited[0] if cited else None,
         "note": note or (f"fitted to rows of {', '.join(cited)}"),
     })  # fmt: skip
 

@@ -35,6 +35,8 @@ def schemas() -> dict[str, Schema]:
     classes = _table({"type": "array", "items": TEXT}, closed=False)
     found["engine-class"] = _file_of({}, classes=classes, versions=_table({"another": NUMBER}))
     del found["engine-class"]["required"]
+    default = _table({"engine": TEXT, "rows": NUMBER, "error": NUMBER})
+    found["default-engine"] = _file_of({}, defaults=_table(default, closed=False))
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})
     found["reported"] = _file(_table({"reported": TEXT, "source": TEXT}) | {"title": "Reported"})
     found["source"] = {"$schema": DRAFT, "$defs": {"Source": Source.model_json_schema()}, **SOURCES}
@@ -64,9 +66,9 @@ def _table(fields: Schema, *, closed: bool = True) -> Schema:
 
 
 def _calibrations() -> Schema:
-    """Calibrations as they stand in a file: a figure may be a plain number, and id and sources are the file's."""
+    """Calibrations as they stand in a file: a figure may be a plain number, id and sources are the file's, and no question was asked."""
     record = Calibration.model_json_schema()
-    for field in ("id", "sources"):
+    for field in ("id", "sources", "stands_for"):
         del record["properties"][field]
     record["$defs"]["Figure"] = {"anyOf": [NUMBER, record["$defs"]["Figure"]]}
     return _file(record)

@@ -68,7 +68,7 @@ class Spread:
         if key not in self._known:
             mine = _part(rows, keep) if keep.any() else rows
             made = mine.fitted()
-            self._known[key] = made, misfit(mine.loads, mine.theta(made)) if keep.any() else 0.0
+            self._known[key] = made, float(misfit(mine.loads, mine.theta(made))) if keep.any() else 0.0
         return self._known[key]
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from sol.frozen import FrozenMap
+from sol.specs.engines import version_numbers
 from sol.specs.record import TEXT_FOR_NUMBER, HandMade, NotNegative, Positive, Record, Source
 from sol.specs.step import Fusion
 from sol.tabular import Column, Table
@@ -121,9 +122,10 @@ class Calibration(HandMade):
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
     of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
     were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
-    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `base`: the
-    record of the database that it adds times to, whose rates it has. `collectives`: the engine, with @ its
-    version, whose all-reduce it runs, where that is not `engine`.
+    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `versions` of the engine that
+    the rows are of, the first and the last; none where they do not say. `base`: the record of the database that it adds times
+    to, whose rates it has. `stands_for`: what was asked where that is not this record itself, an engine by version or no engine.
+    `collectives`: the engine, with @ its version, whose all-reduce it runs, where that is not `engine`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
@@ -134,6 +136,7 @@ class Calibration(HandMade):
     gpu: str
     engine: str
     collectives: str = ""
+    versions: tuple[()] | tuple[str, str] = ()
     cuda_graphs: bool | None = None
     dtype: str = ""
     form: FormName = "given"
@@ -155,9 +158,14 @@ class Calibration(HandMade):
     sources: Mapping[str, Source] = Field(default_factory=FrozenMap)
     source: str | None = None
     note: str = ""
+    stands_for: str = ""
 
     @model_validator(mode="after")
     def _means_something(self) -> Calibration:
+        if self.versions:
+            first, last = (version_numbers(v) for v in self.versions)
+            if first is None or last is None or first > last:
+                raise ValueError(f"versions: {', '.join(self.versions)} are not the first and the last, such as 0.12 and 0.20")
         _fraction(self.mbu)
         _fraction(self.mfu)
         if self.overlap.value > 1:

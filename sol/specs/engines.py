@@ -6,6 +6,7 @@ record with other numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -157,3 +158,16 @@ def version_numbers(version: str) -> tuple[int, ...] | None:
         if digits != part:
             break
     return tuple(found) or None
+
+
+VERSION = re.compile(r"-\d+(\.\d+)*$")
+"""The version at the end of an engine's name: vllm-0.11."""
+
+
+def engine_family(engine: str) -> str:
+    """An engine without its version.
+
+    >>> engine_family("vllm-0.11"), engine_family("vllm@0.15"), engine_family("tensorrt-llm")
+    ('vllm', 'vllm', 'tensorrt-llm')
+    """
+    return VERSION.sub("", engine.partition("@")[0])

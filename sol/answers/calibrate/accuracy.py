@@ -17,7 +17,8 @@ from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
 from sol.errors import MissingSpec
-from sol.sources.database.calibrations import engine_classes, shipped_calibration
+from sol.sources.database.calibrations import engine_classes
+from sol.sources.database.engine_calibrations import shipped_calibration
 from sol.sources.database.libraries import with_collectives
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration

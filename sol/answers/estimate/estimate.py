@@ -32,7 +32,8 @@ from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import larger
 from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, time_parts
 from sol.physics.time.roofline import price_rows, sweep
-from sol.sources.database.calibrations import by_device, read_calibrations, shipped_calibration
+from sol.sources.database.calibrations import read_calibrations
+from sol.sources.database.engine_calibrations import default_calibration, shipped_calibration
 from sol.sources.database.libraries import library_for
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
@@ -44,9 +45,6 @@ from sol.specs.split import Split
 from sol.specs.step import Step, Storage
 from sol.tabular import Table
 from sol.units import show_seconds
-
-PREFERRED = ("graph", "fused", "llama.cpp", "eager")
-"""The default engine: the first of these with a calibration for the device."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -183,7 +181,8 @@ def estimate(
 
     Parameters
     ----------
-    engine : an engine ("vllm", "llama.cpp") or a class of them: "eager", "graph" or "fused"; by default the first with a calibration.
+    engine : an engine ("vllm", "llama.cpp") one at a version ("vllm@0.15"), or a class of them: "eager", "graph" or "fused"; by default
+        the server whose calibration is the nearest to all servers' rows on the device, or the first engine with one there.
     calibration : a `Calibration`, or the path of one that was saved; instead of `engine`.
     The others are those of `floor`.
 
@@ -258,13 +257,7 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
                 f"engine {engine!r}", "is not a name", "give engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'"
             )
         return shipped_calibration(gpu.id, engine)
-    here = by_device().get(gpu.id, {})
-    chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
-    if chosen is None:
-        there = ", ".join(sorted(by_device()))
-        known = f"there are some for {there}" if there else "no device has one"
-        raise MissingSpec(f"no calibration of any engine on {gpu.id}", action=f"{known}; give one of your own (sol calibrate)")
-    return here[chosen]
+    return default_calibration(gpu.id)
 
 
 def _saved(path: Path, gpu: GPU) -> Calibration:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import math
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sol.errors import BadFile, InvalidInput, MissingSpec
-from sol.sources.database.libraries import with_collectives
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
+from sol.specs.engines import engine_family, version_numbers
 from sol.specs.record import Source, validated
 
-VERSION = re.compile(r"-\d+(\.\d+)*$")
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
+DEFAULTS = "defaults.toml"
+"""Which engine an estimate that names none is of."""
 
 
 def read_calibrations(path: Path) -> dict[str, Calibration]:
@@ -64,7 +63,7 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
         name = c.id or "calibration"
         if name in tables:
             raise InvalidInput("two calibrations", f"are called '{name}'", "give each an id of its own (model_copy(update={'id': …}))")
-        data = _plain(c.model_dump(exclude={"id", "sources"}, exclude_defaults=True))
+        data = _plain(c.model_dump(exclude={"id", "sources", "stands_for"}, exclude_defaults=True))
         tables[name] = data
         for key, source in c.sources.items():
             told = _plain(source.model_dump())
@@ -97,17 +96,26 @@ def shipped() -> dict[str, Calibration]:
     """The calibrations of the database by id."""
     found: dict[str, Calibration] = {}
     for path in sorted((data_root() / "calibrations").glob("*.toml")):
-        if path.name != CLASSES:
+        if path.name not in (CLASSES, DEFAULTS):
             found |= read_calibrations(path)
     return {name: c if not c.base else _based(c, found) for name, c in found.items()}
 
 
 @lru_cache(maxsize=1)
 def by_device() -> dict[str, dict[str, Calibration]]:
-    """The calibrations of the database by device, then by engine."""
-    found: dict[str, dict[str, Calibration]] = {}
+    """The calibrations of the database by device, then by engine; of several versions the newest."""
+    return {gpu: {engine: ages[-1] for engine, ages in engines.items()} for gpu, engines in ages_by_device().items()}
+
+
+@lru_cache(maxsize=1)
+def ages_by_device() -> dict[str, dict[str, list[Calibration]]]:
+    """The calibrations of the database by device, then by engine: those of several ranges of versions, the oldest first."""
+    found: dict[str, dict[str, list[Calibration]]] = {}
     for c in shipped().values():
-        found.setdefault(c.gpu, {})[c.engine] = c
+        found.setdefault(c.gpu, {}).setdefault(c.engine, []).append(c)
+    for engines in found.values():
+        for ages in engines.values():
+            ages.sort(key=lambda c: version_numbers(c.versions[1]) or () if c.versions else ())
     return found
 
 
@@ -133,51 +141,11 @@ def of_another_version() -> float:
     return float(read_toml(data_root() / "calibrations" / CLASSES)["versions"]["another"])
 
 
-def engine_family(engine: str) -> str:
-    """An engine without its version.
-
-    >>> engine_family("vllm-0.11"), engine_family("tensorrt-llm")
-    ('vllm', 'tensorrt-llm')
-    """
-    return VERSION.sub("", engine)
-
-
-def age(engine: str) -> tuple[float, ...]:
-    """A key that sorts the versions of an engine; one without a version is the newest."""
-    found = VERSION.search(engine)
-    return tuple(map(float, found[0][1:].split("."))) if found else (math.inf,)
-
-
-def nearest_version(engine: str, known: Iterable[str]) -> str | None:
-    """Of the engines known, the one of the same family whose version is nearest, the newer of two; None without one."""
-    ordered = sorted({e for e in engine_classes() if engine_family(e) == engine_family(engine)} | {engine}, key=age)
-    place = ordered.index(engine)
-    return min((e for e in known if e in ordered), key=lambda e: (abs(ordered.index(e) - place), -ordered.index(e)), default=None)
-
-
-def shipped_calibration(gpu: str, engine: str) -> Calibration:
-    """The calibration of this engine on this device, else of its nearest version with a wider interval, else of its class there.
-
-    Raises `MissingSpec` with the known ones.
-    """
-    classes = engine_classes()
-    name = engine.strip().lower().replace("@", "-")
-    kind = classes.get(name) or classes.get(engine_family(name))
-    if kind is None:
-        raise MissingSpec(
-            f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
-        )
-    here = by_device().get(gpu, {})
-    nearest = nearest_version(name, here)
-    found = here.get(nearest or kind)
-    if found is None:
-        there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
-        what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
-        raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
-    if nearest is not None and nearest != name and found.within_95 is not None:
-        note = f"{found.note}; {name} has no rows here, {nearest} is its nearest version"
-        found = found.model_copy(update={"within_95": max(found.within_95, of_another_version()), "note": note})
-    return found if found.engine == name else with_collectives(found, name)
+@lru_cache(maxsize=1)
+def default_engines() -> dict[str, str]:
+    """Device → the engine of an estimate that names none, where rows of the device say which stands best for the others."""
+    data = read_toml(data_root() / "calibrations" / DEFAULTS)
+    return {gpu: str(table["engine"]) for gpu, table in data["defaults"].items()}
 
 
 def kernel_rates(gpu: str, engine: str = "") -> Calibration:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from sol.errors import BadFile
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
+from sol.specs.engines import engine_family
 from sol.specs.libraries import TABLES, Library, LibraryRecord
 from sol.specs.record import Cite, Source, validated
 
@@ -38,7 +39,7 @@ def libraries() -> dict[str, Library]:
 def library_of(engine: str, version: str = "") -> Library | None:
     """The library of an engine, in one version where that differs; None for an engine of which nothing is known."""
     named = {name: library for library in libraries().values() for name in library.engines}
-    return named.get(f"{engine}@{version}", named.get(engine))
+    return next((named[n] for n in (f"{engine}@{version}", engine, engine_family(engine)) if n in named), None)
 
 
 def library_for(calibration: Calibration) -> Library | None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sol import Calibration, MissingSpec, estimate, load_format
 from sol.physics.operators.experts import fullest
 from sol.physics.time.estimate import rate_names
-from sol.sources.database.calibrations import kernel_rates, nearest_version, of_another_version, shipped_calibration
+from sol.sources.database.calibrations import kernel_rates, of_another_version
+from sol.sources.database.engine_calibrations import nearest_version, shipped_calibration
 from sol.specs.calibration import Rate
 from tools.derive_engines import between_versions
 
@@ -112,7 +113,7 @@ def test_an_engine_takes_its_nearest_version() -> None:
     assert nearest_version("sglang", ["vllm"]) is None
     own, other = shipped_calibration("a100-sxm-80gb", "vllm-0.6"), shipped_calibration("a100-sxm-80gb", "vllm")
     assert own.interval()[1] < other.interval()[1]
-    assert "vllm-0.6 is its nearest version" in other.note
+    assert "vllm-0.6, its nearest version" in other.stands_for
 
 
 @pytest.mark.contract
