@@ -62,7 +62,7 @@ class AttentionWork:
         self._bases = (self._table[:, 1] - slopes[:, -1]).tolist()
         self.none = self._work([0.0] * len(self._slopes))
         """No work at all."""
-        self.chunk = lru_cache(maxsize=65_536)(self._chunk)
+        self.chunk: Callable[[int, int], Work] = lru_cache(maxsize=65_536)(self._chunk)
 
     def _operators(self, new: Amount, past: Amount) -> list[Operator]:
         hidden, storage, routing, fusion, cp = self._shared

@@ -28,7 +28,7 @@ class Load(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class Steps(Frozen):
-    """Every step in order: its start and its length [s], sequences that decode [1], tokens of prompts [token], tokens in the cache after."""
+    """Every step in order: its start and its length [s], sequences that decode [1], tokens of prompts [token], tokens cached after."""
 
     start_s: Array
     seconds: Array

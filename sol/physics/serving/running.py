@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from sol.physics.serving.log import Log
 from sol.physics.serving.policy import Policy
 
 
@@ -144,24 +145,27 @@ class Running:
             array[:n] += by
         self.cached += n * steps
 
-    def remove(self, i: int) -> tuple[int, int, int, int, int, int, float]:
+    def remove(self, i: int) -> tuple[Any, ...]:  # any: in the order of the fields
         """Take one out; its blocks are free at once."""
-        values = tuple(getattr(self, name)[i].item() for name in self.FIELDS)
+        values: tuple[Any, ...] = tuple(getattr(self, name)[i].item() for name in self.FIELDS)
         self.free += values[5]
         self.cached -= values[1]
         for name in self.FIELDS:
             array = getattr(self, name)
             array[i : self.count - 1] = array[i + 1 : self.count]
         self.count -= 1
-        return values  # type: ignore[return-value]  # in the order of the fields
+        return values
 
-    def finish(self, log: Log, *, late: bool) -> None:
-        """Take out those that have made all outputs; `late`: the scheduler learns of it one step later."""
+    def finish(self, *, late: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Take out those that have made all outputs: who, and when the last was there [s].
+
+        `late`: the scheduler learns of it one step later.
+        """
         done = self.left == 0
         self.ended = int(np.count_nonzero(done))
+        found = (self.who[done], self.since[done])
         if not self.ended:
-            return
-        log.ended(self.who[done], self.since[done])
+            return found
         blocks = int(self.held[done].sum())
         self.cached -= int(self.have[done].sum())
         keep = ~done
@@ -174,6 +178,7 @@ class Running:
             self._late_blocks, self._late_seats = self._late_blocks + blocks, self._late_seats + self.ended
         else:
             self.free += blocks
+        return found
 
     def release(self) -> bool:
         """Free the blocks and seats of those that ended late; whether there were any."""

@@ -40,8 +40,13 @@ class Costs(Protocol):
 class Attends(Protocol):
     """The work of attention: `sol.physics.serving.attention.AttentionWork`, or none."""
 
-    none: Work
-    chunk: Callable[[int, int], Work]
+    @property
+    def none(self) -> Work:
+        """No work."""
+
+    @property
+    def chunk(self) -> Callable[[int, int], Work]:
+        """The work of a prompt's chunk, by its new and its cached tokens."""
 
     def decodes(self, past: np.ndarray, steps: int) -> Work:
         """The work of sequences with so many cached tokens, in each of so many steps."""
@@ -93,10 +98,7 @@ class _Server:
         running, policy = self.running, self.policy
         if policy.mixed:
             new = running.share_out(policy.max_num_batched_tokens)
-            if self.queue.preempt(new):
-                new = new[: running.count]
-            else:
-                new = self.queue.admit(new, self.now)
+            new = new[: running.count] if self.queue.preempt(new) else self.queue.admit(new, self.now)
         else:
             new = np.where(running.decoding, 0, np.minimum(running.todo, policy.max_num_batched_tokens))
             self.queue.preempt(new)
@@ -163,5 +165,5 @@ class _Server:
 
     def _end(self, started: float, ended: float) -> None:
         self.started, self.now = started, ended
-        self.running.finish(self.log, late=self.policy.ahead)
+        self.log.ended(*self.running.finish(late=self.policy.ahead))
         self.queue.finished(self.running.ended)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +62,7 @@ class StepTable:
             step = Step(count, np.ones(1), np.ones(1), "all", imbalance=imbalance)
             return split_operators(model, step, storage, routing, fusion, split)
 
-        self._copies = split.pp * split.dp
+        self._copies = int(split.pp * split.dp)
         tokens = grid(most_tokens * self._copies)
         by_tokens = [op for op in rows(tokens) if op.role not in VARYING and op.name not in ("lm_head", *CONTEXT)]
         self._tokens, self._rest = tokens.tolist(), self._listed(by_tokens, tokens.size)
@@ -86,7 +85,7 @@ class StepTable:
             work = Work(*(tuple(share * value for value in column) for column in work))
         for op, kv, flops, act in zip(self.attention.rows, *work, strict=True):
             spent.append(self._spent(op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)))
-        return self._together(_sum(spent), sequences / self._split.dp)
+        return self._together(_sum(spent), sequences / int(self._split.dp))
 
     def _share(self, sequences: int) -> float:
         """The share of a step's sequences in one micro-batch of one copy [1]; for the floor an even one, which is least."""
