@@ -24,6 +24,9 @@ from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from sol.tabular import Table, joined
 
+ROUNDING = 1e-9
+"""A smaller share of the time is what sums of many steps lose."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Replay(Shown, Frozen):
@@ -107,7 +110,8 @@ class Replay(Shown, Frozen):
         steps = self.served.steps
         whole = float(self.served.last_s.max())
         prompts, decodes = (float(steps.seconds[chosen].sum()) for chosen in (steps.prompt_tokens > 0, steps.prompt_tokens == 0))
-        return {"with_prompts": prompts / whole, "decode_only": decodes / whole, "idle": max(0.0, 1.0 - (prompts + decodes) / whole)}
+        idle = 1.0 - (prompts + decodes) / whole
+        return {"with_prompts": prompts / whole, "decode_only": decodes / whole, "idle": idle if idle > ROUNDING else 0.0}
 
     @property
     def errors(self) -> Mapping[str, float] | None:

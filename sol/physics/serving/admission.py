@@ -15,7 +15,7 @@ from sol.physics.serving.running import Running
 class Waiting(NamedTuple):
     """One that waits: tokens to compute before its next output, outputs left and made, and what a preemption left in the pool.
 
-    `freed` whole blocks of its own, `behind` the blocks that will be overwritten before them, counted from the start [1].
+    It `had` so many tokens in the cache [token], `freed` whole blocks of them, `behind` the blocks that will be overwritten before them, counted from the start [1].
     """
 
     who: int
@@ -24,6 +24,7 @@ class Waiting(NamedTuple):
     made: int
     since: float
     cached: int = 0
+    had: int = 0
     freed: int = 0
     behind: int = 0
 
@@ -97,8 +98,7 @@ class Queue:
                 running.add(first.who, have, first.goal, first.left, first.made, blocks, first.since)
                 if np.isnan(self.admitted_s[first.who]):
                     self.admitted_s[first.who] = now
-                elif first.made or first.freed:
-                    self.recomputed += rest
+                self.recomputed += max(0, first.had - have)
                 joined.append(chunk)
                 budget -= chunk
         return np.concatenate((new, np.array(joined, dtype=np.int64))) if joined else new
@@ -172,7 +172,7 @@ class Queue:
         self.preemptions[who] += 1
         given = min(int(self.load.cached[who]), have) // self.policy.block_tokens * self.policy.block_tokens
         freed = have // self.policy.block_tokens
-        again = Waiting(who, goal, left, made, since, given, freed, self.running.allocated + free + max(0, held - freed))
+        again = Waiting(who, goal, left, made, since, given, have, freed, self.running.allocated + free + max(0, held - freed))
         if front:
             self.waiting.appendleft(again)
         else:

@@ -66,6 +66,8 @@ class _Server:
         self.now = 0.0
         self.started: float | None = None
         """When the step before this one started, if the server was not idle since [s]."""
+        self._pace_s = 0.0
+        """The length of the last step of decodes alone [s]."""
 
     def run(self) -> Served:
         while self.queue.left or self.running.count:
@@ -101,8 +103,7 @@ class _Server:
             new = new[: running.count] if self.queue.preempt(new) else self.queue.admit(new, self.now)
         else:
             new = np.where(running.decoding, 0, np.minimum(running.todo, policy.max_num_batched_tokens))
-            self.queue.preempt(new)
-            new = self.queue.admit(new[: running.count], self.now)
+            new = new[: running.count] if self.queue.preempt(new) else self.queue.admit(new, self.now)
             if not new.any() and running.count:
                 self.queue.retract()
                 new = np.ones(running.count, dtype=np.int64)
@@ -136,15 +137,15 @@ class _Server:
             steps = self._before_arrival(steps)
         steps = running.steps_with_blocks(steps)
         work = self.costs.attention.decodes(running.have, steps)
-        seconds = np.atleast_1d(np.asarray(self.costs.seconds(count, count, count, work), dtype=np.float64))
-        seconds = np.broadcast_to(seconds, (steps,))
-        ends = self.now + np.cumsum(seconds)
-        starts = ends - seconds
+        seconds = np.full(steps, self.costs.seconds(count, count, count, work), dtype=np.float64)
+        times = np.cumsum(np.concatenate(([self.now], seconds)))
+        starts, ends = times[:-1], times[1:]
         following = self.queue.next_arrival
         if following is not None and not self.queue.waiting and steps > 1:  # the step decided at or after it is another round's
             decided = np.concatenate(([-np.inf], starts[:-1] if self.policy.ahead else starts[1:]))
             steps = int(np.searchsorted(decided, following, side="left"))
             seconds, ends, starts = seconds[:steps], ends[:steps], starts[:steps]
+        self._pace_s = float(seconds[-1])
         cached = running.cached + count * np.arange(1, steps + 1)
         running.decode(steps)
         self.queue.decoded(steps)
@@ -153,15 +154,14 @@ class _Server:
         self._end(float(starts[-1]), float(ends[-1]))
 
     def _before_arrival(self, steps: int) -> int:
-        """No more steps than may start before the next arrival, from the length of the first: later ones are hardly shorter."""
+        """About as many steps as may start before the next arrival, if they are no shorter than the last decode was; one at least.
+
+        Where they are, the next round goes on: this sets how many are computed at once, and no result.
+        """
         following = self.queue.next_arrival
-        if following is None:
-            return steps
-        running = self.running
-        first = float(self.costs.seconds(running.count, running.count, running.count, self.costs.attention.decodes(running.have, 1)))
-        if first <= 0.0:
-            return steps
-        return max(1, min(steps, int(max(following - self.now, 0.0) / first) + 3))
+        if following is None or self._pace_s <= 0.0:
+            return steps if following is None else 1
+        return max(1, min(steps, int(max(following - self.now, 0.0) / self._pace_s) + 3))
 
     def _end(self, started: float, ended: float) -> None:
         self.started, self.now = started, ended
