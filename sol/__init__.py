@@ -17,12 +17,14 @@ __version__ = "0.1.0"
 _HOME = {
     "floor": "sol.answers.floor.floor",
     "estimate": "sol.answers.estimate.estimate",
+    "request": "sol.answers.request.request",
+    "serve": "sol.answers.serve.serve",
     "calibrate": "sol.answers.calibrate.calibrate",
     "ab": "sol.answers.calibrate.ab",
     "compare": "sol.answers.compare.compare",
     "table": "sol.answers.table.table",
     "memory": "sol.answers.memory.memory",
-    "kv_bytes_per_token": "sol.answers.memory.memory",
+    "kv_bytes_per_token": "sol.answers.memory.token_bytes",
     "offload": "sol.answers.memory.offload",
     "plan": "sol.answers.plan.plan",
     "pools": "sol.answers.plan.pools",
@@ -54,6 +56,8 @@ _HOME = {
     "AB": "sol.answers.calibrate.ab",
     "Memory": "sol.answers.memory.memory",
     "Offload": "sol.answers.memory.offload",
+    "Request": "sol.answers.request.result",
+    "Serving": "sol.answers.serve.result",
     "Plan": "sol.answers.plan.plan",
     "Pools": "sol.answers.plan.pools",
     "Replay": "sol.answers.replay.result",
@@ -116,10 +120,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which do not 
     from sol.answers.floor.floor import floor as floor
     from sol.answers.floor.result import Floor as Floor
     from sol.answers.memory.memory import Memory as Memory
-    from sol.answers.memory.memory import kv_bytes_per_token as kv_bytes_per_token
     from sol.answers.memory.memory import memory as memory
     from sol.answers.memory.offload import Offload as Offload
     from sol.answers.memory.offload import offload as offload
+    from sol.answers.memory.token_bytes import kv_bytes_per_token as kv_bytes_per_token
     from sol.answers.plan.plan import Plan as Plan
     from sol.answers.plan.plan import plan as plan
     from sol.answers.plan.pools import Pools as Pools
@@ -132,6 +136,10 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which do not 
     from sol.answers.report.citations import Bibliography as Bibliography
     from sol.answers.report.explanation import Explanation as Explanation
     from sol.answers.report.report import Report as Report
+    from sol.answers.request.request import request as request
+    from sol.answers.request.result import Request as Request
+    from sol.answers.serve.result import Serving as Serving
+    from sol.answers.serve.serve import serve as serve
     from sol.answers.table.table import table as table
     from sol.errors import BadFile as BadFile
     from sol.errors import BadMeasurement as BadMeasurement

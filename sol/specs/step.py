@@ -1,13 +1,14 @@
 """One forward pass: how many sequences, new tokens and cached tokens, and which logits are wanted.
 
 Prefill is (batch, prompt, 0), decode (batch, 1, ctx), a chunk (batch, chunk, cached), verifying
-drafts (batch, 1 + drafts, ctx): one kind of step serves them all.
+drafts (batch, 1 + drafts, ctx): one kind of step serves them all. A mixed step, in which servers compute prompts beside
+decoding sequences, is several such groups in one pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ from sol.specs.quantities import Array, Number, NumberArray
 Logits = Literal["last", "all", "none"]
 Fusion = Literal["ideal", "kernel", "eager"]
 Phase = Literal["decode", "prefill"]
+StepKind = Literal["decode", "prefill", "mixed"]
+"""What a step is: a phase, or several groups in one pass."""
 Role = Literal["weights", "rest", "attention", "index"]
 """Which of a step's rates an operator runs at."""
 
@@ -44,7 +47,8 @@ class Step(Frozen):
 
     `copies` is how many such steps' tokens meet at the same experts (no whole number where some copies have fewer sequences);
     `imbalance` how many times the even share of them the experts of the fullest device get; `cp` over how many devices that
-    would hold the same keys and values the cached tokens are divided, of as many as there are.
+        would hold the same keys and values the cached tokens are divided, of as many as there are. `beside` are further groups in
+    the same pass, of which only the arrays and the logits count: weights are read once for all groups, each has a cache of its own.
     """
 
     batch: Array
@@ -54,11 +58,61 @@ class Step(Frozen):
     copies: Array | float = 1
     imbalance: float = 1.0
     cp: Count = 1
+    beside: tuple[Step, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Step, ...]:
+        """All groups of the pass, this one first."""
+        return (self, *self.beside)
+
+    @property
+    def tokens(self) -> Array:
+        """New tokens of all groups [1]."""
+        total = self.batch * self.new_tokens
+        for group in self.beside:
+            total = total + group.batch * group.new_tokens
+        return total
+
+    @property
+    def sequences(self) -> Array:
+        """Sequences of all groups [1]."""
+        total = self.batch
+        for group in self.beside:
+            total = total + group.batch
+        return total
+
+    @property
+    def logit_rows(self) -> Array:
+        """Rows of logits that all groups want [1]."""
+        total = _logit_rows(self)
+        for group in self.beside:
+            total = total + _logit_rows(group)
+        return total
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays of all groups, three for each: sequences, new tokens and cached tokens."""
+        if not self.beside:
+            return self.batch, self.new_tokens, self.past_tokens
+        return tuple(array for g in self.groups for array in (g.batch, g.new_tokens, g.past_tokens))
+
+    def with_arrays(self, arrays: Sequence[Array]) -> Step:
+        """The same step with other `arrays`."""
+        beside = tuple(
+            replace(g, batch=arrays[i], new_tokens=arrays[i + 1], past_tokens=arrays[i + 2])
+            for i, g in zip(range(3, len(arrays), 3), self.beside, strict=True)
+        )
+        return replace(self, batch=arrays[0], new_tokens=arrays[1], past_tokens=arrays[2], beside=beside)
 
     def in_floats(self) -> Step:
         """The same step of one point with plain floats for arrays: the same bits, without the cost of arrays of one element."""
         batch, new, past = (array.item() for array in (self.batch, self.new_tokens, self.past_tokens))
-        return Step(batch, new, past, self.logits, self.copies, self.imbalance, self.cp)  # type: ignore[arg-type]  # what computes takes both
+        beside = tuple(g.in_floats() for g in self.beside)
+        return Step(batch, new, past, self.logits, self.copies, self.imbalance, self.cp, beside)  # type: ignore[arg-type]  # what computes takes both
+
+
+def _logit_rows(step: Step) -> Array:
+    return step.batch * step.new_tokens if step.logits == "all" else step.batch if step.logits == "last" else 0.0 * step.batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,6 +178,10 @@ def compare(
     <Comparison qwen2.5-7b on h100-sxm · decode · batch 1 · ctx 2,048 · bf16: broken, 25 % of light>
     """
     check_names(compare, options, StepOptions.__optional_keys__)
+    if options.get("groups") is not None:
+        raise InvalidInput(
+            "a mixed step", "is not compared: no tool times one apart", "divide floor(groups=…).latency_s by what was measured"
+        )
     if ctx is None and options.get("phase") == "prefill":
         raise InvalidInput("ctx=None in prefill:", "the prompt is the work", "give its number of tokens")
     q = ask(model, gpu, ctx=0 if ctx is None else ctx, **options)

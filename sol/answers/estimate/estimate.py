@@ -157,18 +157,18 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
 
 
 @overload
-def estimate(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Number, engine: str | None = None,
+def estimate(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Number | None = None, engine: str | None = None,
     calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Number, int]],
 ) -> Estimate[float, bool, str]: ...  # fmt: skip
 @overload
 def estimate(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, engine: str | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers | None = None, engine: str | None = None,
     calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Numbers, Counts]],
 ) -> Estimate[Array, Flags, Labels]: ...  # fmt: skip
 @spelled_out(EstimateOptions)
 def estimate(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, engine: str | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers | None = None, engine: str | None = None,
     calibration: Calibration | str | Path | None = None, **options: Unpack[EstimateOptions[Numbers, Counts]],
 ) -> Estimate:  # fmt: skip
     """The expected time of one decode or prefill step: the serial floor with what an engine reaches of the device.
@@ -208,7 +208,7 @@ def estimate_of(q: Question, calibration: Calibration) -> Estimate:
         return parts_of(operator_times(priced, q.rates, q.storage, calibration), step, split)
 
     def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
-        return time_parts(operators, calibration, q.model.layers, step.batch / split.dp)
+        return time_parts(operators, calibration, q.model.layers, step.sequences / split.dp)
 
     kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration)) if q.scalar else ()
     where = parts_of(kept, q.step, split) if q.scalar else sweep(q.step, split, at)

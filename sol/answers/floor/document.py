@@ -10,6 +10,7 @@ from sol.answers.floor.best_measured import best_measured
 from sol.answers.floor.result import Floor
 from sol.answers.question.routing import routing_document
 from sol.answers.report.document import document, listed, one_row_a_point
+from sol.specs.step import Step
 from sol.tabular import Table
 
 OUTPUTS = (
@@ -36,7 +37,13 @@ def to_document(f: Floor) -> dict[str, Any]:
 
 def floor_inputs(f: Floor) -> dict[str, Any]:
     """What was asked, as plain JSON values."""
-    return listed(asked(f), f.is_point) | {"routing": routing_document(f.question.routing)}
+    of_groups = {} if f.question.phase != "mixed" else {"groups": [listed(_group(g), f.is_point) for g in f.question.step.groups]}
+    values = {name: value for name, value in asked(f).items() if not of_groups or " of group " not in name}
+    return listed(values, f.is_point) | of_groups | {"routing": routing_document(f.question.routing)}
+
+
+def _group(group: Step) -> dict[str, Any]:
+    return {"sequences": group.batch, "new_tokens": group.new_tokens, "past_tokens": group.past_tokens, "logits": group.logits}
 
 
 def to_table(f: Floor) -> Table:
@@ -47,9 +54,13 @@ def to_table(f: Floor) -> Table:
 def asked(f: Floor) -> dict[str, Any]:
     """The question's values by name, arrays unchanged; the routing as the name of its rule, None for numbers."""
     q = f.question
+    step: dict[str, Any] = {
+        "batch": q.step.batch, "ctx": q.ctx, "new_tokens": q.step.new_tokens, "cached_tokens": q.cached_tokens, "logits": q.step.logits,
+    }  # fmt: skip
+    if q.phase == "mixed":
+        step = {f"{name} of group {n}": value for n, g in enumerate(q.step.groups, 1) for name, value in _group(g).items()}
     return {
-        "model": q.model.id, "gpu": q.gpu.id, "phase": q.phase, "batch": q.step.batch, "ctx": q.ctx,
-        "new_tokens": q.step.new_tokens, "cached_tokens": q.cached_tokens, "logits": q.step.logits,
+        "model": q.model.id, "gpu": q.gpu.id, "phase": q.phase, **step,
         "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, "routing": q.routing if isinstance(q.routing, str) else None,
         "fusion": q.fusion, **q.split._asdict(), "imbalance": q.step.imbalance,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from sol.answers.report.explanation import Explanation
 from sol.errors import InvalidInput
 from sol.physics.operators.operator import Operator
 from sol.physics.time.roofline import OperatorTimes
-from sol.specs.step import Role
+from sol.specs.step import Role, Step
 from sol.units import show_bytes, show_count, show_flops, show_rate, show_seconds
 
 
@@ -18,7 +18,6 @@ def explain(f: Floor) -> Explanation:
     if not f.is_point:
         raise InvalidInput("explain()", "shows the work of one point", "index the sweep first, for instance f[0].explain()")
     q = f.question
-    b, n, past = (a.item() for a in (q.step.batch, q.step.new_tokens, q.step.past_tokens))
     rates = q.rates
     used = {op.role for op, _ in q.operators()}
     lines = [
@@ -28,7 +27,7 @@ def explain(f: Floor) -> Explanation:
         "serial = Σ max( bytes / bandwidth , flops / peak ), operator by operator",
         "a matrix of w weights costs 2·T·w flops; attention 2·h·(dk+dv) flops per query-key pair",
         "",
-        f"T = batch·new tokens = {show_count(b)}·{show_count(n)} = {show_count(b * n)}; {show_count(past)} tokens cached per sequence",
+        _tokens(q.step),
         f"bandwidth {show_rate(rates.memory_bytes_per_s, 'B/s')}"
         + "".join(f"; {c} peak {show_rate(p, 'FLOP/s')}" for c, p in _peaks(f, used).items())
         + _ceilings(f, used),
@@ -53,6 +52,14 @@ def explain(f: Floor) -> Explanation:
     lines.append(f"  serial   {show_seconds(f.serial_s, 4)}")
     lines += ["", "assumes", *(f"  {a}" for a in f.assumptions)]
     return Explanation("\n".join(lines), of=f)
+
+
+def _tokens(step: Step) -> str:
+    """The tokens of all groups, with their sum."""
+    parts = [tuple(show_count(a.item()) for a in (g.batch, g.new_tokens, g.past_tokens)) for g in step.groups]
+    products, total = " + ".join(f"{batch}·{new}" for batch, new, _ in parts), show_count(step.tokens.item())
+    cached = ", then ".join(past for _, _, past in parts)
+    return f"T = {'Σ ' * bool(step.beside)}batch·new tokens = {products} = {total}; {cached} tokens cached per sequence"
 
 
 def _peaks(f: Floor, used: set[Role]) -> dict[str, float]:

@@ -34,15 +34,17 @@ from sol.tabular import Table
 
 
 @overload
-def floor(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Number, **options: Unpack[StepOptions[Number, int]]
+def floor(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Number | None = None, **options: Unpack[StepOptions[Number, int]]
 ) -> Floor[float, bool, str]: ...  # fmt: skip
 @overload
 def floor(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options: Unpack[StepOptions[Numbers, Counts]]
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers | None = None, **options: Unpack[StepOptions[Numbers, Counts]]
 ) -> Floor[Array, Flags, Labels]: ...  # fmt: skip
 @spelled_out(StepOptions)
-def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options: Unpack[StepOptions[Numbers, Counts]]) -> Floor:
+def floor(
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers | None = None, **options: Unpack[StepOptions[Numbers, Counts]]
+) -> Floor:
     """The floor of one decode or prefill step: the time no implementation can beat.
 
         floor = max( Σ bytes / bandwidth , Σ flops / ceiling )
@@ -71,6 +73,9 @@ def floor(model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, **options:
     routing : "expected", "min" (the only bound) or "max" distinct experts; a measured number of them per
         layer; or the share of the choices each expert of a layer gets, from which the imbalance follows too.
     fusion : "ideal", "kernel" or "eager"; changes the serial floor and the rows, never the floor.
+    groups : a mixed step, instead of ctx, batch, phase and tokens: (sequences, new tokens, cached tokens) of every group that goes
+        through the model in the same pass, with "last", "all" or "none" after them for its logits; [(64, 1, 2048), (1, 512, 0)] are
+        64 sequences that decode beside 512 tokens of a prompt. Weights are read once for all groups.
 
     Returns
     -------
@@ -100,7 +105,7 @@ def floor_of(q: Question) -> Floor:
 
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
         in_stages = np.any(split.pp > 1) if split.is_sweep else split.pp > 1
-        if not (in_stages and np.any(q.step.new_tokens > 1.0)):
+        if not (in_stages and np.any(q.step.new_tokens > 1.0)) or q.step.beside:
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
@@ -149,7 +154,7 @@ def _spread(value: Any, q: Question) -> Any:
 
 
 def _shape(q: Question) -> tuple[int, ...]:
-    return np.broadcast_shapes(q.step.batch.shape, q.step.new_tokens.shape, q.step.past_tokens.shape, q.split.shape)
+    return np.broadcast_shapes(*(array.shape for array in q.step.arrays), q.split.shape)
 
 
 def _point(q: Question, times: Times, index: Any) -> Question:
@@ -161,6 +166,6 @@ def _point(q: Question, times: Times, index: Any) -> Question:
     if not np.broadcast_to(q.valid, shape)[index]:
         raise InvalidPlan(f"the split at {index}", "is not one that this model and these links allow", "see `valid`")
 
-    step = replace(q.step, batch=pick(q.step.batch), new_tokens=pick(q.step.new_tokens), past_tokens=pick(q.step.past_tokens))
+    step = q.step.with_arrays(tuple(map(pick, q.step.arrays)))
     split = Split(*(pick(n).item() for n in q.split))
     return replace(q, step=step, ctx=pick(q.ctx), cached_tokens=pick(q.cached_tokens), split=split, scalar=True, valid=True)

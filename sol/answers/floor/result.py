@@ -97,7 +97,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
 
     @property
     def tokens_per_s_per_user(self) -> Amount:
-        """New tokens computed per second for one sequence [token/s]."""
+        """New tokens computed per second for one sequence, of a mixed step for one of its first group [token/s]."""
         made: Amount = per_second(self.question, self.interval_s, sequences=False)
         return made
 
@@ -184,10 +184,7 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
         """What was asked, on one line."""
         q, several = self.question, self.question.split.times
         return joined(
-            (f"{q.model.id} on {several}{q.gpu.id}", str(q.split) if several else "", q.phase,
-             f"batch {_span(q.step.batch)}", f"ctx {_span(q.ctx)}",
-             f"{_span(q.cached_tokens)} cached" if q.phase == "prefill" and q.cached_tokens.any() else "",
-             f"{_span(q.step.new_tokens)} new tokens" if q.phase == "decode" and (q.step.new_tokens != 1).any() else "",
+            (f"{q.model.id} on {several}{q.gpu.id}", str(q.split) if several else "", q.phase, *_step_words(q),
              q.storage.weights.id, f"kv {q.storage.cache.id}" if q.storage.cache is not q.storage.base else "")
         )  # fmt: skip
 
@@ -198,9 +195,19 @@ class Floor(Shown, Frozen, Generic[Amount, Flag, Label]):
         return f"<Floor {self.heading()}: {np.size(self.latency_s)} points, {show_seconds(low, 4)} … {show_seconds(high, 4)}>"
 
 
+def _step_words(q: Question) -> tuple[str, ...]:
+    if q.phase == "mixed":
+        return tuple(f"{_span(g.batch)} × {_span(g.new_tokens)} new after {_span(g.past_tokens)}" for g in q.step.groups)
+    return (
+        f"batch {_span(q.step.batch)}", f"ctx {_span(q.ctx)}",
+        f"{_span(q.cached_tokens)} cached" if q.phase == "prefill" and q.cached_tokens.any() else "",
+        f"{_span(q.step.new_tokens)} new tokens" if q.phase == "decode" and (q.step.new_tokens != 1).any() else "",
+    )  # fmt: skip
+
+
 def per_second(q: Question, latency_s: Any, *, sequences: bool = True) -> Any:
     """New tokens per second at a step time, of all `sequences` together or of one [token/s]."""
-    tokens = q.step.batch * q.step.new_tokens if sequences else q.step.new_tokens
+    tokens = q.step.tokens if sequences else q.step.new_tokens
     return _frozen(tokens.item() / latency_s if q.scalar else tokens / latency_s)
 
 

@@ -178,6 +178,9 @@ def swept(f: Floor) -> dict[str, Any]:
     step = {"batch": q.step.batch, "ctx": q.ctx, "cached_tokens": q.cached_tokens, "new_tokens": q.step.new_tokens}
     if q.phase == "prefill":
         del step["new_tokens"]
+    if q.phase == "mixed":
+        names = [f"{name} {n}" for n in range(1, len(q.step.groups) + 1) for name in ("sequences", "new", "past")]
+        step = dict(zip(names, q.step.arrays, strict=True))
     return {name: np.broadcast_to(v, shape).ravel() for name, v in (step | q.split._asdict()).items() if np.size(v) > 1}
 
 

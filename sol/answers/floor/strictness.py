@@ -31,7 +31,7 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
     if q.model.is_moe:
         even = isinstance(q.routing, str) and not (q.step.imbalance > 1.0 and np.any(split.ep > 1))
         step = q.computed_step
-        alone = (step.batch * step.new_tokens <= 1.0) & (split.dp == 1)  # one token's experts are k, of its own copy
+        alone = (step.tokens <= 1.0) & (split.dp == 1)  # one token's experts are k, of its own copy
         found["routing"] = True if not even else False if q.routing == "min" else np.logical_not(alone)
     reads = times.memory_s >= times.latency_s
     if q.gpu.last_level_cache_bytes is None:
@@ -50,7 +50,7 @@ def loosened(q: Question, times: Times) -> dict[str, Any]:
         found["wire"] = (times.network_s >= times.latency_s) & (times.network_s > 0.0)
     if _wide_states(q.model):
         own = device_step(q.computed_step, split)
-        wide = own.batch * state_bytes(device_model(q.model, split), q.storage)
+        wide = own.sequences * state_bytes(device_model(q.model, split), q.storage)
         found["states"] = reads & (wide * (1.0 - NARROW_STATE_BITS / 32) > TOLERATED * moved)
     return found
 

@@ -8,14 +8,16 @@ engine's own profiled figure differs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
+from sol.answers.memory.held import held_by
 from sol.answers.memory.pool import Pool, counted, engine_pool, outcome, reserving, resolve_engine
-from sol.answers.question.formats import CACHES, resolve_format, resolve_formats, stored_format
-from sol.answers.question.inputs import common_shape, number, numbers
+from sol.answers.question.formats import resolve_format, resolve_formats, stored_format
+from sol.answers.question.inputs import common_shape, number
 from sol.answers.question.options import MemoryOptions, check_names, spelled_out
 from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import ONE, resolve_split, safe_splits, valid_splits, where_valid
@@ -155,22 +157,22 @@ class Memory(Shown, Frozen, Generic[Amount, Flag]):
 
 
 @overload
-def memory(  # type: ignore[overload-overlap]  # a point is a sweep's narrowest case, and has floats
-    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Number, max_step_tokens: Number | None = None,
+def memory(
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Number | None = None, max_step_tokens: Number | None = None,
     engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
     lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Number, int]],
 ) -> Memory[float, bool]: ...  # fmt: skip
 @overload
 def memory(
-    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers | None = None, max_step_tokens: Number | None = None,
     engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
     lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Numbers, Counts]],
 ) -> Memory[Array, Flags]: ...  # fmt: skip
 @spelled_out(MemoryOptions)
 def memory(
-    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers, max_step_tokens: Number | None = None,
+    model: str | Path | Model, gpu: str | GPU | None = None, *, ctx: Numbers | None = None, max_step_tokens: Number | None = None,
     engine: str | Engine | None = None, memory_fraction: Number | None = None, max_num_seqs: Number | None = None,
     lora_rank: int | None = None, lora_adapters: int = 1,
     **options: Unpack[MemoryOptions[Numbers, Counts]],
@@ -182,6 +184,7 @@ def memory(
     model, gpu, dtype, kv_dtype : as in `floor`; without a `gpu`, the bytes alone.
     ctx : tokens each sequence holds in the cache [token]; scalar or array.
     batch : sequences held at once [1]; scalar or array.
+    groups : a mixed step instead of ctx and batch, as in `floor`: what its groups hold after it.
     max_step_tokens : tokens of the largest step [token]; by default the larger of batch and 2,048, for an engine its own default.
     engine : "vllm", "sglang", "tensorrt-llm" or "llama.cpp": what it reserves on `gpu`, by its own defaults; "vllm@0.16" of that version.
     memory_fraction : the fraction the engine takes [0..1] (vLLM's gpu_memory_utilization, SGLang's
@@ -200,13 +203,13 @@ def memory(
     53.0
     """
     check_names(memory, options, MemoryOptions.__optional_keys__)
-    batch = options.get("batch", 1)
     the_model = load_model(model)
     the_gpu = None if gpu is None else resolve_gpu(gpu)
     the_engine, fraction = resolve_engine(engine, memory_fraction, the_gpu)
     stored = _stored(stored_format(the_model, options.get("dtype")))
     storage, _, assumptions, _ = resolve_formats(the_model, the_gpu or ANYWHERE, stored, options.get("kv_dtype"))
-    c, b = numbers("ctx", ctx, at_least=0.0), numbers("batch", batch, above=0.0)
+    held, single = held_by(options.get("groups"), ctx, options.get("batch", 1))
+    c, b = reduce(np.maximum, (group.ctx for group in held)), reduce(np.add, (group.sequences for group in held))
     asked = resolve_split(*(options.get(way, 1) for way in ("tp", "pp", "ep", "dp", "cp")))
     valid = valid_splits(the_model, asked)
     split, shape = safe_splits(asked, valid), common_shape(ctx=c, batch=b, **asked._asdict())
@@ -217,15 +220,19 @@ def memory(
         )
     own, layers_held = device_model(the_model, split), -(-the_model.layers // split.pp) / the_model.layers
     mine, pass_of = share(b, split.dp), share(b, split.dp * split.pp)
-    step_tokens = np.maximum(pass_of, limit)
+    step_tokens = np.maximum(reduce(np.add, (g.new / split.dp / split.pp for g in held)) if len(held) > 1 else pass_of, limit)
     weights = device_weight_bytes(the_model, split, storage)
     adapters = _adapters(own, lora_rank, lora_adapters) * layers_held * storage.base.bytes_per_weight
-    kv, states = mine * kv_bytes(own, c, storage.cache, split.cp) * layers_held, mine * state_bytes(own, storage) * layers_held
+    kv = sum(g.on_one(split) * kv_bytes(own, g.ctx, storage.cache, split.cp) for g in held) * layers_held
+    states = mine * state_bytes(own, storage) * layers_held
+    read = sum(kv_read_bytes(own, g.on_one(split), g.read, storage, split.cp) for g in held) * layers_held
+    as_mha = device_model(the_model.as_mha(), split)
+    unshared = sum(g.on_one(split) * kv_bytes(as_mha, g.ctx, storage.cache) for g in held) * layers_held
     activations = step_tokens * capacities.activation_bytes_per_token(own) + pass_of * capacities.logit_bytes_per_row(own)
     held_whole = weights + adapters + states
     resident = held_whole + kv + activations
     room = None if the_gpu is None else the_gpu.memory_bytes
-    scalar = np.ndim(ctx) == 0 and np.ndim(batch) == 0 and not split.is_sweep
+    scalar = single and not split.is_sweep
 
     def out(value: Any) -> Any:
         if scalar:
@@ -244,8 +251,7 @@ def memory(
     return Memory(
         model=the_model, gpu=the_gpu, storage=storage, ctx=c, batch=b, step_tokens=out(step_tokens), weight_bytes=out(weights),
         adapter_bytes=out(adapters), kv_bytes=out(kv), state_bytes=out(states),
-        kv_bytes_as_mha=out(mine * kv_bytes(device_model(the_model.as_mha(), split), c, storage.cache) * layers_held),
-        kv_read_bytes=out(kv_read_bytes(own, mine, c, storage, split.cp) * layers_held), activation_bytes=out(activations),
+        kv_bytes_as_mha=out(unshared), kv_read_bytes=out(read), activation_bytes=out(activations),
         resident_bytes=out(resident), capacity_bytes=room, capacity_basis=None if the_gpu is None else the_gpu.capacity_basis,
         fits=None if room is None else out(resident <= room), headroom_bytes=None if room is None else out(room - resident),
         max_batch=None if room is None else out(most),
@@ -265,18 +271,6 @@ def _adapters(model: ModelPart, rank: int | None, adapters: int) -> int:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**20):
             raise InvalidInput(f"{name}={value!r}", "is not a whole number above 0")
     return 0 if rank is None else adapters * adapter_elements(model, rank)
-
-
-def kv_bytes_per_token(model: str | Path | Model, kv_dtype: str | NumberFormat | None = None) -> float:
-    """Bytes one token adds to the cache of one sequence, below every window [B].
-
-    >>> kv_bytes_per_token("qwen2.5-7b")
-    57344.0
-    """
-    cache = resolve_format("bf16" if kv_dtype is None else kv_dtype)
-    if not cache.cache:
-        raise InvalidInput(f"kv_dtype={cache.id}", "is a weight format", CACHES)
-    return kv_bytes(load_model(model), np.array([1.0]), cache).item()
 
 
 def _stored(dtype: str | NumberFormat | None) -> str | NumberFormat | None:

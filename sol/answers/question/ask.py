@@ -7,14 +7,16 @@ it is decided.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from sol.answers.question.formats import resolve_formats
+from sol.answers.question.groups import Group, resolve_groups
 from sol.answers.question.inputs import PLAIN, common_shape, first_bad, number, numbers, one_of, reject
 from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.routing import resolve_routing, routed, shared_out, skewed
@@ -30,7 +32,7 @@ from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Counts, Flags, Number, Numbers
 from sol.specs.split import Split
-from sol.specs.step import Fusion, Logits, Phase, Routing, RoutingChoice, Step, Storage
+from sol.specs.step import Fusion, Logits, Phase, Routing, RoutingChoice, Step, StepKind, Storage
 from sol.units import show_count
 
 KEPT_POINTS = 4096
@@ -47,7 +49,7 @@ class Question(Frozen):
 
     model: Model
     gpu: GPU
-    phase: Phase
+    phase: StepKind
     step: Step
     ctx: Array
     cached_tokens: Array
@@ -84,11 +86,11 @@ class Question(Frozen):
 
 
 def ask(
-    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers, batch: Numbers = 1, phase: Phase = "decode", new_tokens: Numbers = 1,
-    cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
+    model: str | Path | Model, gpu: str | GPU, *, ctx: Numbers | None = None, batch: Numbers = 1, phase: Phase = "decode",
+    new_tokens: Numbers = 1, cached_tokens: Numbers = 0, logits: Logits | None = None, dtype: str | NumberFormat | None = None,
     kv_dtype: str | NumberFormat | None = None, tp: Counts = 1, pp: Counts = 1, ep: Counts = 1, dp: Counts = 1, cp: Counts = 1,
     link: str | None = None, network: str | None = None, imbalance: Number = 1.0, routing: RoutingChoice = "expected",
-    fusion: Fusion = "ideal",
+    fusion: Fusion = "ideal", groups: Sequence[Group[Any]] | None = None,
 ) -> Question:  # fmt: skip
     """Resolve a question about one model on one device, or split over several.
 
@@ -100,37 +102,80 @@ def ask(
     split = resolve_split(tp, pp, ep, dp, cp)
     valid = valid_splits(the_model, split, the_gpu, network, link)
     run = safe_splits(split, valid)
-    the_phase: Phase = one_of("phase", phase, get_args(Phase))
     skew = number("imbalance", imbalance, at_least=1.0)
     the_routing = resolve_routing(the_model, routing, skew)
     the_fusion: Fusion = one_of("fusion", fusion, get_args(Fusion))
     rows: Logits | None = None if logits is None else one_of("logits", logits, get_args(Logits))
-    b = numbers("batch", batch, above=0.0)
-    c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
-    n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
-    scalar = not split.is_sweep and all(type(v) in PLAIN or np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
-    if not scalar:
-        common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
-    if phase == "decode":
-        reject("cached_tokens", cached, 0.0, "phase='decode' takes the cached tokens as ctx; leave cached_tokens out")
-        step = Step(b, n, c, rows or "all", imbalance=skew)
+    if groups is not None:
+        asked = _mixed(
+            groups, split, skew, ctx=ctx, batch=batch, phase=phase, new_tokens=new_tokens, cached_tokens=cached_tokens, logits=rows
+        )
     else:
-        reject("new_tokens", n, 1.0, "phase='prefill' computes ctx − cached_tokens new tokens; leave new_tokens out")
-        if not (cached < c).all():
-            over = cached >= c
-            raise InvalidInput(
-                f"cached_tokens={first_bad(cached, over)}", f"is not below ctx={first_bad(c, over)}", "at least one token must be new"
-            )
-        step = Step(b, c - cached, cached, rows or "last", imbalance=skew)
+        asked = _of_phase(phase, ctx, batch, new_tokens, cached_tokens, rows, split, skew)
+    step, c, cached = asked.step, asked.ctx, asked.cached_tokens
     storage, rates, assumptions, warnings = resolve_formats(the_model, the_gpu, dtype, kv_dtype)
     rates, said = with_links(the_gpu, run, network, rates, link)
     if split.is_sweep or split.devices > 1:
         said = (*said, *_sent(the_model, run, storage, the_routing, skew))
     return Question(
-        the_model, the_gpu, the_phase, step, c, cached, storage, rates, the_routing, the_fusion, scalar,
+        the_model, the_gpu, asked.kind, step, c, cached, storage, rates, the_routing, the_fusion, asked.scalar and not split.is_sweep,
         (*assumptions, *_step_assumptions(the_model, the_routing, the_fusion), *said), (*warnings, *_beyond(the_model, c)), split, valid,
         kv_dtype is not None or the_model.cache_format is not None, unnamed_bridge(the_gpu, run, network, link),
     )  # fmt: skip
+
+
+class _Asked(NamedTuple):
+    """A step as it was asked for."""
+
+    kind: StepKind
+    step: Step
+    ctx: Array
+    cached_tokens: Array
+    scalar: bool
+
+
+def _of_phase(
+    phase: Any, ctx: Any, batch: Any, new_tokens: Any, cached_tokens: Any, logits: Logits | None, split: Split, skew: float
+) -> _Asked:  # fmt: skip
+    """A step of equal sequences, in one phase."""
+    the_phase: Phase = one_of("phase", phase, get_args(Phase))
+    if ctx is None:
+        raise InvalidInput("no ctx", "was given", "give ctx=2048 (--ctx 2k), or the groups of a mixed step")
+    b = numbers("batch", batch, above=0.0)
+    c = numbers("ctx", ctx, at_least=0.0) if phase == "decode" else numbers("ctx", ctx, above=0.0)
+    n, cached = numbers("new_tokens", new_tokens, above=0.0), numbers("cached_tokens", cached_tokens, at_least=0.0)
+    scalar = all(type(v) in PLAIN or np.ndim(v) == 0 for v in (batch, ctx, new_tokens, cached_tokens))
+    if not scalar or split.is_sweep:
+        common_shape(batch=b, ctx=c, new_tokens=n, cached_tokens=cached, **split._asdict())
+    if phase == "decode":
+        reject("cached_tokens", cached, 0.0, "phase='decode' takes the cached tokens as ctx; leave cached_tokens out")
+        return _Asked(the_phase, Step(b, n, c, logits or "all", imbalance=skew), c, cached, scalar)
+    reject("new_tokens", n, 1.0, "phase='prefill' computes ctx − cached_tokens new tokens; leave new_tokens out")
+    if not (cached < c).all():
+        over = cached >= c
+        raise InvalidInput(
+            f"cached_tokens={first_bad(cached, over)}", f"is not below ctx={first_bad(c, over)}", "at least one token must be new"
+        )
+    return _Asked(the_phase, Step(b, c - cached, cached, logits or "last", imbalance=skew), c, cached, scalar)
+
+
+def _mixed(groups: Any, split: Split, skew: float, **others: Any) -> _Asked:
+    """A step of several groups; its context is the longest that a group has after it."""
+    given = next((name for name, value in others.items() if name not in _UNASKED or not _is(value, _UNASKED[name])), None)
+    if given is not None:
+        raise InvalidInput(f"{given} and groups", "are both given", f"each group has tokens and logits of its own, so leave {given} out")
+    step, scalar = resolve_groups(groups, skew)
+    if split.is_sweep:
+        common_shape(**{f"groups[{i // 3}]": array for i, array in enumerate(step.arrays)}, **split._asdict())
+    after = [g.new_tokens + g.past_tokens for g in step.groups]
+    return _Asked("mixed", step, reduce(np.maximum, after), numbers("cached_tokens", 0), scalar)
+
+
+_UNASKED = {"ctx": None, "batch": 1, "phase": "decode", "new_tokens": 1, "cached_tokens": 0, "logits": None}
+
+
+def _is(value: Any, default: Any) -> bool:
+    return value is default or (type(value) in (*PLAIN, str) and bool(value == default))
 
 
 def _sent(model: Model, split: Split, storage: Storage, routing: Routing, skew: float) -> tuple[Assumption, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypedDict, TypeVar
 
 from sol.answers.question.ask import ask
+from sol.answers.question.groups import Group
 from sol.errors import InvalidInput, nearest
 from sol.specs.formats import NumberFormat
 from sol.specs.quantities import Number
@@ -61,6 +62,7 @@ class MemoryOptions(FormatOptions, SplitOptions[C], Generic[N, C], total=False):
     """Those of what must fit."""
 
     batch: N
+    groups: Sequence[Group[N]] | None
 
 
 class WorkOptions(TypedDict, Generic[N], total=False):
@@ -83,6 +85,13 @@ class TableOptions(WorkOptions[Number], total=False):
 
 class EstimateOptions(WorkOptions[N], SplitOptions[C], PlanOptions, Generic[N, C], total=False):
     """Those of a step whose kernels an engine chooses."""
+
+    imbalance: Number
+    groups: Sequence[Group[N]] | None
+
+
+class ServerOptions(SplitOptions[int], PlanOptions, total=False):
+    """Those of a server, whose steps follow from its load."""
 
     imbalance: Number
 

@@ -66,9 +66,8 @@ def activation_bytes(model: ModelPart, step: Step) -> Amount:
 
     T·(per token) + R·V·4 with T the tokens of one chunk and R the rows of logits.
     """
-    tokens = step.batch * step.new_tokens
-    chunk = smaller(tokens, larger(step.batch, CHUNK_TOKENS))
-    rows = {"last": step.batch, "all": chunk, "none": 0.0 * step.batch}[step.logits]
+    chunk = smaller(step.tokens, larger(step.sequences, CHUNK_TOKENS))
+    rows = step.logit_rows if step.beside or step.logits != "all" else chunk
     return chunk * activation_bytes_per_token(model) + rows * logit_bytes_per_row(model)
 
 

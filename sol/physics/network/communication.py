@@ -28,7 +28,7 @@ NARROW = {"fp8": 1.0, "int8": 1.0, "fp4": 0.5}
 
 def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing: Routing = "expected") -> list[Operator]:
     """The wire rows of one device's pass: `model` is the whole one, `step` the device's own. Nothing is sent within one device."""
-    tokens = step.batch * step.new_tokens
+    tokens = step.tokens
     sums = sum(g.count * (g.residual_adds - (g.moe is not None) * (split.dp > 1)) for g in model.groups)
     hidden = Wire("all_reduce", tokens * (model.hidden * storage.sent_bytes), split.tp)
     rows = [_row("all_reduce", sums * (split.tp > 1), hidden, lambda: f"T·d = T·{model.hidden}")]
@@ -44,7 +44,7 @@ def wire_rows(model: Model, split: Split, step: Step, storage: Storage, routing:
 
 def _context_rows(model: Model, split: Split, step: Step, storage: Storage) -> list[Operator]:
     """Where devices divide the cached tokens: queries to all of them and outputs back; or those tokens, if they are fewer bytes."""
-    tokens = step.batch * step.new_tokens
+    tokens = step.tokens
     rows = []
     for group in model.groups:
         for block in group.blocks:
@@ -54,8 +54,9 @@ def _context_rows(model: Model, split: Split, step: Step, storage: Storage) -> l
             heads = np.maximum(block.cache_heads // split.tp, 1) / block.cache_heads
             cached: Amount = 0.0 if block.cache_spans else np.inf  # another layer's cache is divided there
             for span in block.cache_spans:
-                kept = step.past_tokens if span.tokens is None else np.minimum(step.past_tokens, span.tokens - 1.0)
-                cached = cached + step.batch * kept * (span_bytes(span, storage.cache) * heads)
+                for one in step.groups:
+                    kept = one.past_tokens if span.tokens is None else np.minimum(one.past_tokens, span.tokens - 1.0)
+                    cached = cached + one.batch * kept * (span_bytes(span, storage.cache) * heads)
             fewer = cached < queries + outputs
             gathered, summed = np.where(fewer, cached, queries), np.where(fewer, 0.0, outputs)
             times = group.count * (split.cp > 1)

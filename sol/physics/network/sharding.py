@@ -78,8 +78,17 @@ def device_step(step: Step, split: Split) -> Step:
     """
     if not split.is_sweep and split.pp == split.dp == 1:
         return step if split.cp == 1 else replace(step, cp=_divided(step, split))
+    if step.beside:
+        return _even_parts(step, split)
     own = micro_batch(step.batch, split)
     return replace(step, batch=own, copies=micro_batch(step.batch, split._replace(dp=1)) / own, cp=_divided(step, split))
+
+
+def _even_parts(step: Step, split: Split) -> Step:
+    """Of a mixed step, even parts of every group for each copy and micro-batch: groups may balance each other."""
+    ways = 1.0 * split.dp * split.pp
+    arrays = [array / ways if i % 3 == 0 else array for i, array in enumerate(step.arrays)]
+    return replace(step.with_arrays(arrays), copies=1.0 * split.dp, cp=_divided(step, split))
 
 
 def _divided(step: Step, split: Split) -> Count:
@@ -115,6 +124,8 @@ def pieces(step: Step, split: Split) -> Amount:
     With fewer sequences than stages a pass of one holds more than a stage's even part of the work:
     min(pp / ⌈B/dp⌉, new tokens), 1 where every stage has a sequence of its own.
     """
+    if step.beside:
+        return 1.0  # its parts are even already
     whole = micro_batch(step.batch, split) * split.pp / share(step.batch, split.dp)
     cut: Amount = np.maximum(np.minimum(whole, step.new_tokens), 1.0)
     return cut
@@ -176,6 +187,9 @@ def device_resident_bytes(model: Model, step: Step, storage: Storage, split: Spl
     A stage keeps the caches of all micro-batches, for its own layers.
     """
     own, stage = device_model(model, split), -(-model.layers // split.pp) / model.layers
-    each = kv_bytes(own, step.past_tokens + step.new_tokens, storage.cache, split.cp) + state_bytes(own, storage)
-    held = share(step.batch, split.dp) * (each * stage)
+    held: Amount = 0.0
+    for group in step.groups:
+        each = kv_bytes(own, group.past_tokens + group.new_tokens, storage.cache, split.cp) + state_bytes(own, storage)
+        sequences = group.batch / split.dp if step.beside else share(step.batch, split.dp)
+        held = held + sequences * (each * stage)
     return Resident(device_weight_bytes(model, split, storage), held, activation_bytes(own, device_step(step, split)))

@@ -16,7 +16,7 @@ from sol.physics.operators import fusion as fused
 from sol.physics.operators.feedforward import experts_rows, mlp_rows
 from sol.physics.operators.linear import linear_row, linears, small_bytes
 from sol.physics.operators.mixers import attention_rows, latent_rows, state_rows
-from sol.physics.operators.operator import Amount, Operator, Pass, row, smaller
+from sol.physics.operators.operator import Amount, Operator, Pass, larger, row, smaller
 from sol.specs.blocks import Block, PerLayerInput, StateMixer
 from sol.specs.feedforward import MLP, MoE
 from sol.specs.mixers import Attention, LatentAttention
@@ -34,7 +34,7 @@ def step_operators(model: ModelPart, step: Step, storage: Storage, routing: Rout
     Shapes: `step` arrays broadcast; each row keeps the smallest shape it needs. Weights are read
     once a step, past KV once, new KV written once; the input tables only as gathered rows.
     """
-    tokens = step.batch * step.new_tokens
+    tokens = step.tokens
     one_pass = Pass(model.hidden, step, tokens, storage, routing, fusion)
     rows = [_embedding(model, step, tokens, storage, fusion)]
     for group in model.groups:
@@ -42,7 +42,7 @@ def step_operators(model: ModelPart, step: Step, storage: Storage, routing: Rout
             rows.extend(_maker(block)(block, group.count, one_pass))
         rows.append(_norms(model, group, tokens, storage, fusion))
     rows.append(_final_norm(model, tokens, storage, fusion))
-    rows.append(_lm_head(model, step, tokens, storage, fusion))
+    rows.append(_lm_head(model, step, storage, fusion))
     return rows
 
 
@@ -84,11 +84,14 @@ def _maker(block: Block | Parts) -> Callable[[Any, int, Pass], list[Operator]]:
 
 def _embedding(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
     """Gathered rows of the input tables; not those of the vocabulary if the head reads the same (tied) table anyway."""
-    head_reads_it = model.tied_embeddings and step.logits != "none"
+    head_reads_it = model.tied_embeddings and _wants_logits(step)
     row_bytes = model.hidden * storage.bytes_per_weight("lm_head" if model.tied_embeddings else "embedding", model.hidden)
     gathered = 0.0 if head_reads_it else smaller(tokens, model.vocab) * row_bytes
     if model.positions:  # sequences at one position share its row
-        gathered = gathered + step.new_tokens * (model.hidden * storage.bytes_per_weight("embedding", model.hidden))
+        positions: Amount = step.new_tokens
+        for group in step.beside:
+            positions = larger(positions, group.new_tokens)
+        gathered = gathered + positions * (model.hidden * storage.bytes_per_weight("embedding", model.hidden))
     shape = lambda: "read with the head (tied)" if head_reads_it else f"min(T, V={model.vocab})·d={model.hidden}"  # noqa: E731  # text for few
     return row("embedding", 1, "rest", weight_bytes=gathered, shape=shape, cost=fused.embedding(fusion, model.hidden, tokens))
 
@@ -112,11 +115,15 @@ def _final_norm(model: ModelPart, tokens: Array, storage: Storage, fusion: Fusio
     )  # fmt: skip
 
 
-def _lm_head(model: ModelPart, step: Step, tokens: Array, storage: Storage, fusion: Fusion) -> Operator:
+def _wants_logits(step: Step) -> bool:
+    return any(group.logits != "none" for group in step.groups)
+
+
+def _lm_head(model: ModelPart, step: Step, storage: Storage, fusion: Fusion) -> Operator:
     """The head, which reads its whole matrix once if any logits are computed."""
-    wanted = {"last": step.batch, "all": tokens, "none": 0.0 * step.batch}[step.logits]
+    wanted = step.logit_rows
     read = 0.0
-    if step.logits != "none":
+    if _wants_logits(step):
         biases = model.vocab * storage.bytes_per_weight("bias", 1) if model.head_bias else 0.0
         read = model.lm_head_elements * storage.bytes_per_weight("lm_head", model.hidden) + biases
     return row(

@@ -1,1 +1,1 @@
-"""Servers over time: what a scheduler puts into each step, and how long each step takes."""
+"""Servers: requests of many users through one engine, in a steady state and step by step."""

@@ -60,8 +60,6 @@ class AttentionWork:
         self.is_linear = bool(np.allclose(slopes, slopes[:, -1:], rtol=1e-9, atol=0.0))
         self._slopes = slopes[:, -1].tolist()
         self._bases = (self._table[:, 1] - slopes[:, -1]).tolist()
-        self.none = self._work([0.0] * len(self._slopes))
-        """No work at all."""
         self.chunk: Callable[[int, int], Work] = lru_cache(maxsize=65_536)(self._chunk)
 
     def _operators(self, new: Amount, past: Amount) -> list[Operator]:

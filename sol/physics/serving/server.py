@@ -8,7 +8,8 @@ its goal and loses what was computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -33,16 +34,12 @@ class Costs(Protocol):
     def attention(self) -> Attends:
         """What attention must do for each sequence."""
 
-    def seconds(self, tokens: int, sequences: int, logits: int, work: Work) -> Amount:
-        """The seconds of a step, or of several where the work is."""
+    def seconds(self, tokens: int, sequences: int, logits: int, works: Sequence[Work]) -> Amount:
+        """The seconds of a step, or of several where the work is; `works`: of decodes and of prompts, where there are any."""
 
 
 class Attends(Protocol):
     """The work of attention: `sol.physics.serving.attention.AttentionWork`, or none."""
-
-    @property
-    def none(self) -> Work:
-        """No work."""
 
     @property
     def chunk(self) -> Callable[[int, int], Work]:
@@ -116,12 +113,13 @@ class _Server:
         decoding = active & running.decoding
         prompts = np.flatnonzero(active & ~running.decoding)
         past = running.have[decoding]
-        work = attends.decodes(past, 1) if past.size else attends.none
-        for i in prompts.tolist():
-            work = work.plus(attends.chunk(int(new[i]), int(running.have[i])))
+        works = [attends.decodes(past, 1)] if past.size else []
+        if prompts.size:
+            chunks = [attends.chunk(int(new[i]), int(running.have[i])) for i in prompts.tolist()]
+            works.append(reduce(Work.plus, chunks))
         outputs = active & (new == running.todo)
         tokens, made = int(new.sum()), int(np.count_nonzero(outputs))
-        seconds = float(self.costs.seconds(tokens, int(np.count_nonzero(active)), made, work))
+        seconds = float(self.costs.seconds(tokens, int(np.count_nonzero(active)), made, works))
         running.compute(new)
         end = self.now + seconds
         self.log.step(self.now, seconds, int(past.size), tokens - int(past.size), running.cached)
@@ -137,7 +135,7 @@ class _Server:
             steps = self._before_arrival(steps)
         steps = running.steps_with_blocks(steps)
         work = self.costs.attention.decodes(running.have, steps)
-        seconds = np.full(steps, self.costs.seconds(count, count, count, work), dtype=np.float64)
+        seconds = np.full(steps, self.costs.seconds(count, count, count, [work]), dtype=np.float64)
         times = np.cumsum(np.concatenate(([self.now], seconds)))
         starts, ends = times[:-1], times[1:]
         following = self.queue.next_arrival

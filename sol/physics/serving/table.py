@@ -69,29 +69,35 @@ class StepTable:
         sequences = np.arange(1.0, most_sequences + 1.0)
         self._head = self._listed([op for op in rows(sequences) if op.name == "lm_head"], sequences.size)
 
-    def seconds(self, tokens: int, sequences: int, logits: int, work: Work) -> Amount:
-        """The seconds of a step of so many tokens and sequences, of which `logits` want logits, with the `work` of attention.
+    def seconds(self, tokens: int, sequences: int, logits: int, works: Sequence[Work]) -> Amount:
+        """The seconds of a step of so many tokens and sequences, of which `logits` want logits.
 
-        An array of one value a step where the work is that of several.
+        `works` are what attention must do, those of decodes and of prompts in kernels of their own, as groups of a mixed step
+        have. An array of one value a step where a work is that of several.
         """
-        share = 1.0 if self._copies == 1 else self._share(sequences)
+        share = 1.0 if self._copies == 1 else self._share(tokens, sequences)
         alike = self._calibration is None or tokens == sequences  # tabulated as so many sequences of one token
         kernels, memory, compute, network = self._at(tokens if alike else tokens * share * self._copies)
         if logits:
             of_head = self._head[logits - 1]
             kernels, memory, compute = kernels + of_head[0], memory + of_head[1], compute + of_head[2]
         spent = [Spent(kernels, memory, compute, network)]
-        if share != 1.0:
-            work = Work(*(tuple(share * value for value in column) for column in work))
-        for op, kv, flops, act in zip(self.attention.rows, *work, strict=True):
-            spent.append(self._spent(op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)))
+        for work in works:
+            parts = work if share == 1.0 else Work(*(tuple(share * value for value in column) for column in work))
+            for op, kv, flops, act in zip(self.attention.rows, *parts, strict=True):
+                spent.append(self._spent(op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)))
         return self._together(_sum(spent), sequences / int(self._split.dp))
 
-    def _share(self, sequences: int) -> float:
-        """The share of a step's sequences in one micro-batch of one copy [1]; for the floor an even one, which is least."""
-        if self._calibration is None:
+    def _share(self, tokens: int, sequences: int) -> float:
+        """The share of a step that one micro-batch of one copy computes [1].
+
+        An even one, as of every mixed step and for the floor, for which it is least; of one prompt alone all of it, and of
+        decodes whole sequences.
+        """
+        if self._calibration is None or 1 < sequences < tokens:
             return 1.0 / self._copies
-        return float(micro_batch(np.array([float(sequences)]), self._split)[0]) / sequences
+        own = float(micro_batch(np.array([float(sequences)]), self._split)[0])
+        return own / sequences
 
     def _at(self, tokens: float) -> Spent:
         """The rows that depend on tokens alone."""

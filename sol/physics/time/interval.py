@@ -36,7 +36,7 @@ class Interval(Frozen):
 
 def is_uneven(model: Model, step: Step, split: Split) -> bool:
     """Whether any of these splits has stages that differ in layers, with a micro-batch of single tokens for each of them."""
-    if not isinstance(split.pp, np.ndarray) and split.pp == 1:
+    if step.beside or (not isinstance(split.pp, np.ndarray) and split.pp == 1):
         return False
     return not model.is_moe and bool(np.any(_applies(model, step, split)))
 

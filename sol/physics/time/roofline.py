@@ -156,7 +156,8 @@ def sweep(step: Step, split: Split, work: Callable[[Step, Split], Totals]) -> To
 
     Shapes: the arrays of the step and of the splits broadcast to the sweep's shape; every total broadcasts to it as well.
     """
-    asked = (step.batch, step.new_tokens, step.past_tokens, *split)
+    of_step = step.arrays
+    asked = (*of_step, *split)
     shape = np.broadcast_shapes(*map(np.shape, asked))
     points = int(np.prod(shape))
     if points <= BLOCK_POINTS:
@@ -167,8 +168,8 @@ def sweep(step: Step, split: Split, work: Callable[[Step, Split], Totals]) -> To
     results: dict[str, Amount] = {}
     for start in range(0, shape[axis], length):
         window = (slice(None),) * axis + (slice(start, start + length),)
-        batch, new, past, *ways = (a[window] if isinstance(a, np.ndarray) and a.shape[axis] > 1 else a for a in inputs)
-        block = work(replace(step, batch=batch, new_tokens=new, past_tokens=past), Split(*ways))
+        part = [a[window] if isinstance(a, np.ndarray) and a.shape[axis] > 1 else a for a in inputs]
+        block = work(step.with_arrays(part[: len(of_step)]), Split(*part[len(of_step) :]))
         for field in fields(block):
             value = getattr(block, field.name)
             if isinstance(value, float):

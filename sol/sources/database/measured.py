@@ -16,6 +16,7 @@ from typing import Literal, cast
 
 from sol.errors import BadFile
 from sol.frozen import FrozenMap
+from sol.sources.database.cells import needed, number, one_of, rows_of, ways, word
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.record import Source, validated
 
@@ -78,7 +79,7 @@ def measured_rows() -> tuple[MeasuredRow, ...]:
     >>> row.measured_s > 0, row.source in measured_sources()
     (True, True)
     """
-    return tuple(row for path in measured_files() for row in _read(path))
+    return tuple(row for path in measured_files() for row in rows_of(path, (*NEEDED, *OPTIONAL), _row))
 
 
 @lru_cache(maxsize=1)
@@ -98,81 +99,33 @@ def _header(path: Path) -> list[str]:
         return next(csv.reader(lines), [])
 
 
-def _read(path: Path) -> list[MeasuredRow]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        table = csv.DictReader(lines)
-        unknown = set(table.fieldnames or ()) - {*NEEDED, *OPTIONAL}
-        if unknown:
-            raise BadFile(f"{path.name}:", f"column {min(unknown)} is not one of {', '.join((*NEEDED, *OPTIONAL))}")
-        return [_row(record, f"{path.name} line {table.line_num}") for record in table]
-
-
 def _row(record: dict[str, str], where: str) -> MeasuredRow:
-    if None in record:
-        raise BadFile(f"{where}:", "more cells than columns", "put a text that holds commas in quotes")
     row = MeasuredRow(
-        id=_word(record, "id", where),
-        model=_word(record, "model", where),
-        gpu=_word(record, "gpu", where),
-        phase=cast("Literal['decode', 'prefill', 'request']", _one_of(record, "phase", PHASES, where)),
-        measured_s=_needed(record, "measured_s", where),
-        dtype=_word(record, "dtype", where),
-        kv_dtype=_word(record, "kv_dtype", where),
-        batch=_needed(record, "batch", where),
-        ctx=_number(record, "ctx", where),
-        new_tokens=_number(record, "new_tokens", where),
-        prompt_tokens=_number(record, "prompt_tokens", where),
-        output_tokens=_number(record, "output_tokens", where),
-        tp=_ways(record, "tp", where),
-        pp=_ways(record, "pp", where),
-        ep=_ways(record, "ep", where),
-        dp=_ways(record, "dp", where),
-        engine=_word(record, "engine", where),
+        id=word(record, "id", where),
+        model=word(record, "model", where),
+        gpu=word(record, "gpu", where),
+        phase=cast("Literal['decode', 'prefill', 'request']", one_of(record, "phase", PHASES, where)),
+        measured_s=needed(record, "measured_s", where),
+        dtype=word(record, "dtype", where),
+        kv_dtype=word(record, "kv_dtype", where),
+        batch=needed(record, "batch", where),
+        ctx=number(record, "ctx", where),
+        new_tokens=number(record, "new_tokens", where),
+        prompt_tokens=number(record, "prompt_tokens", where),
+        output_tokens=number(record, "output_tokens", where),
+        tp=ways(record, "tp", where),
+        pp=ways(record, "pp", where),
+        ep=ways(record, "ep", where),
+        dp=ways(record, "dp", where),
+        engine=word(record, "engine", where),
         version=record.get("version") or "",
-        cuda_graphs=cast("Literal['yes', 'no', 'unknown']", _one_of(record, "cuda_graphs", GRAPHS, where)),
-        source=_word(record, "source", where),
-        printed=_word(record, "printed", where),
+        cuda_graphs=cast("Literal['yes', 'no', 'unknown']", one_of(record, "cuda_graphs", GRAPHS, where)),
+        source=word(record, "source", where),
+        printed=word(record, "printed", where),
         note=record["note"] or "",
-        split=cast("Literal['fit', 'holdout']", _one_of(record, "split", HALVES, where)),
+        split=cast("Literal['fit', 'holdout']", one_of(record, "split", HALVES, where)),
     )
     lengths = (row.prompt_tokens, row.output_tokens) if row.phase == "request" else (row.ctx,)
     if None in lengths:
         raise BadFile(f"{where}:", f"a {row.phase} needs {('prompt_tokens and output_tokens' if row.phase == 'request' else 'ctx')}")
     return row
-
-
-def _word(record: dict[str, str], key: str, where: str) -> str:
-    if not record[key]:
-        raise BadFile(f"{where}:", f"no {key}", "a row without it cannot be compared or cited")
-    return record[key]
-
-
-def _one_of(record: dict[str, str], key: str, words: tuple[str, ...], where: str) -> str:
-    if record[key] not in words:
-        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not one of {', '.join(words)}")
-    return record[key]
-
-
-def _needed(record: dict[str, str], key: str, where: str) -> float:
-    number = _number(record, key, where)
-    if not number:
-        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not a number above 0")
-    return number
-
-
-def _ways(record: dict[str, str], key: str, where: str) -> int:
-    ways = _number(record, key, where) or 1.0
-    if not ways.is_integer():
-        raise BadFile(f"{where}:", f"{key}={record[key]!r} is not a whole number")
-    return int(ways)
-
-
-def _number(record: dict[str, str], key: str, where: str) -> float | None:
-    text = record.get(key) or ""
-    try:
-        number = float(text) if text else None
-    except ValueError:
-        number = -1.0
-    if number is not None and not 0 <= number < float("inf"):
-        raise BadFile(f"{where}:", f"{key}={text!r} is not a number of 0 or more")
-    return number

@@ -20,6 +20,8 @@ from sol.errors import InvalidInput, SolError
 COMMANDS = {
     "floor": "The fastest possible time of one step: a bound, with its breakdown.",
     "estimate": "How long one step takes with an engine: the expected time and its interval.",
+    "request": "One request from its prompt to its last token: bounds and expected times.",
+    "serve": "What users of a server see at a load, how many it can have, and the bound.",
     "compare": "A measured time against the floor: a verdict, the gap, likely causes.",
     "table": "The same step on many devices, fastest first, or in many weight formats on one.",
     "memory": "Whether a model fits, the longest context, the most sequences.",

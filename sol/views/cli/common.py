@@ -154,6 +154,29 @@ def split_options(command: Command) -> Command:
     return plain_split_options(link_options(skew(command)))
 
 
+class _Group(click.ParamType[Any]):
+    """A group of a mixed step as people type it: 64,1,2k."""
+
+    name = "N,NEW,PAST[,LOGITS]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Sequences, new tokens and cached tokens as numbers, and the word for the logits where it is given."""
+        parts = value.split(",")
+        if len(parts) not in (3, 4):
+            raise InvalidInput(
+                f"--group {value}", "is not sequences, new tokens and cached tokens", "write it like 64,1,2k or 1,512,0,last"
+            )
+        return (*(parse_count(part, "--group") for part in parts[:3]), *parts[3:])
+
+
+def group_option(command: Command) -> Command:
+    """The groups of a mixed step, None where there are none."""
+    return click.option(
+        "--group", "groups", type=_Group(), multiple=True, callback=lambda ctx, param, value: value or None,
+        help="Instead of --ctx, a group of a mixed step; repeat it: --group 64,1,2k --group 1,512,0.",
+    )(command)  # fmt: skip
+
+
 def _remember_folder(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value is not None:
         import os

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, answer, as_json, calibration_options, engine_step_options, grid, split_options
+from sol.views.cli.common import COUNT, answer, as_json, calibration_options, engine_step_options, grid, group_option, split_options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("gpu")
-@click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill); 128k = 131,072.")
+@group_option
+@click.option("--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode) or in the prompt (prefill); 128k = 131,072.")
 @engine_step_options
 @split_options
 @calibration_options

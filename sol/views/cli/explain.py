@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, answer, as_json, split_options, step_options
+from sol.views.cli.common import COUNT, answer, as_json, group_option, split_options, step_options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("gpu")
-@click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill).")
+@group_option
+@click.option("--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode) or in the prompt (prefill).")
 @click.option("--sources", is_flag=True, help="Show the source of every number instead of the arithmetic.")
 @step_options
 @split_options

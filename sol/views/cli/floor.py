@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, answer, as_json, grid, split_options, step_options
+from sol.views.cli.common import COUNT, answer, as_json, grid, group_option, split_options, step_options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("gpu")
-@click.option("--ctx", type=COUNT, required=True, help="Tokens in the KV cache (decode) or in the prompt (prefill); 128k = 131,072.")
+@group_option
+@click.option("--ctx", type=COUNT, default=None, help="Tokens in the KV cache (decode) or in the prompt (prefill); 128k = 131,072.")
 @step_options
 @split_options
 @as_json
@@ -31,6 +32,7 @@ def floor(model: str, gpu: str, json_: bool, **asked: Any) -> None:
       sol floor ./model-Q4_K_M.gguf rtx-4090 --ctx 4096
       sol floor llama-3.1-70b h100 --ctx 2048 --tp 8
       sol floor deepseek-v3 h200 --ctx 4096 --batch 256 --dp 8 --ep 8
+      sol floor llama-3.1-8b h100 --group 64,1,2k --group 1,512,0
       sol floor ./config.json jetson-agx-orin-64gb@30w --phase prefill --ctx 512
     """
     from sol.answers.floor.floor import floor as ask_floor

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, plain_split_options
+from sol.views.cli.common import COUNT, answer, as_json, gpu_files, grid, group_option, plain_split_options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("gpu", required=False)
-@click.option("--ctx", "--max-model-len", type=COUNT, required=True, help="Tokens each sequence holds; 128k = 131,072.")
+@group_option
+@click.option("--ctx", "--max-model-len", type=COUNT, default=None, help="Tokens each sequence holds; 128k = 131,072.")
 @click.option("--batch", type=COUNT, default=1.0, show_default="1", help="Sequences held at once.")
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,8 +14,6 @@ NOTHING = Work((), (), ())
 
 
 class NoAttention:
-    none = NOTHING
-
     def chunk(self, new: int, past: int) -> Work:
         return NOTHING
 
@@ -29,7 +27,7 @@ class Costs:
     def __init__(self, rule: Callable[[int, int], float] = lambda tokens, sequences: 1.0) -> None:
         self.rule, self.asked, self.attention = rule, 0, NoAttention()
 
-    def seconds(self, tokens: int, sequences: int, logits: int, work: Work) -> float:
+    def seconds(self, tokens: int, sequences: int, logits: int, works: Sequence[Work]) -> float:
         self.asked += 1
         return self.rule(tokens, sequences)
 

@@ -51,7 +51,7 @@ def test_a_record_cut_out_of_its_file_is_the_record_of_the_whole_file(path: Path
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_source_has_a_title_and_can_be_found(path: Path) -> None:
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    for key, source in data.get("sources", data if path.parent.name in ("measured", "pools") else {}).items():
+    for key, source in data.get("sources", data if path.parent.name in ("measured", "pools", "serving") else {}).items():
         checked = Source(**source)
         assert checked.title, key
         assert checked.checked is not None, key

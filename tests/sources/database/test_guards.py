@@ -32,7 +32,8 @@ def test_what_follows_from_the_data_is_fresh(path: Path) -> None:
 TOML_FILES = sorted(data_root().glob("*/*.toml"))
 SCHEMA_OF = {
     "gpus": "device", "engines": "engine", "formats": "format", "links": "link", "models": "model", "calibrations": "calibration",
-    "kernels": "kernel", "reported": "reported", "measured": "source", "pools": "source", "engine-classes": "engine-class",
+    "kernels": "kernel", "reported": "reported", "measured": "source", "pools": "source", "serving": "source",
+    "engine-classes": "engine-class",
     "totals": "total",
 }  # fmt: skip
 OF_ITS_OWN = ("engine-classes", "totals")  # files with another schema than their folder's

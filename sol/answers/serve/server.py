@@ -1,0 +1,169 @@
+"""The server that is meant: its model on its devices, its engine's scheduler and pool, and its mean request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.memory.memory import Memory, memory
+from sol.answers.question.ask import Question, ask
+from sol.answers.question.inputs import number
+from sol.answers.question.records import load_model, resolve_gpu
+from sol.errors import DoesNotFit, InvalidInput, MissingSpec
+from sol.frozen import Frozen
+from sol.physics.memory.profiling import largest_step
+from sol.physics.serving import steady
+from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, beside, latencies
+from sol.sources.database.engines import is_engine, load_engine
+from sol.specs.calibration import Calibration
+from sol.specs.engines import Engine
+from sol.specs.hardware import GPU
+from sol.specs.model import Model
+from sol.specs.quantities import Array, Number
+from sol.specs.step import Step
+from sol.units import show_count
+
+STAND_IN = "vllm"
+"""Whose scheduler and pool a server has where nobody wrote down its engine's."""
+HELD = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp", "cp")
+"""The options that say what a device must hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Server(Frozen):
+    """A server and its mean request.
+
+    `question` has the formats, the split and the rates; its step is a placeholder. `held` is the memory of its pool at the mean
+    length of a running sequence, `engine` the one whose scheduler it has. `notes` say what was assumed.
+    """
+
+    question: Question
+    calibration: Calibration
+    lengths: Lengths
+    scheduling: Scheduling
+    engine: Engine
+    held: Memory[float, bool]
+    notes: tuple[str, ...]
+
+    @property
+    def held_tokens(self) -> float:
+        """Tokens that a running sequence holds in the mean [token]."""
+        return self.held.ctx.item()
+
+    @property
+    def pool_sequences(self) -> float:
+        """Sequences of the mean length that the pool holds [1]."""
+        held = self.held
+        return float(held.max_batch or np.inf) if held.engine_max_batch is None else float(held.engine_max_batch * self.question.split.dp)
+
+    @property
+    def first_limit(self) -> str:
+        """What a load that grows meets first: sequences of a step, the pool, or the room for prompts."""
+        if steady.most_beside(self.lengths, self.scheduling) < self.scheduling.slots - 1.0:
+            return "prompts"
+        return "kv pool" if self.pool_sequences <= self.scheduling.slots else "max_batch"
+
+    def work(self, decoding: Array) -> Beside:
+        """What runs beside a request where so many others decode."""
+        return beside(decoding, self.lengths, self.scheduling)
+
+    def steps(self, work: Beside) -> Estimate[Any, Any, Any]:
+        """The three steps: decoding alone, with others' prompts, and with the request's own. Shape (3, points)."""
+        decoding, none = work.decoding, 0.0 * work.decoding
+        mixes = self.scheduling.mixes
+        sequences = np.stack((decoding + 1.0, decoding + 1.0 if mixes else none, decoding if mixes else none))
+        return estimate_of(self.asking(sequences, np.stack((none, work.merged, work.own)), work.chunk, work.past), self.calibration)
+
+    def asking(self, sequences: Array, prompts: Array, chunk: Array, past: Array) -> Question:
+        """The question of mixed steps: so many sequences that decode, and a chunk of each of so many prompts."""
+        q = self.question
+        ones, ctx = np.ones(1), np.array([self.lengths.mean_ctx])
+        others = Step(prompts, chunk, past, "last", imbalance=q.step.imbalance)
+        step = Step(sequences, ones, ctx, "last", imbalance=q.step.imbalance, beside=(others,))
+        return replace(q, step=step, ctx=ctx, scalar=False)
+
+    def latencies(self, work: Beside, steps_s: Array, *, closed: bool) -> Latencies:
+        """The latencies beside this work, from the seconds of its three steps."""
+        decode, prompt, own = steps_s
+        return latencies(work, self.lengths, self.scheduling, decode, prompt, own, self.calibration.first_token_s.value, closed=closed)
+
+
+def resolve_server(
+    model: str | Path | Model, gpu: str | GPU, *, prompt_tokens: Number, output_tokens: Number, cached_share: Number = 0.0,
+    engine: str | None = None, calibration: Calibration | str | Path | None = None, max_batch: Number | None = None,
+    max_batch_tokens: Number | None = None, memory_fraction: Number | None = None, options: Mapping[str, Any],
+) -> Server:  # fmt: skip
+    """The server of these options. Raises `InvalidInput`, `MissingSpec`, `DoesNotFit` for a pool smaller than one request."""
+    the_model, the_gpu = load_model(model), resolve_gpu(gpu)
+    lengths = resolve_lengths(prompt_tokens, output_tokens, cached_share)
+    used = resolve_calibration(the_gpu, engine, calibration)
+    step = (1.0, max(lengths.new, 1.0), lengths.cached)
+    q = ask(the_model, the_gpu, groups=[(1.0, 1.0, lengths.mean_ctx), step], fusion=used.fusion, **options)
+    if q.rates.peak is None:
+        raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
+    scheduler, notes = scheduler_of(engine, used)
+    held = _pool(the_model, the_gpu, lengths, scheduler, max_batch, max_batch_tokens, memory_fraction, options)
+    copies = int(q.split.dp)
+    budget = float(held.profiled_tokens or 0.0) * copies
+    pool = float((held.max_batch if held.engine_max_batch is None else held.engine_max_batch * copies) or 0.0)
+    if pool < 1.0:
+        raise DoesNotFit(
+            "a pool smaller than one request:",
+            f"{lengths.new + lengths.cached + lengths.output / 2:,.0f} tokens of {the_model.id} do not fit beside its weights on "
+            f"{q.split.times}{the_gpu.id}",
+            "use more devices, a narrower dtype, a larger memory_fraction or shorter requests",
+        )
+    slots = min(pool, float(held.max_num_seqs or np.inf) * copies)
+    return Server(q, used, lengths, Scheduling(budget, slots), scheduler, held, notes)
+
+
+def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 0.0) -> Lengths:
+    """The mean request. Raises `InvalidInput` for lengths that are no lengths."""
+    prompt, output = number("prompt_tokens", prompt_tokens, at_least=1.0), number("output_tokens", output_tokens, at_least=1.0)
+    if output < 2.0:
+        raise InvalidInput(
+            f"output_tokens={show_count(output)}:", "a server that makes one token never decodes, so it has no time per output token",
+            "give 2 or more, or ask for the prompt alone: floor(phase='prefill')",
+        )  # fmt: skip
+    share = number("cached_share", cached_share, at_least=0.0)
+    if share >= 1.0:
+        raise InvalidInput(f"cached_share={share:g}", "leaves no token to compute", "it must be below 1: the last token is always computed")
+    cached = min(share * prompt, prompt - 1.0)
+    return Lengths(prompt - cached, cached, output)
+
+
+def scheduler_of(engine: str | None, used: Calibration) -> tuple[Engine, tuple[str, ...]]:
+    """The engine whose scheduler and pool the server has: the one named, the calibration's, or a stand-in that is said."""
+    for name in (engine, used.engine):
+        if name is not None and is_engine(name):
+            return load_engine(name), ()
+    stand_in = load_engine(STAND_IN)
+    return stand_in, (f"scheduler and pool of {STAND_IN}: none are known of {engine or used.engine}",)
+
+
+def step_budget(engine: Engine, gpu: GPU, ctx: Array) -> Array:
+    """Tokens of the largest step of an engine on a device, by its own defaults [token]; without bound where it has none."""
+    tokens, _ = largest_step(engine, gpu.id, gpu.memory_bytes or np.inf, ctx)
+    return np.where(tokens > 0.0, tokens, np.inf)
+
+
+def _pool(
+    model: Model, gpu: GPU, lengths: Lengths, engine: Engine, max_batch: Number | None, max_batch_tokens: Number | None,
+    memory_fraction: Number | None, options: Mapping[str, Any],
+) -> Memory[float, bool]:  # fmt: skip
+    """The memory of the pool, at the mean length of a running sequence."""
+    ctx = lengths.cached + lengths.new + lengths.output / 2.0
+    of: dict[str, Any] = {name: value for name, value in options.items() if name in HELD}
+    asked: dict[str, Any] = {"max_step_tokens": max_batch_tokens, "max_num_seqs": max_batch, "engine": engine.id}
+    found: Memory[float, bool] = memory(model, gpu, ctx=ctx, memory_fraction=memory_fraction, **asked, **of)
+    if found.starts is False:
+        raise DoesNotFit(
+            f"{engine.id} does not start:", f"{model.id} leaves its pool on {gpu.id} no room",
+            "use more devices, a narrower dtype or a larger memory_fraction (sol memory --engine shows the parts)",
+        )  # fmt: skip
+    return found
