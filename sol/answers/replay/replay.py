@@ -14,7 +14,7 @@ from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.inputs import one_of
-from sol.answers.question.options import PlanOptions, SplitOptions, check_names, spelled_out
+from sol.answers.question.options import ServerOptions, check_names, spelled_out
 from sol.answers.question.records import resolve_gpu
 from sol.answers.replay.load import Trace, resolve_trace
 from sol.answers.replay.result import Replay
@@ -31,18 +31,12 @@ from sol.specs.quantities import Number
 Basis = Literal["estimate", "floor"]
 
 
-class ReplayOptions(SplitOptions[int], PlanOptions, total=False):
-    """Options of the steps of a replay."""
-
-    imbalance: Number
-
-
-@spelled_out(ReplayOptions)
+@spelled_out(ServerOptions)
 def replay(
     requests: Any, model: str | Path | Model, gpu: str | GPU, *, engine: str | Engine | None = None,
     calibration: Calibration | str | Path | None = None, on: Basis = "estimate", max_batch: Number | None = None,
     max_batch_tokens: Number | None = None, kv_tokens: Number | None = None, memory_fraction: Number | None = None,
-    admission: str | None = None, **options: Unpack[ReplayOptions],
+    admission: str | None = None, **options: Unpack[ServerOptions],
 ) -> Replay:  # fmt: skip
     """When each request of a trace has its first and its last token, on a server of this model.
 
@@ -63,13 +57,13 @@ def replay(
         the "whole" request, or an "estimate".
     The others are those of `estimate`.
 
-    Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec` or `BadFile`.
+    Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec`, `BadFile`, or `DoesNotFit` for a request longer than the pool.
 
     >>> r = replay({"arrival_s": [0.0, 0.1], "prompt_tokens": 512, "output_tokens": 64}, "llama-3.1-8b", "h100")
     >>> len(r.requests), r.preemptions
     (2, 0)
     """
-    check_names(replay, options, ReplayOptions.__optional_keys__)
+    check_names(replay, options, ServerOptions.__optional_keys__)
     basis: Basis = one_of("on", on, get_args(Basis))
     trace = resolve_trace(requests)
     the_gpu = resolve_gpu(gpu)

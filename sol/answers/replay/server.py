@@ -11,7 +11,7 @@ from sol.answers.memory.memory import memory
 from sol.answers.memory.pool import counted
 from sol.answers.question.ask import Question
 from sol.answers.question.inputs import number, one_of
-from sol.errors import InvalidInput, MissingSpec
+from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.memory.cache import kv_bytes
 from sol.physics.memory.profiling import largest_step
@@ -52,7 +52,7 @@ class Limits:
 
 
 def resolve_server(name: str | Engine | None, q: Question, load: Load, limits: Limits, options: dict[str, Any]) -> Server:
-    """The server that is meant. Raises `InvalidInput`, `MissingSpec` or `UnknownName`; also for a request that it can never hold."""
+    """The server that is meant. Raises `InvalidInput`, `MissingSpec`, `UnknownName`, or `DoesNotFit` for a request it can never hold."""
     engine = name if isinstance(name, Engine) else load_engine(name or DEFAULT)
     scheduler = engine.scheduler
     if scheduler is None:
@@ -108,7 +108,7 @@ def _limits(
         )  # fmt: skip
         pool, lines = float(m.kv_pool_tokens or 0.0), [str(line) for line in m.assumptions if line.kind == "engine"]
         if (m.kv_budget_bytes or 0.0) <= 0.0:
-            raise InvalidInput(
+            raise DoesNotFit(
                 f"{engine.id} on {q.gpu.id}", "has no memory left for a cache beside the weights", "use more devices or a narrower dtype"
             )
         if pool <= 0.0:  # a model without a cache: its states are what must fit
@@ -147,13 +147,13 @@ def _cost(q: Question, longest: int, block: int) -> Array | None:
 
 
 def _can_hold(policy: Policy, load: Load, held: np.ndarray, engine: Engine) -> None:
-    """Raises `InvalidInput` for the first request that the server can never hold or take in one piece."""
+    """Raises `DoesNotFit` for a request that the pool can never hold, `InvalidInput` for one that no step takes in one piece."""
     reserved = held + 1 if policy.admission == "whole" else held
     blocks = policy.blocks_each(reserved)
     if int(blocks.max()) > policy.kv_blocks:
         where = int(np.argmax(blocks > policy.kv_blocks))
         room = policy.kv_blocks * policy.block_tokens
-        raise InvalidInput(
+        raise DoesNotFit(
             f"request {where + 1}:", f"needs {int(reserved[where]):,} tokens of cache, and the pool of {engine.id} holds {room:,}",
             "give a larger memory_fraction or kv_tokens, a narrower kv_dtype, more devices, or leave it out",
         )  # fmt: skip
@@ -161,7 +161,7 @@ def _can_hold(policy: Policy, load: Load, held: np.ndarray, engine: Engine) -> N
         needs = load.prompt - load.cached + np.minimum(load.output, policy.clip_tokens) + policy.block_tokens
         if float(needs.max()) >= policy.kv_blocks * policy.block_tokens:
             where = int(np.argmax(needs))
-            raise InvalidInput(
+            raise DoesNotFit(
                 f"request {where + 1}:", f"is admitted with {int(needs[where]):,} free tokens, and {engine.id} has fewer",
                 "give a larger memory_fraction or kv_tokens, a narrower kv_dtype, more devices, or leave it out",
             )  # fmt: skip

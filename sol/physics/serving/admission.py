@@ -143,7 +143,7 @@ class Queue:
             self._put_back(int(np.lexsort((-prompts, running.made))[0]), front=False)
             gone = True
         running.allocate(more)
-        self.disturbed = gone
+        self.disturbed = self.disturbed or gone
         if gone:
             self._full = False
             outputs = running.made + running.left

@@ -115,7 +115,9 @@ def test_an_idle_server_waits_for_the_next_arrival() -> None:
 
 @st.composite
 def loads(draw: st.DrawFn) -> Load:
-    rows = draw(st.lists(st.tuples(st.floats(0.0, 20.0), st.integers(1, 40), st.integers(1, 30), st.integers(0, 20)), min_size=1, max_size=12))
+    rows = draw(
+        st.lists(st.tuples(st.floats(0.0, 20.0), st.integers(1, 40), st.integers(1, 30), st.integers(0, 20)), min_size=1, max_size=12)
+    )
     return load(*((t, p, o, min(c, p - 1)) for t, p, o, c in sorted(rows)))
 
 
