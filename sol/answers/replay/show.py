@@ -34,7 +34,11 @@ def _percent(value: float) -> str:
 def report(r: Replay) -> Report:
     """The answer in one sentence, the distribution, where the time went."""
     notes = (*(f"note: {w}" for w in r.warnings), "assumes: " + " · ".join(map(str, r.assumptions)))
-    return Report(heading=r.heading(), lines=tuple(headline(r)), table=r.summary, more=(r.spent,), notes=notes)
+    summary, more = r.summary, [r.spent]
+    if r.errors is not None:  # beside the tails they would be wider than a narrow terminal
+        more.insert(0, measured_table(r))
+        summary = Table(columns=summary.columns[:-2], rows=tuple(row[:-2] for row in summary.rows))
+    return Report(heading=r.heading(), lines=tuple(headline(r)), table=summary, more=tuple(more), notes=notes)
 
 
 def headline(r: Replay) -> list[str]:
@@ -81,7 +85,7 @@ def summary_table(r: Replay) -> Table:
     columns += [Column(f"p{tail}_s", f"p{tail}", _time) for tail in TAILS]
     errors, rows = r.errors, []
     if errors is not None:
-        columns += [Column("measured_mean_s", "measured", _time), Column("error", "error of mean", _percent)]
+        columns += [Column("measured_mean_s", "measured", _time), Column("error", "error", _percent)]
     for name, title in METRICS:
         row: list[Any] = [title, *distribution(r)[name]]
         if errors is not None:
@@ -90,6 +94,16 @@ def summary_table(r: Replay) -> Table:
             row += [float(np.nanmean(measured)), errors[name]] if known and measured is not None else [None, None]
         rows.append(tuple(row))
     return Table(columns=tuple(columns), rows=tuple(rows))
+
+
+def measured_table(r: Replay) -> Table:
+    """Means beside those that were measured."""
+    columns = (
+        Column("metric", "mean of each request", left=True), Column("mean_s", "replay", _time),
+        Column("measured_mean_s", "measured", _time), Column("error", "error", _percent),
+    )  # fmt: skip
+    rows = tuple((row[0], row[1], row[-2], row[-1]) for row in r.summary.rows if row[-1] is not None)
+    return Table(columns=columns, rows=rows)
 
 
 def spent_table(r: Replay) -> Table:

@@ -15,7 +15,8 @@ from sol.physics.serving.running import Running
 class Waiting(NamedTuple):
     """One that waits: tokens to compute before its next output, outputs left and made, and what a preemption left in the pool.
 
-    It `had` so many tokens in the cache [token], `freed` whole blocks of them, `behind` the blocks that will be overwritten before them, counted from the start [1].
+    It `had` so many tokens in the cache [token], `freed` whole blocks of them, and `behind` blocks will be overwritten before those,
+    counted from the start [1].
     """
 
     who: int

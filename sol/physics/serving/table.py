@@ -25,7 +25,7 @@ from sol.specs.calibration import Calibration
 from sol.specs.model import Model
 from sol.specs.quantities import Array
 from sol.specs.split import Split
-from sol.specs.step import Fusion, Routing, Step, Storage
+from sol.specs.step import Fusion, Logits, Routing, Step, Storage
 
 EXACT = 1024
 """Up to so many tokens every number of them is tabulated."""
@@ -58,16 +58,18 @@ class StepTable:
         self._layers = model.layers
         self.attention = AttentionWork(model, split, storage, routing, fusion, longest)
 
-        def rows(count: Array) -> list[Operator]:
-            step = Step(count, np.ones(1), np.ones(1), "all", imbalance=imbalance)
+        def rows(count: Array, logits: Logits = "all") -> list[Operator]:
+            step = Step(count, np.ones(1), np.ones(1), logits, imbalance=imbalance)
             return split_operators(model, step, storage, routing, fusion, split)
 
         self._copies = int(split.pp * split.dp)
         tokens = grid(most_tokens * self._copies)
         by_tokens = [op for op in rows(tokens) if op.role not in VARYING and op.name not in ("lm_head", *CONTEXT)]
         self._tokens, self._rest = tokens.tolist(), self._listed(by_tokens, tokens.size)
-        sequences = np.arange(1.0, most_sequences + 1.0)
-        self._head = self._listed([op for op in rows(sequences) if op.name == "lm_head"], sequences.size)
+        none = [op for op in rows(np.ones(1), "none") if op.name == "lm_head"]
+        some = [op for op in rows(np.arange(1.0, most_sequences + 1.0)) if op.name == "lm_head"]
+        self._head = [*self._listed(none, 1), *self._listed(some, most_sequences)]
+        """The head by how many sequences want logits, none included."""
 
     def seconds(self, tokens: int, sequences: int, logits: int, works: Sequence[Work]) -> Amount:
         """The seconds of a step of so many tokens and sequences, of which `logits` want logits.
@@ -78,9 +80,8 @@ class StepTable:
         share = 1.0 if self._copies == 1 else self._share(tokens, sequences)
         alike = self._calibration is None or tokens == sequences  # tabulated as so many sequences of one token
         kernels, memory, compute, network = self._at(tokens if alike else tokens * share * self._copies)
-        if logits:
-            of_head = self._head[logits - 1]
-            kernels, memory, compute = kernels + of_head[0], memory + of_head[1], compute + of_head[2]
+        of_head = self._head[logits]
+        kernels, memory, compute = kernels + of_head[0], memory + of_head[1], compute + of_head[2]
         spent = [Spent(kernels, memory, compute, network)]
         for work in works:
             parts = work if share == 1.0 else Work(*(tuple(share * value for value in column) for column in work))

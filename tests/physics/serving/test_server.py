@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from physics.serving.stub import Costs, load, policy
+
 from sol.physics.serving import server
 from sol.physics.serving.requests import Load, Served
 from sol.physics.serving.server import serve
@@ -188,8 +188,8 @@ def test_first_come_first_served(requests: Load, fields: dict[str, Any]) -> None
 def test_more_room_is_never_slower_for_a_burst_of_equal_requests(name: str) -> None:
     requests = load(*[(0.0, 24, 20)] * 30)
     narrow = {"kv_blocks": 25, "max_num_batched_tokens": 24, "max_num_seqs": 4}
-    wide = [serve(requests, policy(**{"kv_blocks": 400, "max_num_batched_tokens": 512, "max_num_seqs": 64} | {name: narrow[name] * k}), Costs(rule))
-            for k in (1, 2, 4, 8)]  # fmt: skip
+    usual = {"kv_blocks": 400, "max_num_batched_tokens": 512, "max_num_seqs": 64}
+    wide = [serve(requests, policy(**usual | {name: narrow[name] * k}), Costs(rule)) for k in (1, 2, 4, 8)]
     ends = [float(s.last_s.max()) for s in wide]
     assert ends == sorted(ends, reverse=True)
     assert ends[-1] < ends[0]

@@ -115,7 +115,7 @@ def test_the_grid_holds_every_small_number_and_ends_where_it_is_told(most: int) 
 
 @pytest.mark.law
 def test_a_step_of_the_floor_is_never_longer_than_the_estimate() -> None:
-    q, used, table = asked("qwen3-30b-a3b", "estimate")
+    q, _, table = asked("qwen3-30b-a3b", "estimate")
     bound = StepTable(q.model, q.storage, q.routing, "ideal", q.split, replace(q.rates), None, 16_384, 512, 12_000)
     for decodes, new in ((0, 100), (10, 0), (200, 2000), (500, 7000)):
 

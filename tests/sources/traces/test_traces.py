@@ -13,6 +13,17 @@ from sol.sources.traces.reader import named_columns, read_trace
 
 OURS = "arrival_s,prompt_tokens,output_tokens\n0.0,10,2\n1.5,20,3\n"
 
+MOONCAKE = """{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0]}
+{"timestamp": 3000, "input_length": 7322, "output_length": 490, "hash_ids": [0, 1]}
+"""
+BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,API log
+45,ChatGPT,1087,230,1317,API log
+"""
+VLLM = json.dumps(
+    {"start_times": [7.5, 8.0], "input_lens": [3, 4], "output_lens": [2, 2], "ttfts": [0.1, 0.2], "itls": [[0.5], [0.25]], "errors": [""]}
+)
+
 
 def write(tmp_path: Path, text: str | bytes, name: str = "trace.csv") -> Path:
     path = tmp_path / name
@@ -30,11 +41,11 @@ def test_our_own_names(tmp_path: Path) -> None:
     ("text", "seconds"),
     [
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n", 4.314579),
-        ('{"timestamp": 0, "input_length": 6758, "output_length": 500, "hash_ids": [0]}\n{"timestamp": 3000, "input_length": 7, "output_length": 9}\n', 3.0),
+        (MOONCAKE, 3.0),
         ("timestamp(ms),input_length,output_length\n1000,5,6\n2500,7,8\n", 1.5),
-        ("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,472,18,490,API log\n45,ChatGPT,1087,230,1317,API log\n", 40.0),
+        (BURSTGPT, 40.0),
         ("arrived_at,num_prefill_tokens,num_decode_tokens\n0.25,374,44\n1.0,396,109\n", 0.75),
-        ('{"start_times": [7.5, 8.0], "input_lens": [3, 4], "output_lens": [2, 2], "ttfts": [0.1, 0.2], "itls": [[0.5], [0.25]], "errors": ["", ""]}', 0.5),
+        (VLLM, 0.5),
     ],
     ids=["Azure", "Mooncake", "milliseconds", "BurstGPT", "Vidur", "vllm bench serve"],
 )  # fmt: skip
