@@ -21,6 +21,11 @@ from pydantic import BaseModel
 import sol
 from sol.answers.calibrate.ab import Compared
 from sol.answers.question.ask import Question
+from sol.answers.request.request import Points
+from sol.answers.request.result import Expected
+from sol.answers.serve.bound import ServingBound
+from sol.answers.serve.server import Server
+from sol.answers.serve.solve import Loaded, Solution, Tabulated
 from sol.frozen import Frozen, FrozenMap, frozen
 from sol.specs.blocks import Block
 from sol.specs.record import Record
@@ -40,6 +45,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "floor in a mix": lambda: sol.floor("qwen2.5-7b", "rtx-4090", ctx=2048, dtype="q4_k_m"),
     "estimate": lambda: sol.estimate("qwen2.5-7b", "h100", **STEP),
     "estimate of a sweep": lambda: sol.estimate("qwen2.5-7b", "h100", ctx=CTX, batch=BATCH),
+    "request": lambda: sol.request("qwen2.5-7b", "h100", prompt_tokens=2048, output_tokens=64),
+    "request of a sweep": lambda: sol.request("qwen2.5-7b", "h100", prompt_tokens=[512, 2048], output_tokens=64, engine="vllm"),
+    "serving": lambda: sol.serve("qwen2.5-7b", "h100", prompt_tokens=2048, output_tokens=256, concurrency=16),
+    "serving of a sweep": lambda: sol.serve("qwen2.5-7b", "h100", prompt_tokens=2048, output_tokens=256, request_rate=[1, 4]),
     "comparison": lambda: sol.compare("qwen2.5-7b", "h100", measured_s=0.012, engine="transformers", **STEP),
     "comparison, too fast": lambda: sol.compare("qwen2.5-7b", "h100", measured_s=0.001, ctx=4096),
     "memory": lambda: sol.memory("qwen2.5-7b", "h100", ctx=4096, engine="vllm"),
@@ -148,7 +157,21 @@ def test_every_public_result_is_tried() -> None:
     kinds = {value for name in sol.__all__ if isinstance(value := getattr(sol, name), type) and not issubclass(value, Exception)}
     public = kinds - {sol.StepOptions}  # what is asked, a dictionary
     answers = {kind for kind in Frozen.__subclasses__() if kind.__module__.startswith("sol.answers")}
-    parts = {Question, Compared, sol.Link, sol.Indexer, sol.LayerGroup, *(kind for kind in public if issubclass(kind, Block))}
+    parts = {
+        Question,
+        Compared,
+        Server,
+        ServingBound,
+        Expected,
+        Points,
+        Solution,
+        Loaded,
+        Tabulated,
+        sol.Link,
+        sol.Indexer,
+        sol.LayerGroup,
+        *(kind for kind in public if issubclass(kind, Block)),
+    }
     assert {kind.__name__ for kind in public | answers if not issubclass(kind, made) and not any(issubclass(m, kind) for m in made)} == {
         kind.__name__ for kind in parts
     }  # what only stands inside others

@@ -33,7 +33,7 @@ MOST_STEPS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Lengths(Frozen):
+class Points(Frozen):
     """Flat arrays of all points: requests at once [1], prompt, cached and output tokens [token]."""
 
     batch: Array
@@ -95,7 +95,7 @@ def request(
     }  # fmt: skip
     shape = common_shape(**given)
     scalar = all(np.ndim(v) == 0 for v in (batch, prompt_tokens, output_tokens, cached_tokens))
-    of = Lengths(*(np.broadcast_to(values, shape).ravel() for values in given.values()))
+    of = Points(*(np.broadcast_to(values, shape).ravel() for values in given.values()))
     _checked(of)
     budget = None if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0)
     q = ask(the_model, the_gpu, groups=[(1, 1, 0)], **options)
@@ -134,7 +134,7 @@ class Totals(NamedTuple):
     e2e_s: Array
 
 
-def _totals(q: Question, of: Lengths, budget: Array, seconds: Callable[[Question], Any], *, one_by_one: bool = False) -> Totals:
+def _totals(q: Question, of: Points, budget: Array, seconds: Callable[[Question], Any], *, one_by_one: bool = False) -> Totals:
     """Sums of the steps' seconds. `one_by_one`: prompts longer than a step follow each other, shorter ones fill it."""
     new = of.prompt - of.cached
     budget = np.minimum(budget, 1e15)
@@ -161,7 +161,7 @@ def _at(q: Question, sequences: Array, new: Array, past: Array, logits: Logits) 
 
 
 def _expected(
-    q: Question, of: Lengths, budget: float | None, engine: str | None, calibration: Any, options: Any, shaped: Callable[[Any], Any]
+    q: Question, of: Points, budget: float | None, engine: str | None, calibration: Any, options: Any, shaped: Callable[[Any], Any]
 ) -> tuple[Expected[Any] | None, str]:  # fmt: skip
     try:
         used = resolve_calibration(q.gpu, engine, calibration)
@@ -196,7 +196,7 @@ def _expected(
     return Expected(calibration=used, question=mine, max_batch_tokens=shaped(step), notes=notes, **values), ""
 
 
-def _checked(of: Lengths) -> None:
+def _checked(of: Points) -> None:
     over = of.cached >= of.prompt
     if over.any():
         raise InvalidInput(

@@ -38,10 +38,17 @@ def _core(att: Attention | Parts, layers: int, p: Pass, n: int, ways: Amount, co
     return row(
         _named("attention", n), layers, "attention",
         kv_bytes=(group.batch * (layers * token_bytes)) * (read + written) if att.owns_kv else 0.0,
-        flops=(group.batch * (layers * 2.0 * (att.q_width + att.out_width))) * pairs, cost=cost,
+        flops=(group.batch * (layers * 2.0 * (att.q_width + att.out_width))) * pairs, cost=_launched(cost, p, group),
         shape=lambda: f"h·(dk+dv) = {att.heads}·{att.head_dim + att.v_dim}{limit}",
         detail=(("cached tokens read per sequence", read), ("written", written), ("query-key pairs per sequence", pairs)),
     )  # fmt: skip
+
+
+def _launched(cost: Cost, p: Pass, group: Step) -> Cost:
+    """The cost, with launches in a part of the steps where a group of a mixed step has less than one sequence in the mean."""
+    if not p.step.beside:
+        return cost
+    return cost._replace(kernels=cost.kernels * smaller(group.batch, 1.0))
 
 
 def _named(operator: str, n: int) -> str:
@@ -101,7 +108,7 @@ def _latent_core(att: LatentAttention | Parts, layers: int, p: Pass, n: int, way
     return row(
         _named("attention", n), layers, "attention",
         kv_bytes=(group.batch * (layers * att.kv_width * storage.cache.bytes_per_weight)) * (read + written),
-        flops=(group.batch * float(layers)) * smaller(plain, absorbed), cost=cost,
+        flops=(group.batch * float(layers)) * smaller(plain, absorbed), cost=_launched(cost, p, group),
         shape=lambda: f"h·(nope+rope+v) = {att.heads}·{att.nope_dim + att.rope_dim + att.v_dim}, latent {att.kv_rank}+{att.rope_dim}",
         detail=(("cached tokens read per sequence", read), ("query-key pairs per sequence", pairs),
                 ("FLOP per sequence, latents expanded", plain), ("absorbed", absorbed)),
@@ -137,7 +144,7 @@ def _scan(mixer: StateMixer | Parts, layers: int, p: Pass, n: int) -> Operator:
     return row(
         _named("state", n), layers, "attention",
         kv_bytes=(group.batch * (layers * held)) * known, flops=tokens * (float(layers) * mixer.scan_flops),
-        cost=cost._replace(activation_bytes=cost.activation_bytes + group.batch * held),
+        cost=_launched(cost._replace(activation_bytes=cost.activation_bytes + group.batch * held), p, group),
         shape=lambda: f"{mixer.state_elements} elements at {mixer.state_bits} bits, {mixer.conv_elements} of a convolution",
         detail=(("FLOP per token and layer", 1.0 * mixer.scan_flops),),
     )  # fmt: skip

@@ -40,7 +40,7 @@ class Cost(NamedTuple):
     """Bytes beyond the compulsory ones [B] and launches [1] of one operator in one layer."""
 
     activation_bytes: Amount
-    kernels: int
+    kernels: Amount
 
 
 FREE = Cost(0.0, 0)
@@ -76,7 +76,7 @@ class Operator(NamedTuple):
     kv_bytes: Amount
     activation_bytes: Amount
     flops: Amount
-    kernels: Count
+    kernels: Amount
     shape: Callable[[], str]
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None

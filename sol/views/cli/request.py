@@ -25,7 +25,7 @@ def request(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     \b
     Examples:
       sol request llama-3.1-8b h100 --prompt 2k --output 256
-      sol request llama-3.1-70b h100 --tp 4 --prompt 1k,8k,64k --output 256 --engine vllm
+      sol request llama-3.1-70b h100 --tp 4 --prompt 1k,8k,64k --output 256
     """
     from sol.answers.request.request import request as ask_request
 

@@ -32,8 +32,8 @@ def serve(model: str, gpu: str, json_: bool, **asked: Any) -> None:
     \b
     Examples:
       sol serve llama-3.1-70b h100 --tp 4 --prompt 1k --output 1k --concurrency 64
-      sol serve llama-3.1-8b h100 --prompt 1k --output 256 --request-rate 1,4,16 --engine vllm
-      sol serve llama-3.1-8b h100 --prompt 2k --output 256 --ttft 500ms --tpot 20ms
+      sol serve llama-3.1-8b h100 --prompt 1k --output 256 --request-rate 1,4,16
+      sol serve llama-3.1-8b h100 --prompt 2k --output 256 --ttft 0.5s --tpot 20ms
     """
     from sol.answers.serve.serve import serve as ask_serve
 
