@@ -5,9 +5,10 @@ The scheduler is that of the engine's own code (hardware_db/engines); nothing is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack, get_args
+from typing import Literal, Unpack, get_args
 
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
 from sol.answers.floor.floor import floor_of
@@ -26,14 +27,14 @@ from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
-from sol.specs.quantities import Number
+from sol.specs.quantities import Number, Numbers
 
 Basis = Literal["estimate", "floor"]
 
 
 @spelled_out(ServerOptions)
 def replay(
-    requests: Any, model: str | Path | Model, gpu: str | GPU, *, engine: str | Engine | None = None,
+    requests: str | Path | Mapping[str, Numbers], model: str | Path | Model, gpu: str | GPU, *, engine: str | Engine | None = None,
     calibration: Calibration | str | Path | None = None, on: Basis = "estimate", max_batch: Number | None = None,
     max_batch_tokens: Number | None = None, kv_tokens: Number | None = None, memory_fraction: Number | None = None,
     admission: str | None = None, **options: Unpack[ServerOptions],
@@ -92,7 +93,7 @@ def _replayed(trace: Trace, q: Question, server: Server, used: Calibration | Non
         q.model, q.storage, q.routing, q.fusion, q.split, q.rates, used, most, seqs, longest, imbalance=float(q.step.imbalance)
     )  # fmt: skip
     served = serve(load, server.policy, table)
-    step: Floor[Any, Any, Any] | Estimate[Any, Any, Any] = floor_of(q) if used is None else estimate_of(q, used)
+    step: Floor | Estimate = floor_of(q) if used is None else estimate_of(q, used)
     return Replay(trace=trace, question=q, server=server, calibration=used, served=served, step=step, stand_in=stand_in)
 
 

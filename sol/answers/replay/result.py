@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Replay(Shown, Frozen):
     server: Server
     calibration: Calibration | None
     served: Served
-    step: Floor[Any, Any, Any] | Estimate[Any, Any, Any]
+    step: Floor | Estimate
     stand_in: tuple[str, ...] = ()
     shown_by: ClassVar[str] = "sol.answers.replay.show"
 

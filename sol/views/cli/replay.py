@@ -44,7 +44,7 @@ def replay(requests: str, model: str, gpu: str, json_: bool, csv_: bool, **asked
     \b
     Examples:
       sol replay requests.csv llama-3.1-8b h100
-      sol replay requests.csv qwen3-32b h100 --tp 2 --engine vllm@0.19 --max-num-seqs 128
+      sol replay requests.csv qwen3-32b h100 --tp 2 --engine vllm@0.19
       sol replay requests.csv llama-3.1-8b h100 --on floor --json
     """
     from sol.answers.replay.replay import replay as ask_replay
