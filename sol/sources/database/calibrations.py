@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sol.errors import BadFile, InvalidInput, MissingSpec
+from sol.sources.database.libraries import with_collectives
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
 from sol.specs.record import Source, validated
@@ -138,7 +139,7 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
         there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
         what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
         raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
-    return found
+    return found if found.engine == name else with_collectives(found, name)
 
 
 def kernel_rates(gpu: str) -> Calibration:
