@@ -44,13 +44,8 @@ class Engine(Record):
     Experts stored in one of `padded_formats` are `pad_ffn` and `pad_hidden` multiples wide [1] and need no buffers. With
     `host_table` the input table stays on the host. Where `windows_hold_step`, a layer with a window holds the tokens of a step
     as well, in whole blocks. It starts if what it `needs` fits, and where it `counts_states` if there is a block of states for
-<<<<<<< HEAD
-    each sequence of a step. `scheduler`: how it fills its steps, where that was read. `versions` are the last ones that a set of
-    numbers holds for.
-=======
-    each sequence of a step. Stages of a pipeline work on up to
-    `chunks_in_flight` chunks of a prompt at once [1]. `versions` are the last ones that a set of numbers holds for.
->>>>>>> main
+    each sequence of a step. Stages of a pipeline work on up to `chunks_in_flight` chunks of a prompt at once [1]. `scheduler`: how
+    it fills its steps, where that was read. `versions` are the last ones that a set of numbers holds for.
     """
 
     id: str
