@@ -23,6 +23,7 @@ from sol.answers.replay.server import DEFAULT, Limits, Server, resolve_server
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.serving.server import serve
 from sol.physics.serving.table import StepTable
+from sol.sources.database.libraries import library_for
 from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine
 from sol.specs.hardware import GPU
@@ -90,7 +91,8 @@ def _replayed(trace: Trace, q: Question, server: Server, used: Calibration | Non
     server = replace(server, policy=replace(policy, max_num_seqs=seqs))
     most = max(seqs, min(policy.max_num_batched_tokens, int(load.prompt.sum()) + seqs))
     table = StepTable(
-        q.model, q.storage, q.routing, q.fusion, q.split, q.rates, used, most, seqs, longest, imbalance=float(q.step.imbalance)
+        q.model, q.storage, q.routing, q.fusion, q.split, q.rates, used, most, seqs, longest, imbalance=float(q.step.imbalance),
+        library=None if used is None else library_for(used),
     )  # fmt: skip
     served = serve(load, server.policy, table)
     step: Floor | Estimate = floor_of(q) if used is None else estimate_of(q, used)

@@ -26,16 +26,26 @@ VARYING = ("attention", "index")
 """The roles of rows that depend on the lengths of the sequences."""
 
 
+QUANTITIES = ("kv_bytes", "flops", "activation_bytes")
+
+
 class Work(NamedTuple):
     """What the rows of attention move and compute [B, FLOP]: for each row a number, or an array of one value a step."""
 
     kv_bytes: tuple[Amount, ...]
     flops: tuple[Amount, ...]
     activation_bytes: tuple[Amount, ...]
+    sequences: int
 
     def plus(self, other: Work) -> Work:
         """The work of both, in the same kernels."""
-        return Work(*(tuple(a + b for a, b in zip(mine, its, strict=True)) for mine, its in zip(self, other, strict=True)))
+        kv, flops, act = (tuple(a + b for a, b in zip(mine, its, strict=True)) for mine, its in zip(self[:3], other[:3], strict=True))
+        return Work(kv, flops, act, self.sequences + other.sequences)
+
+    def part(self, share: float) -> Work:
+        """A share of it; the sequences are those of the whole."""
+        kv, flops, act = (tuple(share * value for value in column) for column in self[:3])
+        return Work(kv, flops, act, self.sequences)
 
 
 class AttentionWork:
@@ -54,7 +64,7 @@ class AttentionWork:
         """The rows as one sequence has them; their kernels and rates are those of every step."""
         past = np.arange(max(longest, 3) + 1, dtype=np.float64)
         rows = self._operators(np.ones(1), past)
-        self._table = np.concatenate([_stacked(rows, name, past.size) for name in Work._fields])
+        self._table = np.concatenate([_stacked(rows, name, past.size) for name in QUANTITIES])
         """Every quantity of every row by cached tokens: (3·rows, tokens)."""
         slopes = np.diff(self._table[:, 1:], axis=1)
         self.is_linear = bool(np.allclose(slopes, slopes[:, -1:], rtol=1e-9, atol=0.0))
@@ -75,19 +85,19 @@ class AttentionWork:
             count, cached = past.size, float(past.sum())
             if steps > 1:
                 cached = cached + count * np.arange(steps)  # type: ignore[assignment]  # an array: one value a step
-            return self._work([a * count + b * cached for a, b in zip(self._bases, self._slopes, strict=True)])
+            return self._work([a * count + b * cached for a, b in zip(self._bases, self._slopes, strict=True)], count)
         if steps == 1:
-            return self._work(self._table[:, past].sum(axis=1).tolist())
-        return self._work(list(self._table[:, past[:, None] + np.arange(steps)].sum(axis=1)))
+            return self._work(self._table[:, past].sum(axis=1).tolist(), past.size)
+        return self._work(list(self._table[:, past[:, None] + np.arange(steps)].sum(axis=1)), past.size)
 
-    def _work(self, values: Sequence[Amount]) -> Work:
+    def _work(self, values: Sequence[Amount], sequences: int) -> Work:
         rows = len(self.rows)
-        return Work(tuple(values[:rows]), tuple(values[rows : 2 * rows]), tuple(values[2 * rows :]))
+        return Work(tuple(values[:rows]), tuple(values[rows : 2 * rows]), tuple(values[2 * rows :]), sequences)
 
     def _chunk(self, new: int, past: int) -> Work:
         """The work of one prompt's chunk."""
         rows = self._operators(float(new), float(past))
-        return self._work([float(getattr(op, name)) for name in Work._fields for op in rows])
+        return self._work([float(getattr(op, name)) for name in QUANTITIES for op in rows], 1)
 
 
 def _maker(kind: type) -> Callable[..., list[Operator]]:

@@ -22,6 +22,7 @@ from sol.physics.serving.attention import VARYING, AttentionWork, Work
 from sol.physics.time.estimate import OperatorTime, operator_time, time_parts
 from sol.physics.time.roofline import Rates, price
 from sol.specs.calibration import Calibration
+from sol.specs.libraries import Library
 from sol.specs.model import Model
 from sol.specs.quantities import Array
 from sol.specs.split import Split
@@ -47,15 +48,17 @@ class Spent(NamedTuple):
 class StepTable:
     """Seconds of any step of one server: `calibration` makes it an estimate, None the floor.
 
+    `library` runs the collectives of an estimate.
     `most_tokens` and `most_sequences` are those of the largest step, `longest` the most tokens a sequence has cached.
     """
 
     def __init__(
         self, model: Model, storage: Storage, routing: Routing, fusion: Fusion, split: Split, rates: Rates,
         calibration: Calibration | None, most_tokens: int, most_sequences: int, longest: int, imbalance: float = 1.0,
+        library: Library | None = None,
     ) -> None:  # fmt: skip
         self._storage, self._rates, self._calibration, self._split = storage, rates, calibration, split
-        self._layers = model.layers
+        self._layers, self._library = model.layers, library
         self.attention = AttentionWork(model, split, storage, routing, fusion, longest)
 
         def rows(count: Array, logits: Logits = "all") -> list[Operator]:
@@ -84,9 +87,10 @@ class StepTable:
         kernels, memory, compute = kernels + of_head[0], memory + of_head[1], compute + of_head[2]
         spent = [Spent(kernels, memory, compute, network)]
         for work in works:
-            parts = work if share == 1.0 else Work(*(tuple(share * value for value in column) for column in work))
-            for op, kv, flops, act in zip(self.attention.rows, *parts, strict=True):
-                spent.append(self._spent(op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)))
+            parts, launched = (work, 1.0) if share == 1.0 else (work.part(share), min(1.0, share * work.sequences))
+            for op, kv, flops, act in zip(self.attention.rows, *parts[:3], strict=True):
+                row = op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)
+                spent.append(self._spent(row if launched == 1.0 else row._replace(kernels=row.kernels * launched)))
         return self._together(_sum(spent), sequences / int(self._split.dp))
 
     def _share(self, tokens: int, sequences: int) -> float:
@@ -116,9 +120,9 @@ class StepTable:
         times = price(op, self._rates)
         if self._calibration is None:
             return Spent(0.0, times.memory_s, times.compute_s, times.network_s)
-        of = operator_time(op, times, self._rates, self._storage, self._calibration)
+        of = operator_time(op, times, self._rates, self._storage, self._calibration, self._library)
         if of.network:
-            return Spent(0.0, 0.0, 0.0, of.serial_s)
+            return Spent(0.0, 0.0, 0.0, of.reached_s)
         return Spent(of.launch_s + of.reached_s, of.memory_s, of.compute_s, 0.0)
 
     def _listed(self, rows: Sequence[Operator], size: int) -> list[Spent]:

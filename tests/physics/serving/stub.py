@@ -10,7 +10,7 @@ from sol.physics.serving.attention import Work
 from sol.physics.serving.policy import Policy
 from sol.physics.serving.requests import Load
 
-NOTHING = Work((), (), ())
+NOTHING = Work((), (), (), 0)
 
 
 class NoAttention:

@@ -12,7 +12,9 @@ from sol import Calibration, estimate, floor, load_gpu
 from sol.answers.estimate.estimate import estimate_of, resolve_calibration
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
+from sol.physics.serving.attention import QUANTITIES
 from sol.physics.serving.table import EXACT, StepTable, grid
+from sol.sources.database.libraries import library_for
 
 KINDS = {
     "llama-3.1-8b": {}, "gemma-3-27b": {"tp": 2}, "deepseek-v3": {"tp": 8}, "qwen3-30b-a3b": {}, "qwen3-next-80b-a3b": {"tp": 4},
@@ -87,6 +89,19 @@ def test_copies_of_attention_and_their_experts() -> None:
     assert table.seconds(2176, 129, 129, works) == pytest.approx(float(estimate_of(of, used).latency_s), rel=1e-2)
 
 
+@pytest.mark.truth
+def test_collectives_run_as_the_engines_library_does() -> None:
+    """vLLM on two H100s: the all-reduces of its library, not the fastest there are."""
+    used = resolve_calibration(load_gpu("h100-sxm"), "vllm", None)
+    q = ask("llama-3.1-8b", "h100-sxm", ctx=1, fusion=used.fusion, tp=2)
+    found = []
+    for library in (library_for(used), None):
+        table = StepTable(q.model, q.storage, q.routing, q.fusion, q.split, q.rates, used, 4096, 64, 4096, library=library)
+        found.append(float(table.seconds(64, 64, 64, [table.attention.decodes(np.full(64, 1000), 1)])))
+    assert found[0] == pytest.approx(estimate("llama-3.1-8b", "h100-sxm", ctx=1000, batch=64, tp=2, engine="vllm").latency_s, rel=1e-12)
+    assert found[1] < found[0]
+
+
 @pytest.mark.law
 def test_lengths_of_a_batch_add_up() -> None:
     """The attention of unlike sequences is the sum of each alone, whether their tables are lines or not."""
@@ -96,7 +111,7 @@ def test_lengths_of_a_batch_add_up() -> None:
         together = table.attention.decodes(past, 4)
         for j in range(4):
             alone = [table.attention.decodes(past[i : i + 1] + j, 1) for i in range(past.size)]
-            for name in together._fields:
+            for name in QUANTITIES:
                 sums = [sum(row) for row in zip(*(getattr(work, name) for work in alone), strict=True)]
                 found = [np.broadcast_to(row, 4)[j] for row in getattr(together, name)]
                 assert found == pytest.approx(sums, rel=1e-12)
