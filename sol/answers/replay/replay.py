@@ -23,7 +23,7 @@ from sol.answers.replay.server import DEFAULT, Limits, Server, resolve_server
 from sol.errors import InvalidInput, MissingSpec
 from sol.physics.serving.server import serve
 from sol.physics.serving.table import StepTable
-from sol.sources.database.libraries import library_for
+from sol.sources.database.libraries import library_for, library_of, with_collectives
 from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine
 from sol.specs.hardware import GPU
@@ -106,7 +106,13 @@ def _times(gpu: GPU, engine: str | Engine | None, calibration: Calibration | str
     name = engine.id if isinstance(engine, Engine) else engine or DEFAULT
     base = name.partition("@")[0]
     try:
-        return resolve_calibration(gpu, base, None), ()
+        return _sending(resolve_calibration(gpu, base, None), name), ()
     except MissingSpec:
-        found = resolve_calibration(gpu, None, None)
+        found = _sending(resolve_calibration(gpu, None, None), name)
     return found, (f"no calibration of {base} on {gpu.id}: the step times are those of {found.engine}, and {base} may differ",)
+
+
+def _sending(calibration: Calibration, engine: str) -> Calibration:
+    """The calibration with the collectives of the engine that schedules, where its library is known."""
+    base, _, version = engine.partition("@")
+    return calibration if library_of(base, version) is None else with_collectives(calibration, engine)
