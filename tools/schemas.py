@@ -32,7 +32,9 @@ def schemas() -> dict[str, Schema]:
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()
-    found["engine-class"] = _file_of({}, classes=_table({"type": "array", "items": TEXT}, closed=False))
+    classes = _table({"type": "array", "items": TEXT}, closed=False)
+    found["engine-class"] = _file_of({}, classes=classes, versions=_table({"another": NUMBER}))
+    del found["engine-class"]["required"]
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})
     found["reported"] = _file(_table({"reported": TEXT, "source": TEXT}) | {"title": "Reported"})
     found["source"] = {"$schema": DRAFT, "$defs": {"Source": Source.model_json_schema()}, **SOURCES}
@@ -75,7 +77,8 @@ def _kernel() -> Schema:
     figures: Schema = dict.fromkeys(("value", "low", "high", "n"), NUMBER)
     rate = _table({**figures, "printed": TEXT, "spread": {"type": "array", "items": NUMBER}})
     rate["required"] = ["value", "n"]
-    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER}
+    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER,
+              "piece_s": NUMBER}  # fmt: skip
     entry = _table(fields | {"error": _table({"overlapped": NUMBER, "serial": NUMBER})})
     entry["required"] = ["source"]
     return entry

@@ -65,12 +65,15 @@ class Rate(Record):
     """Rates of one kind of operator that differ from the calibration's own: fractions of the peaks, and seconds per kernel.
 
     `passes`: how often the operator's activations cross memory after its product instead of during it [1].
+    `piece_s`: time of each piece, whatever its bytes [s]: of attention, of a sequence's KV head, beneath the bytes and FLOPs; of
+    experts, of each that the device holds, on top of them.
     """
 
     mbu: Figure | None = None
     mfu: Figure | None = None
     launch_s: Figure | None = None
     passes: Figure | None = None
+    piece_s: Figure | None = None
 
     @model_validator(mode="after")
     def _means_something(self) -> Rate:
@@ -90,6 +93,7 @@ class Reached(NamedTuple):
     mfu: float
     launch_s: float
     passes: float | None
+    piece_s: float = 0.0
 
 
 class Residual(Record):
@@ -111,6 +115,7 @@ class Calibration(HandMade):
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `spread_s` of each layer of experts that are spread over devices, besides its operators [s];
     `first_token_s` of a request before and after its steps, until the client has its first token [s], in no step;
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
@@ -121,7 +126,7 @@ class Calibration(HandMade):
     version, whose all-reduce it runs, where that is not `engine`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
     """
 
     id: str = ""
@@ -139,6 +144,7 @@ class Calibration(HandMade):
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
+    spread_s: Figure = NOTHING
     first_token_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
@@ -180,7 +186,9 @@ class Calibration(HandMade):
         known = self._known(kind, formats)
         of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
-        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
+        of_launch = next((r for r in known if r.launch_s is not None), None)  # times of pieces go with the launch beside them
+        piece_s = 0.0 if of_launch is None or of_launch.piece_s is None else of_launch.piece_s.value
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes, piece_s)
 
     def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
         """The names of the rates behind a figure of a kind of operator, and whether it is their mean; empty: the calibration's own."""

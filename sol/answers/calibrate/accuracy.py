@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sol.answers.estimate.estimate import estimate_of
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
 from sol.errors import MissingSpec
@@ -58,7 +59,7 @@ def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
     """One row compared with its floor and a calibration. The floor uses the routing that touches the fewest experts."""
     least = sum(float(np.sum(floor_of(q).latency_s)) for q in questions(row, routing="min"))
     steps = [] if calibration is None else questions(row, fusion=calibration.fusion)
-    if calibration is None or any(q.rates.peak is None for q in steps):
+    if calibration is None or not all(map(can_estimate, steps)):
         return Scored(row, least, None, 0.0, float("inf"), None)
     likely = sum(float(np.sum(estimate_of(q, calibration).latency_s)) for q in steps)
     down, up = calibration.interval()

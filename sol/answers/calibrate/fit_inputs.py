@@ -105,7 +105,7 @@ def parts(
         found.setdefault(key, []).append((at, q))
     if too_fast:
         raise _impossible(rows, sorted(too_fast))
-    return [FitGroup(key, rows, tuple(of), kernel_rates(key.gpu) if kernels else None) for key, of in found.items()]
+    return [FitGroup(key, rows, tuple(of), kernel_rates(key.gpu, key.engine) if kernels else None) for key, of in found.items()]
 
 
 def checked(measurements: Measurements | Iterable[Measurement]) -> list[Measurement]:

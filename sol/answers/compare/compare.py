@@ -19,6 +19,7 @@ from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explaine
 from sol.answers.compare.search import suspects
 from sol.answers.compare.suspects import Case, Suspect, Told, percent
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s, unsure_s
 from sol.answers.floor.result import Floor, per_second
@@ -266,6 +267,6 @@ def _expected(q: Question, engine: str | None, calibration: Calibration | str | 
     except MissingSpec as error:
         return None, kind, str(error).partition("; ")[0]
     kind = engine_classes().get(used.engine.lower(), kind) if engine is not None or calibration is not None else None
-    if q.rates.peak is None:
+    if not can_estimate(q):
         return None, kind, f"no source gives {q.gpu.id} a {q.rates.formats['weights']} rate, which an estimate needs"
     return estimate_of(replace(q, fusion=used.fusion), used), kind, ""

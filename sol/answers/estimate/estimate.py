@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Generic, Unpack, overload
 import numpy as np
 
 from sol.answers.estimate.chunks import chunk_lines, chunked
-from sol.answers.estimate.said import calibration_lines, stand_ins
+from sol.answers.estimate.said import calibration_lines
+from sol.answers.estimate.stand_ins import can_estimate, stand_ins
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
@@ -192,8 +193,12 @@ def estimate(
     the_gpu = resolve_gpu(gpu)
     used = resolve_calibration(the_gpu, engine, calibration)
     q = ask(model, the_gpu, ctx=ctx, fusion=used.fusion, **options)
-    if q.rates.peak is None:
-        raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
+    if not can_estimate(q):
+        raise MissingSpec(
+            the_gpu.id,
+            f"has no sourced rate for {q.rates.formats['weights']}",
+            "an estimate here needs one (the floor does not)",
+        )
     result = estimate_of(q, used)
     fitting(result.floor)
     return result

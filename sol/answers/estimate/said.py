@@ -1,36 +1,9 @@
-"""What an estimate says of its calibration: what stands in for figures that it lacks, and what it rests on."""
+"""What an estimate says of the calibration it rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from sol.answers.question.ask import Question
-from sol.physics.time.estimate import OperatorTime, rate_names
 from sol.sources.database.calibrations import engine_classes
 from sol.specs.calibration import Calibration
-
-
-def stand_ins(q: Question, c: Calibration, parts: Sequence[OperatorTime]) -> list[str]:
-    """What a calibration does not know of the formats asked, and what is taken in its place."""
-    said: list[str] = []
-    for (op, _), part in zip(q.operators(), parts, strict=True):
-        kind = part.kind
-        fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
-        if part.network or kind == "other":
-            continue
-        what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
-            kind
-        ].format(fmt.id)
-        others = c.stand_in(kind, *rate_names(fmt))
-        if others:
-            said.append(f"this calibration has no rate for {what}: {others} are used, and the interval may not hold")
-        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
-            said.append(
-                f"this calibration does not say what fraction of the peak FLOPs {what} reach: the full peak is used, so the estimate is low"
-            )
-    return list(dict.fromkeys(said))
 
 
 def calibration_lines(c: Calibration) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.result import Floor
 from sol.errors import MissingSpec
 from sol.sources.database.calibrations import engine_classes
@@ -54,4 +55,4 @@ def _of(f: Floor, engine: str | None) -> Estimate | None:
         if engine is not None and engine.strip().lower() not in engine_classes():
             raise
         return None
-    return None if q.rates.peak is None else estimate_of(replace(q, fusion=used.fusion), used)
+    return estimate_of(replace(q, fusion=used.fusion), used) if can_estimate(q) else None

@@ -1,6 +1,7 @@
 """The expected time of a step: operators one after the other at the rates an engine reaches, and times outside operators.
 
-    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes)
+    kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes;
+                                                                 no shorter than its sequences' heads, and for each expert held)
     step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
 An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With all rates at 100 % and all times
@@ -14,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
 
 from sol.frozen import Frozen
 from sol.physics.operators.operator import Amount, Operator, larger
@@ -71,11 +74,18 @@ def operator_time(
         return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, sent_s(op, times, rates, library), 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
+    if kind == "experts":  # all devices wait for the one that reads most
+        memory_s = memory_s * op.fullest
     compute_s = times.peak_s / found.mfu
-    reached_s = larger(memory_s, compute_s)
+    reached_s, launch_s = larger(memory_s, compute_s), found.launch_s * op.kernels
+    if kind == "experts":
+        spread = np.where(op.ways > 1.0, op.layers, 0.0) if isinstance(op.ways, np.ndarray) else float(op.layers) * (op.ways > 1.0)
+        launch_s = launch_s + (found.piece_s * op.pieces + calibration.spread_s.value * spread)
+    elif found.piece_s:
+        reached_s = larger(reached_s, found.piece_s * op.pieces)
     if found.passes is not None:
         reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
-    return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, found.launch_s * op.kernels)
+    return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, launch_s)
 
 
 def sent_s(op: Operator, times: OperatorTimes, rates: Rates, library: Library | None) -> Amount:
@@ -132,12 +142,20 @@ def operator_kind(op: Operator) -> OperatorKind:
 
 @lru_cache(maxsize=256)
 def rate_names(fmt: NumberFormat) -> tuple[str, ...]:
-    """The names of a format in a calibration: its id, the id's first word, and the kind of its products.
+    """The names of a format in a calibration: its id, the id's first word, the kind of its products, and what is nearest to it.
 
-    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format.
+    16-bit products of 16-bit weights are bf16, of narrower ones w8a16 or w4a16; others are called by their compute format. A
+    checkpoint's own name says nothing of kernels: 8-bit floats with scales by block are nearest to fp8-block128, 4-bit floats to
+    nvfp4 or mxfp4, the one of nearer size first.
+
+    >>> from sol import load_format
+    >>> rate_names(load_format("nvfp4").model_copy(update={"id": "modelopt-nvfp4"}))
+    ('modelopt-nvfp4', 'modelopt', 'fp4', 'nvfp4', 'mxfp4')
     """
     compute, bits = fmt.compute.partition(",")[0], fmt.bits_per_weight
     kind = compute
     if compute in ("16-bit", "bf16", "fp16"):
         kind = "bf16" if bits > 12 else "w8a16" if bits > 6 else "w4a16"
-    return tuple(dict.fromkeys((fmt.id, fmt.id.partition("-")[0], kind)))
+    blocks = ("fp8-block128",) if compute == "fp8" and fmt.group is not None else ()
+    narrow = ("nvfp4", "mxfp4") if bits > 4.375 else ("mxfp4", "nvfp4")  # half-way between the two
+    return tuple(dict.fromkeys((fmt.id, *blocks, fmt.id.partition("-")[0], kind, *(narrow if compute == "fp4" else ()))))

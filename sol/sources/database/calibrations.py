@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
 from sol.specs.record import Source, validated
 
+VERSION = re.compile(r"-\d+(\.\d+)*$")
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
 
@@ -124,26 +127,67 @@ def engine_classes() -> dict[str, str]:
     return {name: kind for kind, names in data["classes"].items() for name in (kind, *names)}
 
 
+@lru_cache(maxsize=1)
+def of_another_version() -> float:
+    """How far rows of one version of an engine lie from the estimate of another, 19 of 20 of them [log]."""
+    return float(read_toml(data_root() / "calibrations" / CLASSES)["versions"]["another"])
+
+
+def engine_family(engine: str) -> str:
+    """An engine without its version.
+
+    >>> engine_family("vllm-0.11"), engine_family("tensorrt-llm")
+    ('vllm', 'tensorrt-llm')
+    """
+    return VERSION.sub("", engine)
+
+
+def age(engine: str) -> tuple[float, ...]:
+    """A key that sorts the versions of an engine; one without a version is the newest."""
+    found = VERSION.search(engine)
+    return tuple(map(float, found[0][1:].split("."))) if found else (math.inf,)
+
+
+def nearest_version(engine: str, known: Iterable[str]) -> str | None:
+    """Of the engines known, the one of the same family whose version is nearest, the newer of two; None without one."""
+    ordered = sorted({e for e in engine_classes() if engine_family(e) == engine_family(engine)} | {engine}, key=age)
+    place = ordered.index(engine)
+    return min((e for e in known if e in ordered), key=lambda e: (abs(ordered.index(e) - place), -ordered.index(e)), default=None)
+
+
 def shipped_calibration(gpu: str, engine: str) -> Calibration:
-    """The calibration of this engine on this device, else of its class there. Raises `MissingSpec` with the known ones."""
+    """The calibration of this engine on this device, else of its nearest version with a wider interval, else of its class there.
+
+    Raises `MissingSpec` with the known ones.
+    """
     classes = engine_classes()
-    name = engine.strip().lower()
-    kind = classes.get(name)
+    name = engine.strip().lower().replace("@", "-")
+    kind = classes.get(name) or classes.get(engine_family(name))
     if kind is None:
         raise MissingSpec(
             f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
         )
     here = by_device().get(gpu, {})
-    found = here.get(name) or here.get(kind)
+    nearest = nearest_version(name, here)
+    found = here.get(nearest or kind)
     if found is None:
         there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
         what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
         raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
+    if nearest is not None and nearest != name and found.within_95 is not None:
+        note = f"{found.note}; {name} has no rows here, {nearest} is its nearest version"
+        found = found.model_copy(update={"within_95": max(found.within_95, of_another_version()), "note": note})
     return found if found.engine == name else with_collectives(found, name)
 
 
-def kernel_rates(gpu: str) -> Calibration:
-    """The rates of a device's kernels, without an engine's times. Raises `MissingSpec` with the known devices."""
+def kernel_rates(gpu: str, engine: str = "") -> Calibration:
+    """The rates of a device's kernels, of an engine's own where they were timed, without its times.
+
+    Raises `MissingSpec` with the known devices.
+    """
+    own = by_device().get(gpu, {}).get(f"kernels-{engine_family(engine)}")
+    if own is not None:
+        return own
     known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
     if gpu not in known:
         raise MissingSpec(f"no rates of the kernels of {gpu}", "are known", f"they are of {', '.join(sorted(known))}; fit without them")
