@@ -88,8 +88,8 @@ class StepTable:
         spent = [Spent(kernels, memory, compute, network)]
         for work in works:
             parts, launched = (work, 1.0) if share == 1.0 else (work.part(share), min(1.0, share * work.sequences))
-            for op, kv, flops, act in zip(self.attention.rows, *parts[:3], strict=True):
-                row = op._replace(kv_bytes=kv, flops=flops, activation_bytes=act)
+            for op, kv, flops, act in zip(self.attention.rows, *parts[:3], strict=True):  # rows of one sequence
+                row = op._replace(kv_bytes=kv, flops=flops, activation_bytes=act, pieces=op.pieces * (share * work.sequences))
                 spent.append(self._spent(row if launched == 1.0 else row._replace(kernels=row.kernels * launched)))
         return self._together(_sum(spent), sequences / int(self._split.dp))
 
