@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from sol.frozen import FrozenMap
 from sol.specs.record import Cites, Positive, Quantity, Record
+from sol.specs.scheduler import Scheduler, SchedulerRecord
 
 Budget = Literal["total", "static", "free", "asked"]
 """What the fraction is a fraction of: all the device's memory, activations inside (`total`) or outside
@@ -44,8 +45,8 @@ class Engine(Record):
     Experts stored in one of `padded_formats` are `pad_ffn` and `pad_hidden` multiples wide [1] and need no buffers. With
     `host_table` the input table stays on the host. Where `windows_hold_step`, a layer with a window holds the tokens of a step
     as well, in whole blocks. It starts if what it `needs` fits, and where it `counts_states` if there is a block of states for
-    each sequence of a step. Stages of a pipeline work on up to
-    `chunks_in_flight` chunks of a prompt at once [1]. `versions` are the last ones that a set of numbers holds for.
+    each sequence of a step. Stages of a pipeline work on up to `chunks_in_flight` chunks of a prompt at once [1]. `scheduler`: how
+    it fills its steps, where that was read. `versions` are the last ones that a set of numbers holds for.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Engine(Record):
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False
+    scheduler: Scheduler | None = None
     aliases: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     note: str = ""
@@ -125,6 +127,7 @@ class EngineRecord(Record):
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False
+    scheduler: SchedulerRecord | None = None
     note: str = ""
     until: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
@@ -135,7 +138,7 @@ class EngineRecord(Record):
             if version_numbers(version) is None:
                 raise ValueError(f"'{version}' is not a version such as 0.16")
             for name in differs:
-                if name not in cls.model_fields or name in ("name", "version", "budget", "aliases", "until"):
+                if name not in cls.model_fields or name in ("name", "version", "budget", "aliases", "scheduler", "until"):
                     raise ValueError(f"'{name}' of version {version} is not what a version can change")
         return until
 
