@@ -26,8 +26,9 @@ import tomli_w
 from sol.answers.calibrate.published import EngineRows, applied
 from sol.physics.fit.fit import Usual
 from sol.physics.fit.fit_intervals import within_95_of_rows
-from sol.sources.database.calibrations import age, engine_classes, engine_family, read_calibrations, shipped
+from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
+from sol.sources.database.versions import age, engine_family
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated

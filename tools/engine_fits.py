@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sol import load_format, load_model
 from sol.answers.calibrate.accuracy import questions
-from sol.answers.estimate.stand_ins import can_estimate
+from sol.answers.estimate.bytes_alone import can_estimate
 from sol.physics.fit.fit import Usual
 from sol.physics.time.estimate import rate_names
 from sol.sources.database.measured import MeasuredRow

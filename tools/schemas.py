@@ -12,6 +12,7 @@ from sol.sources.database.device_names import TotalsRecord
 from sol.specs.calibration import Calibration
 from sol.specs.engines import EngineRecord
 from sol.specs.hardware import DeviceRecord
+from sol.specs.libraries import LibraryRecord
 from sol.specs.links import LinkTypeRecord
 from sol.specs.record import Record, Source
 from sol.specs.tables import FormatRecord, ModelRecord
@@ -26,8 +27,8 @@ SOURCES: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/S
 def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
     records: dict[str, type[Record]] = {
-        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "link": LinkTypeRecord, "model": ModelRecord,
-        "total": TotalsRecord,
+        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "library": LibraryRecord, "link": LinkTypeRecord,
+        "model": ModelRecord, "total": TotalsRecord,
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()

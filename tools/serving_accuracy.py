@@ -194,7 +194,8 @@ def main() -> None:
     if not module or not name:
         sys.exit("usage: python -m tools.serving_accuracy MODULE:FUNCTION, a function of a ServingRow")
     predict: Predict = getattr(importlib.import_module(module), name)
-    print(report(scored_rows(predict)))
+    here = importlib.import_module("tools.serving_accuracy")  # whose `Prediction` is the one that others import
+    print(here.report(here.scored_rows(predict)))
 
 
 if __name__ == "__main__":

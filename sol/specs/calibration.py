@@ -122,7 +122,8 @@ class Calibration(HandMade):
     of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
     were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
     weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `base`: the
-    record of the database that it adds times to, whose rates it has.
+    record of the database that it adds times to, whose rates it has. `collectives`: the engine, with @ its
+    version, whose all-reduce it runs, where that is not `engine`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
     Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
@@ -132,6 +133,7 @@ class Calibration(HandMade):
     base: str = ""
     gpu: str
     engine: str
+    collectives: str = ""
     cuda_graphs: bool | None = None
     dtype: str = ""
     form: FormName = "given"

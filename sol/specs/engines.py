@@ -22,7 +22,7 @@ Needs = Literal["a token", "a sequence", "every sequence"]
 NUMBERS = (
     "memory_fraction", "block_tokens", "step_tokens", "step_seqs", "small_step_tokens", "small_step_seqs", "large_bytes", "chunked_from",
     "alive_hidden", "alive_ffn", "sampler_copies", "runtime_bytes", "peer_runtime_bytes", "stage_runtime_bytes", "graph_bytes",
-    "graph_layer_bytes", "pad_ffn", "pad_hidden",
+    "graph_layer_bytes", "pad_ffn", "pad_hidden", "chunks_in_flight",
 )  # fmt: skip
 """The fields that hold one number each."""
 
@@ -43,7 +43,8 @@ class Engine(Record):
     Experts stored in one of `padded_formats` are `pad_ffn` and `pad_hidden` multiples wide [1] and need no buffers. With
     `host_table` the input table stays on the host. Where `windows_hold_step`, a layer with a window holds the tokens of a step
     as well, in whole blocks. It starts if what it `needs` fits, and where it `counts_states` if there is a block of states for
-    each sequence of a step. `versions` are the last ones that a set of numbers holds for.
+    each sequence of a step. Stages of a pipeline work on up to
+    `chunks_in_flight` chunks of a prompt at once [1]. `versions` are the last ones that a set of numbers holds for.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Engine(Record):
     pad_ffn: Positive | None = None
     pad_hidden: Positive | None = None
     host_table: bool = False
+    chunks_in_flight: Positive | None = None
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False
@@ -118,6 +120,7 @@ class EngineRecord(Record):
     pad_ffn: Quantity | None = None
     pad_hidden: Quantity | None = None
     host_table: bool = False
+    chunks_in_flight: Quantity | None = None
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.estimate.bytes_alone import can_estimate
 from sol.answers.estimate.estimate import estimate_of
-from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
 from sol.errors import MissingSpec
 from sol.sources.database.calibrations import engine_classes, shipped_calibration
+from sol.sources.database.libraries import with_collectives
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 
@@ -70,9 +71,10 @@ def known(row: MeasuredRow) -> Calibration | None:
     if row.engine not in engine_classes() or (row.pp > 1 and row.phase == "prefill"):
         return None
     try:
-        return shipped_calibration(row.gpu, row.engine)
+        found = shipped_calibration(row.gpu, row.engine)
     except MissingSpec:
         return None
+    return with_collectives(found, f"{row.engine}@{row.version}") if row.version and row.devices > 1 else found
 
 
 def questions(row: MeasuredRow, **asked: Any) -> list[Question]:

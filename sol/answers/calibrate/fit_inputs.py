@@ -21,6 +21,7 @@ from sol.answers.question.formats import SIXTEEN
 from sol.errors import BadMeasurement, InvalidInput, SolError
 from sol.physics.fit.loads import Loads
 from sol.sources.database.calibrations import engine_classes, kernel_rates
+from sol.sources.database.libraries import library_of
 from sol.specs.calibration import Calibration
 from sol.specs.measurement import Measurement, Measurements
 from sol.specs.quantities import Array
@@ -73,7 +74,7 @@ class FitGroup:
         """The loads of these rows. Raises `BadMeasurement` if the device has no rate for them."""
         order = np.argsort([i for at, _ in self.asked for i in at], kind="stable")
         models = tuple(dict.fromkeys(q.model.id for _, q in self.asked))
-        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self.kernels) for at, q in self.asked]
+        pieces = [_priced([self.rows[i] for i in at], q, models.index(q.model.id), self) for at, q in self.asked]
         whole = {name: values[order] for name, values in joined_loads(pieces).items()}
         floors = np.concatenate([np.broadcast_to(floor_of(q).latency_s, len(at)) for at, q in self.asked])[order]
         kept = tuple(self.rows[i] for i in sorted(i for at, _ in self.asked for i in at))
@@ -159,8 +160,11 @@ def _impossible(rows: Sequence[Measurement], found: list[tuple[int, float]]) -> 
     return BadMeasurement(f"{count} faster than the optimistic floor:", f"{named}{more}", f"{SUSPECTS}; correct or leave out")
 
 
-def _priced(rows: Sequence[Measurement], q: Question, model: int, kernels: Calibration | None) -> dict[str, Any]:
+def _priced(rows: Sequence[Measurement], q: Question, model: int, of: FitGroup) -> dict[str, Any]:
     if q.rates.peak is None:
         raise BadMeasurement(q.gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "nothing can be fitted to its rows")
     n = len(rows)
-    return step_loads(q, n, kernels) | {"measured_s": np.array([r.measured_s for r in rows]), "model": np.full(n, model)}
+    return step_loads(q, n, of.kernels, library=library_of(of.key.engine)) | {
+        "measured_s": np.array([r.measured_s for r in rows]),
+        "model": np.full(n, model),
+    }

@@ -18,8 +18,8 @@ from sol.answers.compare.changes import variant
 from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explained
 from sol.answers.compare.search import suspects
 from sol.answers.compare.suspects import Case, Suspect, Told, percent
+from sol.answers.estimate.bytes_alone import can_estimate
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
-from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s, unsure_s
 from sol.answers.floor.result import Floor, per_second

@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
-from sol.answers.estimate.stand_ins import can_estimate, stand_ins
+from sol.answers.estimate.bytes_alone import can_estimate
+from sol.answers.estimate.chunks import chunk_lines, chunked
+from sol.answers.estimate.said import calibration_lines, stand_ins
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
@@ -30,7 +32,8 @@ from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import larger
 from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, time_parts
 from sol.physics.time.roofline import price_rows, sweep
-from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
+from sol.sources.database.calibrations import by_device, read_calibrations, shipped_calibration
+from sol.sources.database.libraries import library_for
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
@@ -119,7 +122,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         q = self.question
         if storage is None and self._operators:
             return list(self._operators)
-        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration)
+        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration, library_for(self.calibration))
 
     @property
     def operators(self) -> Table:
@@ -130,7 +133,8 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
-        return (*self.floor.assumptions, *assumed("calibration", calibration_lines(self.calibration)))
+        pipeline = assumed("pipeline", chunk_lines(self.question, self.calibration))
+        return (*self.floor.assumptions, *assumed("calibration", calibration_lines(self.calibration)), *pipeline)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -203,20 +207,23 @@ def estimate(
 def estimate_of(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = floor_of(q)
-    split = safe_splits(q.split, q.valid)
+    split, library = safe_splits(q.split, q.valid), library_for(calibration)
 
-    def at(step: Step, split: Split) -> TimeParts:
-        if step is q.step:  # the whole of it, not a block: the floor's rows are kept
+    def whole(step: Step, split: Split) -> TimeParts:
+        if step is q.step or step is q.computed_step:  # the whole of it, not a block: the floor's rows are kept
             priced = q.operators()
         else:
             priced = price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates)
-        return parts_of(operator_times(priced, q.rates, q.storage, calibration), step, split)
+        return parts_of(operator_times(priced, q.rates, q.storage, calibration, library), step, split)
 
     def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
         return time_parts(operators, calibration, q.model.layers, step.sequences / split.dp)
 
-    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration)) if q.scalar else ()
-    where = parts_of(kept, q.step, split) if q.scalar else sweep(q.step, split, at)
+    def at(step: Step, split: Split) -> TimeParts:
+        return chunked(q, calibration, step, split, whole)
+
+    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration, library)) if q.scalar else ()
+    where = at(q.computed_step, split) if q.scalar else sweep(q.step, split, at)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)
@@ -266,14 +273,3 @@ def _saved(path: Path, gpu: GPU) -> Calibration:
     if len(mine) != 1:
         raise InvalidInput(str(path), f"holds {len(mine)} calibrations of {gpu.id}", "keep one, or load them and pass the one you mean")
     return mine[0]
-
-
-def calibration_lines(c: Calibration) -> tuple[str, ...]:
-    """What an estimate assumes of its engine."""
-    kind = engine_classes().get(c.engine.lower(), "")
-    of = f", of the class {kind}" if kind and kind != c.engine else ""
-    known = f"{c.n} rows of {len(c.models)} models" if c.n else "figures from elsewhere"
-    lines = [f"{c.engine} on {c.gpu}{of}: {c.form}, {known}"]
-    if c.note:
-        lines.append(c.note)
-    return tuple(lines)

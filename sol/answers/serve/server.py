@@ -107,9 +107,11 @@ def resolve_server(
     if q.rates.peak is None:
         raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     scheduler, notes = scheduler_of(engine, used)
-    held = _pool(the_model, the_gpu, lengths, scheduler, max_batch, max_batch_tokens, memory_fraction, options)
     copies = int(q.split.dp)
-    budget = float(held.profiled_tokens or 0.0) * copies
+    held, more = _pool(the_model, the_gpu, lengths, scheduler, max_batch, max_batch_tokens, memory_fraction, options)
+    tokens, sequences = largest_step(scheduler, the_gpu.id, the_gpu.memory_bytes or np.inf, held.ctx)
+    budget = copies * (tokens.item() or np.inf if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0))
+    most = copies * (sequences or np.inf if max_batch is None else number("max_batch", max_batch, at_least=1.0))
     pool = float((held.max_batch if held.engine_max_batch is None else held.engine_max_batch * copies) or 0.0)
     if pool < 1.0:
         raise DoesNotFit(
@@ -118,8 +120,7 @@ def resolve_server(
             f"{q.split.times}{the_gpu.id}",
             "use more devices, a narrower dtype, a larger memory_fraction or shorter requests",
         )
-    slots = min(pool, float(held.max_num_seqs or np.inf) * copies)
-    return Server(q, used, lengths, Scheduling(budget, slots), scheduler, held, notes)
+    return Server(q, used, lengths, Scheduling(budget, min(pool, most)), scheduler, held, (*notes, *more))
 
 
 def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 0.0) -> Lengths:
@@ -155,15 +156,21 @@ def step_budget(engine: Engine, gpu: GPU, ctx: Array) -> Array:
 def _pool(
     model: Model, gpu: GPU, lengths: Lengths, engine: Engine, max_batch: Number | None, max_batch_tokens: Number | None,
     memory_fraction: Number | None, options: Mapping[str, Any],
-) -> Memory[float, bool]:  # fmt: skip
-    """The memory of the pool, at the mean length of a running sequence."""
+) -> tuple[Memory[float, bool], tuple[str, ...]]:  # fmt: skip
+    """The memory of the pool at the mean length of a running sequence, and what was assumed of it."""
     ctx = lengths.cached + lengths.new + lengths.output / 2.0
     of: dict[str, Any] = {name: value for name, value in options.items() if name in HELD}
+    found: Memory[float, bool]
+    if memory_fraction is None and engine.memory_fraction is None and engine.budget != "asked":
+        found = memory(model, gpu, ctx=ctx, **of)
+        return found, (
+            f"{engine.id} has no fixed memory fraction: its pool is all that weights and activations leave (memory_fraction says)",
+        )
     asked: dict[str, Any] = {"max_step_tokens": max_batch_tokens, "max_num_seqs": max_batch, "engine": engine.id}
-    found: Memory[float, bool] = memory(model, gpu, ctx=ctx, memory_fraction=memory_fraction, **asked, **of)
+    found = memory(model, gpu, ctx=ctx, memory_fraction=memory_fraction, **asked, **of)
     if found.starts is False:
         raise DoesNotFit(
             f"{engine.id} does not start:", f"{model.id} leaves its pool on {gpu.id} no room",
             "use more devices, a narrower dtype or a larger memory_fraction (sol memory --engine shows the parts)",
         )  # fmt: skip
-    return found
+    return found, ()

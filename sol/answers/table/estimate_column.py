@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sol.answers.estimate.bytes_alone import can_estimate
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
-from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.result import Floor
 from sol.errors import MissingSpec
 from sol.sources.database.calibrations import engine_classes

@@ -23,13 +23,14 @@ from sol.physics.operators.operator import Amount, Operator, larger
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
 from sol.specs.calibration import Calibration, OperatorKind, Reached
 from sol.specs.formats import NumberFormat
+from sol.specs.libraries import Library
 from sol.specs.step import Storage
 
 
 class OperatorTime(NamedTuple):
     """One operator [s]: serial at the peaks; bytes, FLOPs and the larger of them at the rates reached; launches.
 
-    A collective takes its serial time, launches included, and nothing else.
+    A collective is serial by the fastest algorithm; what its engine runs instead is reached, launches included.
     """
 
     name: str
@@ -64,11 +65,13 @@ class TimeParts(Frozen):
     step_s: Amount
 
 
-def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Storage, calibration: Calibration) -> OperatorTime:
-    """The expected seconds of one operator, from its `times` at the peaks."""
+def operator_time(
+    op: Operator, times: OperatorTimes, rates: Rates, storage: Storage, calibration: Calibration, library: Library | None = None
+) -> OperatorTime:  # fmt: skip
+    """The expected seconds of one operator, from its `times` at the peaks; collectives by `library`, else by the fastest algorithm."""
     kind = operator_kind(op)
     if op.wire is not None:
-        return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, times.serial_s, 0.0)
+        return OperatorTime(op.name, kind, True, times.serial_s, 0.0, 0.0, sent_s(op, times, rates, library), 0.0)
     found = _reached(calibration, kind, storage.cache if kind == "attention" else storage.stored(op.role))
     memory_s = (times.moved_s if found.passes is None else times.memory_s) / found.mbu
     if kind == "experts":  # all devices wait for the one that reads most
@@ -85,14 +88,23 @@ def operator_time(op: Operator, times: OperatorTimes, rates: Rates, storage: Sto
     return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, launch_s)
 
 
+def sent_s(op: Operator, times: OperatorTimes, rates: Rates, library: Library | None) -> Amount:
+    """The seconds of a collective as an engine's library runs it, never below the fastest algorithm, which a None stands for."""
+    if library is None or op.wire is None or rates.network is None:
+        return times.serial_s
+    return larger(op.layers * rates.network(op.wire, library=library).estimate_s, times.serial_s)
+
+
 @lru_cache(maxsize=1024)
 def _reached(calibration: Calibration, kind: OperatorKind, fmt: NumberFormat) -> Reached:
     return calibration.at(kind, *rate_names(fmt))
 
 
-def operator_times(priced: Priced, rates: Rates, storage: Storage, calibration: Calibration) -> list[OperatorTime]:
+def operator_times(
+    priced: Priced, rates: Rates, storage: Storage, calibration: Calibration, library: Library | None = None
+) -> list[OperatorTime]:  # fmt: skip
     """The expected seconds of every operator."""
-    return [operator_time(op, times, rates, storage, calibration) for op, times in priced]
+    return [operator_time(op, times, rates, storage, calibration, library) for op, times in priced]
 
 
 def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, layers: int, sequences: Amount) -> TimeParts:
@@ -109,7 +121,7 @@ def time_parts(operators: Sequence[OperatorTime], calibration: Calibration, laye
         memory, compute = memory + op.memory_s, compute + op.compute_s
         serial, below, launches = serial + op.serial_s, below + op.below_peak_s, launches + op.launch_s
         if op.network:
-            network = network + op.serial_s
+            network = network + op.reached_s
     share = calibration.overlap.value
     device = kernels
     if share:

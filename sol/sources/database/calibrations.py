@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import math
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sol.errors import BadFile, InvalidInput, MissingSpec
+from sol.sources.database.libraries import with_collectives
 from sol.sources.database.tomlfiles import data_root, read_toml
+from sol.sources.database.versions import age, engine_family
 from sol.specs.calibration import Calibration
 from sol.specs.record import Source, validated
 
-VERSION = re.compile(r"-\d+(\.\d+)*$")
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
 
@@ -132,21 +131,6 @@ def of_another_version() -> float:
     return float(read_toml(data_root() / "calibrations" / CLASSES)["versions"]["another"])
 
 
-def engine_family(engine: str) -> str:
-    """An engine without its version.
-
-    >>> engine_family("vllm-0.11"), engine_family("tensorrt-llm")
-    ('vllm', 'tensorrt-llm')
-    """
-    return VERSION.sub("", engine)
-
-
-def age(engine: str) -> tuple[float, ...]:
-    """A key that sorts the versions of an engine; one without a version is the newest."""
-    found = VERSION.search(engine)
-    return tuple(map(float, found[0][1:].split("."))) if found else (math.inf,)
-
-
 def nearest_version(engine: str, known: Iterable[str]) -> str | None:
     """Of the engines known, the one of the same family whose version is nearest, the newer of two; None without one."""
     ordered = sorted({e for e in engine_classes() if engine_family(e) == engine_family(engine)} | {engine}, key=age)
@@ -175,8 +159,8 @@ def shipped_calibration(gpu: str, engine: str) -> Calibration:
         raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
     if nearest is not None and nearest != name and found.within_95 is not None:
         note = f"{found.note}; {name} has no rows here, {nearest} is its nearest version"
-        return found.model_copy(update={"within_95": max(found.within_95, of_another_version()), "note": note})
-    return found
+        found = found.model_copy(update={"within_95": max(found.within_95, of_another_version()), "note": note})
+    return found if found.engine == name else with_collectives(found, name)
 
 
 def kernel_rates(gpu: str, engine: str = "") -> Calibration:

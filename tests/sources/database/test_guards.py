@@ -34,7 +34,7 @@ SCHEMA_OF = {
     "gpus": "device", "engines": "engine", "formats": "format", "links": "link", "models": "model", "calibrations": "calibration",
     "kernels": "kernel", "reported": "reported", "measured": "source", "pools": "source", "serving": "source",
     "engine-classes": "engine-class",
-    "totals": "total",
+    "totals": "total", "collectives": "library",
 }  # fmt: skip
 OF_ITS_OWN = ("engine-classes", "totals")  # files with another schema than their folder's
 

@@ -1,4 +1,4 @@
-"""What an estimate takes in the place of what is not known: rates of other formats, bytes alone where no source has a rate of FLOPs."""
+"""What an estimate says of its calibration: what stands in for figures that it lacks, and what it rests on."""
 
 from __future__ import annotations
 
@@ -8,32 +8,17 @@ import numpy as np
 
 from sol.answers.question.ask import Question
 from sol.physics.time.estimate import OperatorTime, rate_names
+from sol.sources.database.calibrations import engine_classes
 from sol.specs.calibration import Calibration, OperatorKind
 from sol.specs.formats import NumberFormat
 
 
-def can_estimate(q: Question) -> bool:
-    """Whether every product has a sourced rate, or takes no longer than its bytes at any plausible one.
-
-    Narrow formats can be multiplied in 16 bits, so that no rate is below the device's of 16 bits: where a source has that, products that
-    hide beneath their bytes at it hide at any. Without it one token of one sequence, 2 FLOPs a weight, hides on every device.
-    """
-    if q.rates.peak is not None:
-        return True
-    if q.step.beside or q.phase != "decode":
-        return False
-    if not np.any(np.asarray(q.step.batch) * np.asarray(q.step.new_tokens) > 1.0):
-        return True
-    sixteen = max((q.gpu.peak(name) or 0.0 for name in ("bf16", "fp16")), default=0.0)
-    return sixteen > 0.0 and all(np.all(op.flops / sixteen <= times.moved_s) for op, times in q.operators() if op.wire is None)
-
-
-def stand_ins(q: Question, c: Calibration, operators: Sequence[OperatorTime]) -> list[str]:
+def stand_ins(q: Question, c: Calibration, parts: Sequence[OperatorTime]) -> list[str]:
     """What a calibration does not know of the formats asked, and what is taken in its place."""
     said: list[str] = []
     if q.rates.peak is None:
         said.append(f"no source gives {q.gpu.id} a {q.rates.formats['weights']} rate: an estimate of bytes alone, which hide the products")
-    for (op, _), part in zip(q.operators(), operators, strict=True):
+    for (op, _), part in zip(q.operators(), parts, strict=True):
         kind = part.kind
         fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
         if part.network or kind == "other":
@@ -59,3 +44,14 @@ def _nearest(c: Calibration, kind: OperatorKind, fmt: NumberFormat) -> str:
     keys, _ = c.rates_of("mbu", kind, *rate_names(fmt))
     of = keys[0].partition(".")[2] if len(keys) == 1 else ""
     return of if of in ("fp8-block128", "nvfp4", "mxfp4") and of not in (fmt.id, fmt.id.partition("-")[0]) else ""
+
+
+def calibration_lines(c: Calibration) -> tuple[str, ...]:
+    """What an estimate assumes of its engine."""
+    kind = engine_classes().get(c.engine.lower(), "")
+    of = f", of the class {kind}" if kind and kind != c.engine else ""
+    known = f"{c.n} rows of {len(c.models)} models" if c.n else "figures from elsewhere"
+    lines = [f"{c.engine} on {c.gpu}{of}: {c.form}, {known}"]
+    if c.note:
+        lines.append(c.note)
+    return tuple(lines)
