@@ -22,7 +22,7 @@ UNKNOWN_SHARE = 0.99
 
 def served(row: ServingRow) -> Prediction | None:
     """The expected figure with its interval, and the bound of any system that the row allows; None without a calibration."""
-    asked = _asked(row)
+    asked = asked_of(row)
     try:
         found = _serving(engine_of(row), tuple(asked.items()))
     except MissingSpec:
@@ -44,7 +44,8 @@ def _name(row: ServingRow) -> str:
     return {"itl_s": "tpot_s", "output_tokens_per_s": "requests_per_s"}.get(row.metric, row.metric)
 
 
-def _asked(row: ServingRow) -> dict[str, Any]:
+def asked_of(row: ServingRow) -> dict[str, Any]:
+    """What `serve` is asked for a row, but the engine."""
     users = OFFLINE if row.offline else row.concurrency
     run = STARTED.get(row.source) if "InferenceX" in row.note else None
     return {
