@@ -153,9 +153,9 @@ def test_what_cannot_be_is_one_line(asked: dict[str, Any], error: type[Exception
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--pools", "--prompt-tokens", "1k"], "--pools needs --prompt-tokens and --output-tokens"),
+        (["--pools", "--prompt-tokens", "1k"], "--pools needs --prompt and --output"),
         (["--pools", "--ctx", "1k"], "--ctx is not for --pools"),
-        (["--ctx", "1k", "--output-tokens", "9"], "--output-tokens is for --pools"),
+        (["--ctx", "1k", "--output-tokens", "9"], "--output is of a load or for --pools"),
         ([], "--ctx is missing"),
     ],
 )
