@@ -22,7 +22,7 @@ from sol.answers.serve.limits import WORDS, resolve_limits
 from sol.answers.serve.result import Serving
 from sol.answers.serve.serve import served
 from sol.answers.serve.server import resolve_lengths
-from sol.errors import DoesNotFit, InvalidInput, InvalidPlan
+from sol.errors import DoesNotFit, InvalidInput
 from sol.frozen import Frozen
 from sol.physics.serving.steady import MOST_UTILIZATION
 from sol.specs.assumption import Assumption, assumed
@@ -135,10 +135,6 @@ def deployed(
         asked = asked | {"calibration": used}
     load = Load("concurrency", users, limits) if users is not None else Load("request_rate", rate or 0.0, limits)
     found = tries(model, gpu, counts, load, asked, options)
-    if not found:
-        raise InvalidPlan(
-            f"no split of {', '.join(map(str, counts))} devices", f"is legal for {model.id}", "name the network between boxes"
-        )
     return _chosen(model, gpu, load, goal, price, tuple(counts), found, output)
 
 
@@ -191,7 +187,11 @@ def _nobody(
     most = f"{devices.max():.0f}×{gpu.id}"
     if not np.isfinite(excess).any():
         why = "its weights do not fit" if set(fails) == {"weights"} else "beside its weights no pool holds one request"
-        return DoesNotFit(f"no split of up to {most} serves {model.id}:", why, "use more devices, a narrower dtype or shorter requests")
+        reach = max(int(s.devices) for s in splits)
+        wider = (
+            f"name the network, so that a replica reaches beyond {reach} devices, or use" if reach < devices.max() else "use more devices,"
+        )
+        return DoesNotFit(f"no split of up to {most} serves {model.id}:", why, f"{wider} a narrower dtype or shorter requests")
     i = int(np.lexsort((devices, excess))[0])
     who = f"the nearest, {named(splits[i], replicas[i])},"
     if fails[i] in ("overloaded", "utilization"):

@@ -60,7 +60,7 @@ class Tried(NamedTuple):
 def tries(model: Model, gpu: GPU, counts: Sequence[int], load: Load, asked: Mapping[str, Any], options: Mapping[str, Any]) -> list[Tried]:
     """Every candidate of these numbers of devices. A replica is joined by links; replicas need none between them.
 
-    Raises `InvalidPlan` where no number of devices can be reached, and what `serve` raises but `DoesNotFit`.
+    Raises what `serve` raises but `DoesNotFit`.
     """
     sizes = {d: [n // d for n in counts if n % d == 0] for d in range(1, counts[-1] + 1)}
     links = joining(gpu, options.get("network"), 1, options.get("link")) if counts[-1] > 1 else None
