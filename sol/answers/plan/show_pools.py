@@ -23,10 +23,9 @@ def pools_table(p: Pools) -> Table:
     """One line per number of devices, the best marked; then the reasons."""
     columns = (
         Column("devices", "devices", show_count),
-        Column("prefill", "prefill · batch", left=True, wrap=True),
+        Column("prefill", "prefill · prompts", left=True, wrap=True),
         Column("decode", "decode · batch", left=True, wrap=True),
         Column("ttft_s", "ttft", lambda v: show_seconds(v, 3)),
-        Column("second_token_s", "second", lambda v: show_seconds(v, 3)),
         Column("tpot_s", "tpot", lambda v: show_seconds(v, 3)),
         Column("requests_per_s", "req/s", significant),
         Column("requests_per_s_per_gpu", "/GPU", significant),
@@ -36,7 +35,7 @@ def pools_table(p: Pools) -> Table:
     )
     rows = tuple(
         (
-            d.devices, _named(d.prefill), _named(d.decode), d.ttft_s, d.second_token_s, d.tpot_s, d.requests_per_s,
+            d.devices, _named(d.prefill), _named(d.decode), d.ttft_s, d.tpot_s, d.requests_per_s,
             d.requests_per_s / d.devices,
             *(() if p.price_per_hour is None else (cost_per_million(p, d),)), d.gain, i == p.best,
         )

@@ -155,7 +155,7 @@ def test_the_best_is_the_best_of_those_that_carry_it(objective: Any) -> None:
 def test_it_says_what_stops_fewer_devices() -> None:
     d = plan("llama-3.1-70b", "h100", devices="1-8", concurrency=64, tpot_s=0.05, ttft_s=1.0, **ASKED)
     assert str(d).startswith(f"{d.devices[d.best]:.0f}×h100-sxm as 1 replica of {d.splits[d.best]} carries 64 users at ")
-    nearest = min(d.tpot_s[d.devices == d.devices[d.best] - 1])
+    nearest = np.nanmin(d.tpot_s[d.devices == d.devices[d.best] - 1])
     assert f"takes {1e3 * nearest:.1f} ms/token, and 50.0 ms are allowed" in d.why()
     heavy = plan("llama-3.1-70b", "h100", devices="1-8", concurrency=1, **ASKED)
     assert heavy.why() == "1 device does not carry it: the weights do not fit"
@@ -237,3 +237,14 @@ def test_a_replica_is_no_larger_than_its_links_reach() -> None:
     assert max(s.devices for s in joined.splits) == 16
     with pytest.raises(DoesNotFit, match="name the network, so that a replica reaches beyond 8 devices, or use a narrower dtype"):
         plan("llama-3.1-405b", "h100", devices=16, concurrency=1, **ASKED)  # 810 GB of weights, 640 GB in a box
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_it_fits_a_narrow_terminal(columns: int) -> None:
+    objectives: tuple[Any, ...] = ("devices", "latency") if columns > 60 else ("devices",)
+    for objective in objectives:
+        d = plan("llama-3.1-70b", "h100", devices="1-16", concurrency=64, tpot_s=0.05, ttft_s=1.0, objective=objective, **ASKED)
+        lines = d.to_text(columns).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert " ".join(lines[:2]).startswith("4×h100" if objective == "devices" else "16×h100")
