@@ -29,6 +29,8 @@ _HOME = {
     "plan": "sol.answers.plan.plan",
     "pools": "sol.answers.plan.pools",
     "collective": "sol.answers.collective.collective",
+    "replay": "sol.answers.replay.replay",
+    "arrivals": "sol.answers.replay.load",
     "gpus": "sol.answers.catalogue.catalogue",
     "models": "sol.answers.catalogue.catalogue",
     "formats": "sol.answers.catalogue.catalogue",
@@ -59,6 +61,7 @@ _HOME = {
     "Plan": "sol.answers.plan.plan",
     "Deployment": "sol.answers.plan.deployment",
     "Pools": "sol.answers.plan.pools",
+    "Replay": "sol.answers.replay.result",
     "Collective": "sol.answers.collective.collective",
     "Explanation": "sol.answers.report.explanation",
     "Report": "sol.answers.report.report",
@@ -129,6 +132,9 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which do not 
     from sol.answers.plan.pools import pools as pools
     from sol.answers.question.options import StepOptions as StepOptions
     from sol.answers.question.records import load_model as load_model
+    from sol.answers.replay.load import arrivals as arrivals
+    from sol.answers.replay.replay import replay as replay
+    from sol.answers.replay.result import Replay as Replay
     from sol.answers.report.citations import Bibliography as Bibliography
     from sol.answers.report.explanation import Explanation as Explanation
     from sol.answers.report.report import Report as Report

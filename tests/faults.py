@@ -116,6 +116,7 @@ POOLS = "answers/memory/test_pools.py::"
 COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/network/test_sharding.py::"
 HOSTED = "answers/memory/test_offload_host.py::"
 FORWARD = "physics/operators/test_forward_pass.py::"
+REPLAYED = "physics/serving/test_server.py::"
 
 FAULTS: dict[str, Fault] = {
     "bandwidth in GB/s read as GiB/s": Fault(
@@ -321,6 +322,33 @@ FAULTS: dict[str, Fault] = {
     "one socket's memory, however many there are": Fault(
         rewritten("sol.answers.memory.host:NamedHost.bytes_per_s", "self.sockets * self.cpu", "self.cpu"),
         HOSTED + "test_a_dense_model_by_hand",
+    ),
+    "a preempted request that keeps what was computed": Fault(
+        rewritten("sol.physics.serving.admission:Queue._found_again", "return w.cached", "return max(w.cached, w.had // whole * whole)"),
+        REPLAYED + "test_a_preempted_request_starts_again_by_hand",
+    ),
+    "the first of those that run is preempted": Fault(
+        rewritten("sol.physics.serving.admission:Queue.preempt", "last = running.count - 1", "last = 0"),
+        REPLAYED + "test_a_preempted_request_starts_again_by_hand",
+    ),
+    "every step is decided when it starts": Fault(
+        rewritten("sol.physics.serving.server:_Server._round", "ahead = self.policy.ahead and", "ahead = False and"),
+        REPLAYED + "test_three_requests_decided_a_step_ahead",
+    ),
+    "decodes go on beside the prompts of those who go first": Fault(
+        rewritten("sol.physics.serving.server:_Server._decide", "if policy.mixed:", "if True:"),
+        REPLAYED + "test_prompts_first_by_hand",
+    ),
+    "a prompt is admitted by its first piece alone": Fault(
+        rewritten("sol.physics.serving.admission:Queue.admit", 'if policy.admission == "prompt":', 'if policy.admission == "none":'),
+        REPLAYED + "test_a_prompt_is_admitted_when_its_first_piece_fits_or_when_all_of_it_does",
+    ),
+    "a step's attention at the lengths of its first sequence": Fault(
+        rewritten(
+            "sol.physics.serving.attention:AttentionWork.decodes", "cached = past.size, float(past.sum())",
+            "cached = past.size, float(past[0] * past.size)",
+        ),
+        "physics/serving/test_table.py::test_lengths_of_a_batch_add_up",
     ),
 }  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`. Needs SciPy.
+"""Derive what engines reach of devices from the published measurements: `python -m tools.derive_engines`.
 
 Writes `hardware_db/calibrations/engines.toml`. Only rows marked `fit` are used; the others score the result
 (`tools/accuracy.py`). Per device and engine:
 
 - where the rates of kernels are known (`calibrations/kernels.toml`), two figures are fitted on top of them for an engine that
-  replays graphs, its time per step and per sequence; for an eager one the host's time per layer;
+  replays graphs, its time per step and per sequence, and where rows tell it, its time per layer of experts that are spread over
+  devices; for an eager one the host's time per layer;
 - elsewhere the fractions of the peaks themselves, one per format of the weights, with a time per step (or layer, eager).
 
 An interval comes from models left out, one after the other. A class of engines on a device is fitted to the rows of all its
@@ -25,11 +26,14 @@ import tomli_w
 from sol.answers.calibrate.published import EngineRows, applied
 from sol.physics.fit.fit import Usual
 from sol.physics.fit.fit_intervals import within_95_of_rows
-from sol.sources.database.calibrations import engine_classes, read_calibrations
+from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped
+from sol.sources.database.engine_calibrations import age
 from sol.sources.database.measured import MeasuredRow, measured_rows, measured_sources
 from sol.specs.calibration import Calibration
+from sol.specs.engines import engine_family, version_numbers
 from sol.specs.quantities import Array
 from tools.engine_fits import BASED, BESIDES, FEW_MODELS, free_figures, rated
+from tools.spread_experts import Spread, at, errors
 
 DATA = Path(__file__).parent.parent / "hardware_db"
 OUT = DATA / "calibrations" / "engines.toml"
@@ -38,9 +42,11 @@ FEW_ROWS, ENOUGH = 3, 4  # ENOUGH models on one device speak for themselves, els
 LEAST_MFU = 0.05
 
 
-def kernels() -> dict[str, Calibration]:
-    """The rates of kernels by device."""
-    return {c.gpu: c for c in read_calibrations(DATA / "calibrations" / "kernels.toml").values()}
+def kernels(engine: str = "") -> dict[str, Calibration]:
+    """The rates of kernels by device: an engine's own kernels where those were timed, else the usual ones."""
+    found = read_calibrations(DATA / "calibrations" / "kernels.toml").values()
+    own = {c.gpu: c for c in found if c.engine == f"kernels-{engine_family(engine)}"}
+    return own or {c.gpu: c for c in found if c.engine == "kernels"}
 
 
 def start(gpu: str, engine: str, kind: str, base: Calibration | None) -> Calibration:
@@ -56,21 +62,25 @@ def start(gpu: str, engine: str, kind: str, base: Calibration | None) -> Calibra
 
 def derived() -> list[Calibration]:
     """Every calibration of an engine on a device that the rows to be fitted support."""
-    known, classes = kernels(), engine_classes()
+    classes = engine_classes()
     groups: dict[tuple[str, str], list[MeasuredRow]] = defaultdict(list)
     for r in measured_rows():
         if r.split == "fit" and r.engine in classes and rated(r):
             groups[r.gpu, r.engine].append(r)
-    fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
+    asked: dict[str, dict[str, EngineRows]] = defaultdict(dict)
     for (gpu, engine), rows in sorted(groups.items()):
         kind = classes[engine]
-        base = known.get(gpu) if kind in BASED else None
+        base = kernels(engine).get(gpu) if kind in BASED else None
         if len(rows) < FEW_ROWS or (base is None and len({(r.model, r.dtype) for r in rows}) < FEW_MODELS):
             continue
-        asked = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
-        made = asked.fitted()
-        if told(made):
-            fits[gpu, engine] = made, rows, asked.left_out([r.model for r in rows])
+        asked[engine][gpu] = EngineRows(tuple(rows), start(gpu, engine, kind, base), free_figures(rows, base, kind))
+    fits: dict[tuple[str, str], tuple[Calibration, list[MeasuredRow], list[Array]]] = {}
+    for engine, devices in asked.items():
+        of = {on: Spread({g: r for g, r in devices.items() if (r.rates is None) is on}) for on in (True, False)}  # on kernels?
+        for gpu, mine in devices.items():
+            made = of[mine.rates is None].fitted(gpu)
+            if told(made):
+                fits[gpu, engine] = made, list(mine.rows), of[mine.rates is None].left_out(gpu)
     pooled = {e: [x for (_, other), (_, _, off) in fits.items() if other == e for x in off] for _, e in fits}
     found = []
     for (_, engine), (made, rows, off) in fits.items():
@@ -90,17 +100,18 @@ def of_classes(known: Mapping[str, Calibration]) -> list[Calibration]:
     classes = engine_classes()
     found = []
     for kind in BASED:
-        rows = {gpu: [r for r in measured_rows() if r.gpu == gpu and r.split == "fit" and classes.get(r.engine) == kind and usual(r)]
-                for gpu in known}  # fmt: skip
+        of_kind = [r for r in measured_rows() if r.split == "fit" and classes.get(r.engine) == kind and rated(r)]
+        rows = {gpu: newest([r for r in of_kind if r.gpu == gpu]) for gpu in known}
         first = {gpu: start(gpu, kind, kind, base) for gpu, base in known.items()}
         asked = {gpu: EngineRows(tuple(mine), first[gpu], free_figures(mine, known[gpu], kind)) for gpu, mine in rows.items() if mine}
-        fits = {gpu: of.fitted() for gpu, of in asked.items()}
+        of = Spread(asked)
+        fits = {gpu: of.fitted(gpu) for gpu in asked}
         off = [  # of each device as one without rows would have it: with the times of the others
-            asked[g].errors(applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
+            errors(asked[g], applied(first[g], typical([c for other, c in fits.items() if other != g], kind))) for g in fits
         ]
         for gpu, own in rows.items():
             if len({r.model for r in own}) >= ENOUGH:
-                spread = max(within_95_of_rows(asked[gpu].left_out([r.model for r in own])), strange(own, first[gpu], asked[gpu].usual))
+                spread = max(within_95_of_rows(of.left_out(gpu)), strange(own, first[gpu], asked[gpu].usual))
                 found.append(finished(fits[gpu], own, spread))
                 continue
             made = applied(first[gpu], typical(list(fits.values()), kind))
@@ -115,18 +126,36 @@ def strange(rows: Sequence[MeasuredRow], base: Calibration, free: Mapping[str, U
         rest = tuple(r for r in rows if r.engine != engine)
         if len({r.model for r in rest}) >= FEW_MODELS:
             mine = EngineRows(tuple(r for r in rows if r.engine == engine), base, free)
-            off.append(mine.errors(EngineRows(rest, base, free).fitted()))
+            off.append(errors(mine, Spread({"": EngineRows(rest, base, free)}).fitted("")))
     return float(np.quantile(np.abs(np.concatenate(off)), 0.95)) if off else 0.0
+
+
+def between_versions() -> float:
+    """How far 95 % of the fitted rows of one version lie from the calibration of another on the same device [log]."""
+    on, off = kernels(), []
+    known = {(c.gpu, c.engine): c for c in shipped().values() if c.engine not in BASED and c.base}
+    rows: dict[tuple[str, str], list[MeasuredRow]] = defaultdict(list)
+    for r in measured_rows():
+        if r.split == "fit" and (r.gpu, r.engine) in known and rated(r):
+            rows[r.gpu, r.engine].append(r)
+    for (gpu, engine), mine in rows.items():
+        for (there, other), c in known.items():
+            if there == gpu and other != engine and engine_family(other) == engine_family(engine):
+                asked = EngineRows(tuple(mine), start(gpu, engine, "graph", kernels(other).get(gpu, on[gpu])), {})
+                found = at(asked, c.spread_s.value).errors(c)
+                off += [found[np.array([r.model == m for r in mine])] for m in {r.model for r in mine}]
+    return within_95_of_rows(off)
 
 
 def typical(found: Sequence[Calibration], kind: str) -> dict[str, float]:
     """The median over devices of each time a class is known by."""
-    return {name: float(np.median([getattr(c, name).value for c in found])) for name in BESIDES[kind]}
+    return {name: float(np.median([getattr(c, name).value for c in found])) for name in (*BESIDES[kind], "spread_s")}
 
 
-def usual(row: MeasuredRow) -> bool:
-    """Whether a row is of an engine as it is now: not of old versions, which have calibrations of their own."""
-    return row.engine != "vllm-0.4" and rated(row)
+def newest(rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:
+    """Of each engine the rows of its newest version that has any: others have calibrations of their own."""
+    last = {engine_family(r.engine): r.engine for r in sorted(rows, key=lambda r: age(r.engine))}
+    return [r for r in rows if r.engine == last[engine_family(r.engine)]]
 
 
 def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | None, note: str = "") -> Calibration:
@@ -134,23 +163,26 @@ def finished(made: Calibration, rows: Sequence[MeasuredRow], spread: float | Non
     cited = sorted({r.source for r in rows})
     if note and not rows:
         note = f"{note}, from {len(measured_sources())} sources of measurements"
+    of = sorted({r.version for r in rows if version_numbers(r.version)}, key=lambda v: version_numbers(v) or ())
+    one = len({r.engine for r in rows}) == 1 and made.engine not in BASED
     return made.model_copy(update={
-        "n": len(rows), "models": tuple(sorted({r.model for r in rows})), "within_95": spread, "source": cited[0] if cited else None,
+        "versions": (of[0], of[-1]) if of and one else (), "n": len(rows), "models": tuple(sorted({r.model for r in rows})),
+        "within_95": spread, "source": cited[0] if cited else None,
         "note": note or (f"fitted to rows of {', '.join(cited)}"),
     })  # fmt: skip
 
 
-def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> str:
+def written(found: Sequence[Calibration]) -> str:
     """The file: the sources that are named, then a table each; figures to three digits."""
     sources = {k: v.model_dump(exclude_none=True) for k, v in measured_sources().items() if any(k == c.source for c in found)}
     tables: dict[str, Any] = {"sources": dict(sorted(sources.items()))}
     for c in sorted(found, key=lambda c: c.id):
-        based = based_on(c, known)
+        based = based_on(c)
         inherited = {"mbu", "mfu", "launch_s"} if based else set()
         fields = c.model_dump(exclude={"id", "sources", "residuals", "rates"} | inherited, exclude_none=True, exclude_defaults=True)
         fields |= {k: _plain(v) for k, v in fields.items() if isinstance(v, dict)}
         if based:
-            fields["base"] = known[c.gpu].id
+            fields["base"] = based.id
         fields["models"] = list(c.models)
         if c.within_95 is not None:
             fields["within_95"] = _round(c.within_95)
@@ -160,9 +192,9 @@ def written(found: Sequence[Calibration], known: Mapping[str, Calibration]) -> s
     return HEADER + tomli_w.dumps(tables)
 
 
-def based_on(c: Calibration, known: Mapping[str, Calibration]) -> bool:
-    """Whether a calibration adds times to the rates of its device's kernels."""
-    return c.gpu in known and engine_classes()[c.engine] in BASED
+def based_on(c: Calibration) -> Calibration | None:
+    """The rates of its device's kernels that a calibration adds times to; None if it has rates of its own."""
+    return kernels(c.engine).get(c.gpu) if engine_classes()[c.engine] in BASED else None
 
 
 def _plain(figure: Mapping[str, Any]) -> Any:
@@ -185,8 +217,9 @@ def main() -> None:
     """Write the file."""
     known = kernels()
     found = [*derived(), *of_classes(known)]
-    OUT.write_text(written(found, known), encoding="utf-8")
-    print(f"{OUT.name}: {len(found)} calibrations")
+    OUT.write_text(written(found), encoding="utf-8")
+    shipped.cache_clear()
+    print(f"{OUT.name}: {len(found)} calibrations; between versions within_95 = {between_versions():.3g} (engine-classes.toml)")
 
 
 if __name__ == "__main__":

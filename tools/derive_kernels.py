@@ -12,13 +12,14 @@ constants per device, operator class and number format. Two forms are fitted to 
 sorting tokens by expert, a prefill's queries and outputs. One framework gives a class's constants, the
 first of vLLM, SGLang and TensorRT-LLM that passes `usual`; the spread over all that pass stands beside.
 The same values stand in `hardware_db/calibrations/kernels.toml` as calibrations of no engine: kernels
-in a graph, and nothing lost between them.
+in a graph, and nothing lost between them. SGLang and TensorRT-LLM have records of their own there, with their
+own values where they pass and the others' where not.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ OUT, CALIBRATIONS = DATA / "kernels" / "rates.toml", DATA / "calibrations" / "ke
 FEW = 4  # rows that a rate needs
 EXPERT_KERNELS = 4  # that `sol` counts for grouped experts; a table's latency is of all together
 QUANTISING = ("fp8", "fp8-block128", "int8", "nvfp4")  # formats whose matrix multiplications quantise their input first
+FRAMEWORKS = {"sglang": "sglang", "tensorrt-llm": "trtllm"}  # engines with kernels of their own, and the tables' name of them
+OWN = ("experts", "attention")
+MANY = 64  # experts held by more than which a table must have rows to tell the time of each
 TWO = 2  # rows of almost no work that a latency needs
 HOST_BOUND_S = 20e-6  # a matrix multiplication of almost no work that takes longer waits for its host
 
@@ -39,6 +43,8 @@ HEADER = """\
 # Per device, operator class and number format (of weights; of the cache for attention and mla). One operator, with all its kernels:
 #   overlapped  t = launch_s + max((stream + moved) / mbu, flops / mfu)
 #   serial      t = launch_s + max(stream / mbu, flops / serial_mfu) + passes * moved
+# piece_s: time of each piece, of attention (decode) of sequences times KV heads, the least that an operator takes; of experts of each
+#   held, on top of launch_s.
 # stream: weights or cache read once, moved: 16-bit activations in and out, both at peak bandwidth; flops at the dense peak.
 # low, high: 10th and 90th percentile over the n timed shapes; launch_s: of operators of almost no work, less their reading.
 # spread: least and most over the frameworks that pass; error: median |log(measured / formula)| of either form
@@ -84,10 +90,35 @@ class KernelRates:
     passes: float | None
     overlapped_error: float | None
     serial_error: float | None
+    piece_s: float | None = None
 
 
-def fit(rows: Rows) -> KernelRates:
-    """Latency and bandwidth from the rows that start and read, then the compute rate from those that compute."""
+def fit(operator: str, rows: Rows) -> KernelRates:
+    """Latency and bandwidth from the rows that start and read, then the compute rate from those that compute; the time of pieces."""
+    each = of_experts(rows) if operator == "experts" else 0.0
+    if each:  # which takes the place of a part of the latency
+        rows = replace(rows, latency_s=np.maximum(rows.latency_s - each * rows.pieces, 1e-9))
+    found = of_rows(rows)
+    if operator == "attention" and found.launch_s and rows.pieced.sum() >= FEW:
+        each = float(np.median((rows.latency_s[rows.pieced] - found.launch_s.value) / rows.pieces[rows.pieced]))
+    return replace(found, piece_s=each) if each > 0 else found
+
+
+def of_experts(rows: Rows) -> float:
+    """Seconds of each expert held, by least relative squares on the rows of one token; 0 where they explain less than half."""
+    one = rows.pieced & rows.starting
+    if one.sum() < FEW or not np.any(rows.pieces[one] > MANY):
+        return 0.0
+    n, t = rows.pieces[one], rows.latency_s[one] - rows.stream_s[one]
+    w = 1 / rows.latency_s[one]
+    (launch, each), *_ = np.linalg.lstsq(np.stack([w, w * n], axis=1), w * t, rcond=None)
+    alone = np.sum(w**2 * t) / np.sum(w**2)
+    better = np.sum((w * (t - launch - each * n)) ** 2) < 0.5 * np.sum((w * (t - alone)) ** 2)
+    return float(each) if better and each * np.max(n) > 0.01 * launch > 0 else 0.0
+
+
+def of_rows(rows: Rows) -> KernelRates:
+    """`fit` without the time of pieces."""
     start, read, compute = rows.starting, rows.reading & ~rows.starting, rows.computing
     enough = read.sum() >= FEW
     if not enough and start.sum() < TWO:
@@ -184,18 +215,21 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, KernelRates]) -
             lines.append(f"{key} = {{ {inline(constant)}{spread} }}")
     if rates.serial_mfu is not None and rates.passes is not None:
         lines += [f"serial_mfu = {number(rates.serial_mfu)}", f"passes = {number(rates.passes)}"]
+    if rates.piece_s is not None:
+        lines.append(f"piece_s = {number(rates.piece_s)}")
     if rates.overlapped_error is not None and rates.serial_error is not None:
         lines.append(f"error = {{ overlapped = {number(rates.overlapped_error)}, serial = {number(rates.serial_error)} }}")
     return "\n".join(lines) + "\n"
 
 
-def calibration(device: str, operators: dict[tuple[str, str], KernelRates]) -> str:
-    """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs."""
+def calibration(device: str, operators: dict[tuple[str, str], KernelRates], framework: str = "") -> str:
+    """The device's rates as a `Calibration` of no engine: its kernels in a graph, and no time but theirs. `framework`: whose kernels."""
+    name = f"kernels-{framework}" if framework else "kernels"
     plain = {op: r for (op, fmt), r in operators.items() if fmt == "bf16" and op != "mla"}  # what a format of its own falls back to
     rates = plain | {f"{op}.{fmt}": r for (op, fmt), r in operators.items() if op != "mla"}
-    lines = [f"\n[{device}-kernels]", f'gpu = "{device}"', 'engine = "kernels"', 'fusion = "kernel"', 'source = "aic-kernels"']
+    lines = [f"\n[{device}-{name}]", f'gpu = "{device}"', f'engine = "{name}"', 'fusion = "kernel"', 'source = "aic-kernels"']
     lines += [*overlapped("gemm", plain["gemm"]), 'note = "kernels alone: no engine\'s time per step is in it"']
-    lines += [f"\n[{device}-kernels.rates]", *(f'"{name}" = {{ {", ".join(figures(name, r))} }}' for name, r in rates.items())]
+    lines += [f"\n[{device}-{name}.rates]", *(f'"{key}" = {{ {", ".join(figures(key, r))} }}' for key, r in rates.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -212,7 +246,12 @@ def figures(name: str, r: KernelRates) -> list[str]:
 def overlapped(name: str, r: KernelRates) -> list[str]:
     """Latency of one kernel, bandwidth, compute, each where it is known."""
     kernels = EXPERT_KERNELS if name.startswith("experts") else 1
-    found = {"launch_s": r.launch_s and r.launch_s.value / kernels, "mbu": r.mbu and r.mbu.value, "mfu": r.mfu and r.mfu.value}
+    found = {
+        "launch_s": r.launch_s and r.launch_s.value / kernels,
+        "piece_s": r.piece_s,
+        "mbu": r.mbu and r.mbu.value,
+        "mfu": r.mfu and r.mfu.value,
+    }
     return [f"{key} = {number(value)}" for key, value in found.items() if value]
 
 
@@ -231,18 +270,26 @@ def main(root: Path) -> None:
     """Write the constants of every device, class and format that passes."""
     found: dict[tuple[str, str, str], dict[str, KernelRates]] = {}
     for device, operator, fmt, framework, rows in tables(root):
-        found.setdefault((device, operator, fmt), {})[framework] = fit(rows)
+        found.setdefault((device, operator, fmt), {})[framework] = fit(operator, rows)
     kept = {key: usual(key[1], rates) for key, rates in found.items()}
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(HEADER + "".join(entry(*key, rates) for key, rates in kept.items() if rates), encoding="utf-8")
-    devices: dict[str, dict[tuple[str, str], KernelRates]] = {}
-    for (device, operator, fmt), rates in kept.items():
-        if rates:
-            devices.setdefault(device, {})[operator, fmt] = next(iter(rates.values()))
-    source = HEADER[HEADER.index("[sources") :]
-    text = CALIBRATIONS_HEADER + source + "".join(calibration(device, operators) for device, operators in devices.items())
-    CALIBRATIONS.write_text(text, encoding="utf-8")
+    devices = dict.fromkeys(device for device, _, _ in kept)
+    records = [calibration(device, of_framework(device, kept, name), name) for device in devices for name in ("", *FRAMEWORKS)]
+    CALIBRATIONS.write_text(CALIBRATIONS_HEADER + HEADER[HEADER.index("[sources") :] + "".join(records), encoding="utf-8")
     print(f"{OUT.name}: {sum(map(bool, kept.values()))} entries; {CALIBRATIONS.name}: {len(devices)} devices")
+
+
+def of_framework(
+    device: str, kept: dict[tuple[str, str, str], dict[str, KernelRates]], framework: str = ""
+) -> dict[tuple[str, str], KernelRates]:
+    """A device's constants by class and format: the framework's own where its timings pass, else the first's."""
+    found = {}
+    for (of, operator, fmt), rates in kept.items():
+        if of == device and rates:
+            mine = [r for name, r in rates.items() if framework and operator in OWN and name.startswith(FRAMEWORKS[framework])]
+            found[operator, fmt] = (mine or list(rates.values()))[0]
+    return found
 
 
 if __name__ == "__main__":

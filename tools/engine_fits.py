@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sol import load_format, load_model
 from sol.answers.calibrate.accuracy import questions
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.physics.fit.fit import Usual
 from sol.physics.time.estimate import rate_names
 from sol.sources.database.measured import MeasuredRow
@@ -18,8 +19,8 @@ FEW_MODELS = 2
 
 
 def rated(row: MeasuredRow) -> bool:
-    """Whether the device has a sourced rate for what the row computes in, and no prompt goes through a pipeline in pieces."""
-    return not (row.pp > 1 and row.phase == "prefill") and all(q.rates.peak is not None for q in questions(row))
+    """Whether there can be an estimate: a sourced rate, or bytes that hide products, and no prompt through a pipeline in pieces."""
+    return not (row.pp > 1 and row.phase == "prefill") and all(map(can_estimate, questions(row)))
 
 
 TIMES = {

@@ -51,9 +51,10 @@ LINEAR = {
     "int8_wo": ("w8a16", 8.0),
     "int4_wo": ("w4a16", 4.0),  # one scale per channel
 }
-EXPERTS = LINEAR | {"int4_wo": ("w4a16", 4 + 16 / 128), "w4a16_mxfp4": ("mxfp4", 4.25)}
+EXPERTS = LINEAR | {"int4_wo": ("w4a16", 4 + 16 / 128), "w4a16_mxfp4": ("mxfp4", 4.25), "w4a8_mxfp4_mxfp8": ("mxfp4", 4.25)}
 CACHES = {"bfloat16": ("bf16", 2.0), "fp8": ("fp8", 1.0)}
 TILE = 128.0  # tokens a matrix multiplication rounds up to, once it has more than one tile of them
+FEW_CACHED, MANY_BLOCKS = 64, 512  # tokens so few, and sequences times KV heads so many, that these alone take the time
 LATENT, ROPE, NOPE, VALUE = 512, 64, 128, 128  # DeepSeek's latent attention, the only one timed
 
 
@@ -68,6 +69,8 @@ class Rows:
     starting: np.ndarray
     reading: np.ndarray
     computing: np.ndarray
+    pieces: np.ndarray  # of attention sequences times KV heads, of experts those held
+    pieced: np.ndarray  # rows in which pieces tell: hardly any bytes
 
     def __add__(self, other: Rows) -> Rows:
         return Rows(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
@@ -115,6 +118,8 @@ def gemm(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
                 starting=(m <= 16) & (n >= 512) & (k >= 512) & (weight < 2e6),
                 reading=(m <= 16) & big & (weight > 3 * cache_bytes(gpu)),
                 computing=(m >= 1024) & (np.minimum(n, k) >= 2048) & (np.maximum(n, k) <= 32768),
+                pieces=0 * m,
+                pieced=0 * m > 0,
             ),
         )
 
@@ -130,7 +135,9 @@ def attention(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]
         c = heads(of({} if engine == IMPOSSIBLE else columns(decode), kv_cache_dtype=name))
         held = c["step"] + 1
         rows = roles(gpu, read=c["batch_size"] * held * c["kv"] * 256 * cache, flops=0 * held, moved=0 * held, c=c)
+        blocks = c["batch_size"] * c["kv"]
         rows = replace(rows, reading=rows.reading & (held >= 256) & (c["batch_size"] <= 256))
+        rows = replace(rows, pieces=blocks, pieced=(held <= FEW_CACHED) & (blocks >= MANY_BLOCKS))
         c = heads(of(columns(prefill), kv_cache_dtype=name, attn_dtype="bfloat16"))
         n, tokens = c["isl"], c["batch_size"] * c["isl"]
         pairs = tokens * (n + 1) / 2
@@ -158,9 +165,11 @@ def experts(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
     """Gated experts on one device under balanced routing: every token copied to, and gathered from, its experts."""
     table = columns(folder / "moe" / engine / "moe_perf.parquet")
     for name, (fmt, bits) in EXPERTS.items():
-        if name == "w4a16_mxfp4" and gpu.peak("fp4"):  # timed in 16 bits: not how a device with fp4 units is used
+        if name == ("w4a16_mxfp4" if gpu.peak("fp4") else "w4a8_mxfp4_mxfp8"):  # fp4 units are used with 8-bit activations
             continue
         c = gated(of(table, moe_dtype=name, distribution="balanced", moe_ep_size=1))
+        if name == "w4a8_mxfp4_mxfp8":  # of gpt-oss, the model published so; vLLM times others, whose input it quantises apart
+            c = {key: v[c["num_experts"] <= 128] for key, v in c.items()}
         tokens, d, k, held = c["num_tokens"], c["hidden_size"], c["topk"], c["num_experts"]
         f = c["inter_size"] / c["moe_tp_size"]
         each = tokens * k / held
@@ -174,6 +183,8 @@ def experts(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
             starting=(tokens == 1) & (f >= 256) & (stream_s < 15e-6),
             reading=(each >= 1) & (each <= 4) & (f >= 256) & (touched > 3 * cache_bytes(gpu)),
             computing=(each >= 256) & (f >= 256),
+            pieces=held,
+            pieced=(tokens == 1) & (f >= 256) & (stream_s < 15e-6),
         )
         yield fmt, rows.where(possible(c, rows))
 
@@ -239,6 +250,8 @@ def roles(gpu: GPU, read: np.ndarray, flops: np.ndarray, moved: np.ndarray, c: C
         starting=(stream_s < 0.5e-6) & (flops_s < 0.5e-6),
         reading=read > 3 * cache_bytes(gpu),
         computing=flops_s > 4 * stream_s + 10e-6,
+        pieces=0 * stream_s,
+        pieced=0 * stream_s > 0,
     )
 
 

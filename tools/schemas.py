@@ -12,6 +12,7 @@ from sol.sources.database.device_names import TotalsRecord
 from sol.specs.calibration import Calibration
 from sol.specs.engines import EngineRecord
 from sol.specs.hardware import DeviceRecord
+from sol.specs.libraries import LibraryRecord
 from sol.specs.links import LinkTypeRecord
 from sol.specs.record import Record, Source
 from sol.specs.tables import FormatRecord, ModelRecord
@@ -26,12 +27,16 @@ SOURCES: Schema = {"type": "object", "additionalProperties": {"$ref": "#/$defs/S
 def schemas() -> dict[str, Schema]:
     """Every schema by its name."""
     records: dict[str, type[Record]] = {
-        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "link": LinkTypeRecord, "model": ModelRecord,
-        "total": TotalsRecord,
+        "device": DeviceRecord, "engine": EngineRecord, "format": FormatRecord, "library": LibraryRecord, "link": LinkTypeRecord,
+        "model": ModelRecord, "total": TotalsRecord,
     }  # fmt: skip
     found = {name: _file(record.model_json_schema()) for name, record in records.items()}
     found["calibration"] = _calibrations()
-    found["engine-class"] = _file_of({}, classes=_table({"type": "array", "items": TEXT}, closed=False))
+    classes = _table({"type": "array", "items": TEXT}, closed=False)
+    found["engine-class"] = _file_of({}, classes=classes, versions=_table({"another": NUMBER}))
+    del found["engine-class"]["required"]
+    default = _table({"engine": TEXT, "rows": NUMBER, "error": NUMBER})
+    found["default-engine"] = _file_of({}, defaults=_table(default, closed=False))
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})
     found["reported"] = _file(_table({"reported": TEXT, "source": TEXT}) | {"title": "Reported"})
     found["source"] = {"$schema": DRAFT, "$defs": {"Source": Source.model_json_schema()}, **SOURCES}
@@ -61,9 +66,9 @@ def _table(fields: Schema, *, closed: bool = True) -> Schema:
 
 
 def _calibrations() -> Schema:
-    """Calibrations as they stand in a file: a figure may be a plain number, and id and sources are the file's."""
+    """Calibrations as they stand in a file: a figure may be a plain number, id and sources are the file's, and no question was asked."""
     record = Calibration.model_json_schema()
-    for field in ("id", "sources"):
+    for field in ("id", "sources", "stands_for"):
         del record["properties"][field]
     record["$defs"]["Figure"] = {"anyOf": [NUMBER, record["$defs"]["Figure"]]}
     return _file(record)
@@ -74,7 +79,8 @@ def _kernel() -> Schema:
     figures: Schema = dict.fromkeys(("value", "low", "high", "n"), NUMBER)
     rate = _table({**figures, "printed": TEXT, "spread": {"type": "array", "items": NUMBER}})
     rate["required"] = ["value", "n"]
-    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER}
+    fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER,
+              "piece_s": NUMBER}  # fmt: skip
     entry = _table(fields | {"error": _table({"overlapped": NUMBER, "serial": NUMBER})})
     entry["required"] = ["source"]
     return entry

@@ -9,6 +9,7 @@ from typing import Any
 from sol import Serving, load_model, serve
 from sol.errors import MissingSpec, SolError
 from sol.sources.database.serving import ServingRow
+from sol.specs.engines import version_numbers
 from tools.serving_accuracy import Prediction
 
 STARTED = {"aic-silicon": 10.0}
@@ -23,7 +24,7 @@ def served(row: ServingRow) -> Prediction | None:
     """The expected figure with its interval, and the bound of any system that the row allows; None without a calibration."""
     asked = _asked(row)
     try:
-        found = _serving(row.engine, tuple(asked.items()))
+        found = _serving(engine_of(row), tuple(asked.items()))
     except MissingSpec:
         return None
     value, low, high = (getattr(found, f"{end}{_name(row)}", None) for end in ("", "low_", "high_"))
@@ -32,6 +33,11 @@ def served(row: ServingRow) -> Prediction | None:
     if value is None or not math.isfinite(value):
         return None
     return Prediction(value, low, high, _bound(row, asked, found))
+
+
+def engine_of(row: ServingRow) -> str:
+    """The row's engine, at its version where that is said."""
+    return f"{row.engine}@{row.version}" if version_numbers(row.version) else row.engine
 
 
 def _name(row: ServingRow) -> str:

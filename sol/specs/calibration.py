@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from sol.frozen import FrozenMap
+from sol.specs.engines import version_numbers
 from sol.specs.record import TEXT_FOR_NUMBER, HandMade, NotNegative, Positive, Record, Source
 from sol.specs.step import Fusion
 from sol.tabular import Column, Table
@@ -65,12 +66,15 @@ class Rate(Record):
     """Rates of one kind of operator that differ from the calibration's own: fractions of the peaks, and seconds per kernel.
 
     `passes`: how often the operator's activations cross memory after its product instead of during it [1].
+    `piece_s`: time of each piece, whatever its bytes [s]: of attention, of a sequence's KV head, beneath the bytes and FLOPs; of
+    experts, of each that the device holds, on top of them.
     """
 
     mbu: Figure | None = None
     mfu: Figure | None = None
     launch_s: Figure | None = None
     passes: Figure | None = None
+    piece_s: Figure | None = None
 
     @model_validator(mode="after")
     def _means_something(self) -> Rate:
@@ -90,6 +94,7 @@ class Reached(NamedTuple):
     mfu: float
     launch_s: float
     passes: float | None
+    piece_s: float = 0.0
 
 
 class Residual(Record):
@@ -111,22 +116,27 @@ class Calibration(HandMade):
 
     Fields [unit]: `mbu`, `mfu` fractions of peak bandwidth and dense peak [0..1]; `launch_s` per kernel [s];
     `host_s` of the host per layer [s]; `step_s` fixed per step, `sequence_s` per sequence in it [s];
+    `spread_s` of each layer of experts that are spread over devices, besides its operators [s];
     `first_token_s` of a request before and after its steps, until the client has its first token [s], in no step;
     `overlap` [0..1] how far operators overlap. `rates` replaces them for a kind of operator, "gemm",
     "attention", "experts" or "other", or for one with its weights in one format, "gemm.q4_k_m", or in one
     of its family, "gemm.w4a16". `fusion` says which kernels there are. `within_95`: 19 of 20 models that
     were not fitted lie within a factor e^±within_95 of the estimate. `n` rows, of `models`, with
-    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `base`: the
-    record of the database that it adds times to, whose rates it has.
+    weights of one `dtype` ("16-bit": bf16 or fp16) where the rows say; `cuda_graphs` likewise. `versions` of the engine that
+    the rows are of, the first and the last; none where they do not say. `base`: the record of the database that it adds times
+    to, whose rates it has. `stands_for`: what was asked where that is not this record itself, an engine by version or no engine.
+    `collectives`: the engine, with @ its version, whose all-reduce it runs, where that is not `engine`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
     """
 
     id: str = ""
     base: str = ""
     gpu: str
     engine: str
+    collectives: str = ""
+    versions: tuple[()] | tuple[str, str] = ()
     cuda_graphs: bool | None = None
     dtype: str = ""
     form: FormName = "given"
@@ -137,6 +147,7 @@ class Calibration(HandMade):
     host_s: Figure = NOTHING
     step_s: Figure = NOTHING
     sequence_s: Figure = NOTHING
+    spread_s: Figure = NOTHING
     first_token_s: Figure = NOTHING
     overlap: Figure = NOTHING
     rates: Mapping[str, Rate] = Field(default_factory=FrozenMap)
@@ -147,9 +158,14 @@ class Calibration(HandMade):
     sources: Mapping[str, Source] = Field(default_factory=FrozenMap)
     source: str | None = None
     note: str = ""
+    stands_for: str = ""
 
     @model_validator(mode="after")
     def _means_something(self) -> Calibration:
+        if self.versions:
+            first, last = (version_numbers(v) for v in self.versions)
+            if first is None or last is None or first > last:
+                raise ValueError(f"versions: {', '.join(self.versions)} are not the first and the last, such as 0.12 and 0.20")
         _fraction(self.mbu)
         _fraction(self.mfu)
         if self.overlap.value > 1:
@@ -178,7 +194,9 @@ class Calibration(HandMade):
         known = self._known(kind, formats)
         of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
-        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes)
+        of_launch = next((r for r in known if r.launch_s is not None), None)  # times of pieces go with the launch beside them
+        piece_s = 0.0 if of_launch is None or of_launch.piece_s is None else of_launch.piece_s.value
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes, piece_s)
 
     def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
         """The names of the rates behind a figure of a kind of operator, and whether it is their mean; empty: the calibration's own."""

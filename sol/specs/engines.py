@@ -6,6 +6,7 @@ record with other numbers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import Field, field_validator
 
 from sol.frozen import FrozenMap
 from sol.specs.record import Cites, Positive, Quantity, Record
+from sol.specs.scheduler import Scheduler, SchedulerRecord
 
 Budget = Literal["total", "static", "free", "asked"]
 """What the fraction is a fraction of: all the device's memory, activations inside (`total`) or outside
@@ -22,7 +24,7 @@ Needs = Literal["a token", "a sequence", "every sequence"]
 NUMBERS = (
     "memory_fraction", "block_tokens", "step_tokens", "step_seqs", "small_step_tokens", "small_step_seqs", "large_bytes", "chunked_from",
     "alive_hidden", "alive_ffn", "sampler_copies", "runtime_bytes", "peer_runtime_bytes", "stage_runtime_bytes", "graph_bytes",
-    "graph_layer_bytes", "pad_ffn", "pad_hidden",
+    "graph_layer_bytes", "pad_ffn", "pad_hidden", "chunks_in_flight",
 )  # fmt: skip
 """The fields that hold one number each."""
 
@@ -43,7 +45,8 @@ class Engine(Record):
     Experts stored in one of `padded_formats` are `pad_ffn` and `pad_hidden` multiples wide [1] and need no buffers. With
     `host_table` the input table stays on the host. Where `windows_hold_step`, a layer with a window holds the tokens of a step
     as well, in whole blocks. It starts if what it `needs` fits, and where it `counts_states` if there is a block of states for
-    each sequence of a step. `versions` are the last ones that a set of numbers holds for.
+    each sequence of a step. Stages of a pipeline work on up to `chunks_in_flight` chunks of a prompt at once [1]. `scheduler`: how
+    it fills its steps, where that was read. `versions` are the last ones that a set of numbers holds for.
     """
 
     id: str
@@ -73,9 +76,11 @@ class Engine(Record):
     pad_ffn: Positive | None = None
     pad_hidden: Positive | None = None
     host_table: bool = False
+    chunks_in_flight: Positive | None = None
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False
+    scheduler: Scheduler | None = None
     aliases: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     note: str = ""
@@ -118,9 +123,11 @@ class EngineRecord(Record):
     pad_ffn: Quantity | None = None
     pad_hidden: Quantity | None = None
     host_table: bool = False
+    chunks_in_flight: Quantity | None = None
     windows_hold_step: bool = False
     needs: Needs = "a token"
     counts_states: bool = False
+    scheduler: SchedulerRecord | None = None
     note: str = ""
     until: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
 
@@ -131,7 +138,7 @@ class EngineRecord(Record):
             if version_numbers(version) is None:
                 raise ValueError(f"'{version}' is not a version such as 0.16")
             for name in differs:
-                if name not in cls.model_fields or name in ("name", "version", "budget", "aliases", "until"):
+                if name not in cls.model_fields or name in ("name", "version", "budget", "aliases", "scheduler", "until"):
                     raise ValueError(f"'{name}' of version {version} is not what a version can change")
         return until
 
@@ -154,3 +161,16 @@ def version_numbers(version: str) -> tuple[int, ...] | None:
         if digits != part:
             break
     return tuple(found) or None
+
+
+VERSION = re.compile(r"-\d+(\.\d+)*$")
+"""The version at the end of an engine's name: vllm-0.11."""
+
+
+def engine_family(engine: str) -> str:
+    """An engine without its version.
+
+    >>> engine_family("vllm-0.11"), engine_family("vllm@0.15"), engine_family("tensorrt-llm")
+    ('vllm', 'vllm', 'tensorrt-llm')
+    """
+    return VERSION.sub("", engine.partition("@")[0])

@@ -37,11 +37,12 @@ DeviceId = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
 class Link(HandMade):
-    """A link of one device, in one direction, and how many devices it joins at that speed."""
+    """A link of one device, in one direction: how many devices it joins at that speed, and whether they reach each other's memory."""
 
     name: str
     per_direction_bytes_per_s: Positive
     domain: Annotated[int, Field(strict=True)] | None = None
+    peer_access: bool | None = None
 
 
 class GPU(HandMade):
@@ -139,6 +140,7 @@ class LinkRecord(Record):
     name: str
     per_direction_bytes_per_s: Quantity
     domain: Quantity | None = None
+    peer_access: bool | None = None
     note: str | None = None
 
 

@@ -22,11 +22,16 @@ LinkKind = Literal["scale-up", "bridge", "host", "network"]
 Operation = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"]
 Latency = Literal[
     "ring_ll", "ring_ll_step", "ring", "ring_step", "tree_ll", "tree_ll_step", "tree", "tree_step", "nvls", "one_kernel", "hop",
+    "barrier_kernel", "barrier_step", "multimem", "ring_piece", "nvls_piece",
 ]  # fmt: skip
 """`ring` once a collective, `ring_step` for each step of it; `_ll` of the low-latency protocol, half of whose bytes are flags;
 `tree` alike, for each level of a tree; `nvls` a library's whole all-reduce in the switch; `one_kernel` one exchange of a kernel
-that reads its peers' memory; `hop` one hop of a torus."""
-Reach = Literal["ring", "nvls"]
+that reads its peers' memory; `hop` one hop of a torus. `barrier_kernel` a kernel that reads its peers between two barriers, and
+`barrier_step` what each rank adds to it where the result is exchanged too; `multimem` an engine's all-reduce in the switch; `ring_piece`
+and `nvls_piece` one piece of a large message on its way through them."""
+Reach = Literal["ring", "nvls", "kernel", "pair", "multimem"]
+"""What a library's ring and its all-reduce in the switch get of a link; a kernel of an engine that reads its peers, and such a kernel of
+one peer where that is less; an engine's kernel in the switch."""
 
 
 class LinkType(Record):
@@ -36,6 +41,7 @@ class LinkType(Record):
     `pair_bytes_per_s` one direction between one pair of devices where that is less [B/s];
     `domain` devices joined at that speed; `switched` whether any pair has the full rate;
     `reduces_in_network` whether the switch adds, from `reduction_min_ranks` ranks on in the libraries read;
+    `peer_access` whether devices reach each other's memory, where a source says so;
     `reached_bytes_per_s` what large collectives get of the rate [B/s], by class (estimates only);
     `low_latency_bytes_per_s` what all ports of a box together carry by the low-latency protocol [B/s] (estimates only);
     `alpha_s` latencies [s], by class (estimates only).
@@ -52,6 +58,7 @@ class LinkType(Record):
     switched: bool | None = None
     reduces_in_network: bool | None = None
     reduction_min_ranks: Positive | None = None
+    peer_access: bool | None = None
     reached_bytes_per_s: Mapping[str, Positive] = Field(default_factory=FrozenMap)
     low_latency_bytes_per_s: Positive | None = None
     alpha_s: Mapping[str, Positive] = Field(default_factory=FrozenMap)
@@ -110,6 +117,7 @@ class LinkTypeRecord(Record):
     switched: bool | None = None
     reduces_in_network: bool | None = None
     reduction_min_ranks: Quantity | None = None
+    peer_access: bool | None = None
     reached_bytes_per_s: dict[Reach, Quantity] = Field(default_factory=dict)
     low_latency_bytes_per_s: Quantity | None = None
     alpha_s: dict[Latency, Quantity] = Field(default_factory=dict)

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 import sol
 from sol.answers.calibrate.ab import Compared
 from sol.answers.question.ask import Question
+from sol.answers.replay.load import Trace
 from sol.answers.request.request import Points
 from sol.answers.request.result import Expected
 from sol.answers.serve.bound import ServingBound
@@ -54,6 +55,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "memory": lambda: sol.memory("qwen2.5-7b", "h100", ctx=4096, engine="vllm"),
     "memory of a sweep": lambda: sol.memory("qwen2.5-7b", "h100", ctx=CTX, batch=BATCH),
     "memory of splits": lambda: sol.memory("llama-3.1-70b", "h100", ctx=4096, tp=[2, 4, 8]),
+    "replay": lambda: sol.replay(
+        {"arrival_s": sol.arrivals(8, request_rate=50.0), "prompt_tokens": 300, "output_tokens": 9, "ttft_s": 0.1}, "gemma-2-9b", "h100"
+    ),
+    "replay of a floor": lambda: sol.replay({"arrival_s": [0.0], "prompt_tokens": 9, "output_tokens": 1}, "qwen2.5-7b", "h100", on="floor"),
     "offload": lambda: sol.offload("llama-3.1-70b", "h100", ctx=2048),
     "offload of a sweep": lambda: sol.offload("llama-3.1-70b", "h100", ctx=CTX, batch=BATCH),
     "plan": lambda: sol.plan("llama-3.1-70b", "h100", devices="1-4", ctx=4096, objective="cost", price_per_hour=2.0, tpot_s=1.0),
@@ -170,6 +175,7 @@ def test_every_public_result_is_tried() -> None:
         Solution,
         Loaded,
         Tabulated,
+        Trace,
         sol.Link,
         sol.Indexer,
         sol.LayerGroup,

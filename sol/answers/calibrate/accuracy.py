@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from sol.answers.estimate.estimate import estimate_of
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.question.ask import Question, ask
 from sol.errors import MissingSpec
-from sol.sources.database.calibrations import engine_classes, shipped_calibration
+from sol.sources.database.calibrations import engine_classes
+from sol.sources.database.engine_calibrations import shipped_calibration
+from sol.sources.database.libraries import with_collectives
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 
@@ -57,7 +60,7 @@ def score(row: MeasuredRow, calibration: Calibration | None) -> Scored:
     """One row compared with its floor and a calibration. The floor uses the routing that touches the fewest experts."""
     least = sum(float(np.sum(floor_of(q).latency_s)) for q in questions(row, routing="min"))
     steps = [] if calibration is None else questions(row, fusion=calibration.fusion)
-    if calibration is None or any(q.rates.peak is None for q in steps):
+    if calibration is None or not all(map(can_estimate, steps)):
         return Scored(row, least, None, 0.0, float("inf"), None)
     likely = sum(float(np.sum(estimate_of(q, calibration).latency_s)) for q in steps)
     down, up = calibration.interval()
@@ -69,9 +72,10 @@ def known(row: MeasuredRow) -> Calibration | None:
     if row.engine not in engine_classes() or (row.pp > 1 and row.phase == "prefill"):
         return None
     try:
-        return shipped_calibration(row.gpu, row.engine)
+        found = shipped_calibration(row.gpu, row.engine)
     except MissingSpec:
         return None
+    return with_collectives(found, f"{row.engine}@{row.version}") if row.version and row.devices > 1 else found
 
 
 def questions(row: MeasuredRow, **asked: Any) -> list[Question]:

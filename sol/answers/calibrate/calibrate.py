@@ -14,14 +14,16 @@ from typing import ClassVar, get_args
 import numpy as np
 
 from sol.answers.calibrate.fit_inputs import Group, parts, where
+from sol.answers.calibrate.serving_rows import with_first_token
 from sol.answers.question.inputs import number, one_of
 from sol.answers.report.citations import COLUMNS, Bibliography, cite_row
 from sol.answers.report.shown import Shown
 from sol.errors import BadMeasurement, InvalidInput
+from sol.physics.fit.fit import LEAST, SOFT
 from sol.physics.fit.form_selection import Fit, best_fit, regimes
-from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP
+from sol.physics.fit.loads import HOST, INV_MBU, INV_MFU, LAUNCH, PER_SEQUENCE, STEP, of_rows, seconds
 from sol.specs.calibration import Calibration, Figure, Residual
-from sol.specs.measurement import Measurement, Measurements
+from sol.specs.measurement import Aggregate, Measurement, Measurements
 from sol.specs.record import Cite, Source
 from sol.specs.step import Fusion
 from sol.units import show_count, show_seconds, significant
@@ -69,8 +71,8 @@ class Calibrations(Shown):
 
 
 def calibrate(
-    measurements: Measurements | Iterable[Measurement], *, fusion: Fusion | None = None, mbu: float | None = None, mfu: float | None = None,
-    kernels: bool = False,
+    measurements: Measurements | Iterable[Measurement | Aggregate], *, fusion: Fusion | None = None, mbu: float | None = None,
+    mfu: float | None = None, kernels: bool = False,
 ) -> Calibration | Calibrations:  # fmt: skip
     """Fit what an engine reaches on a device to measured steps. Symbols: docs/notation.
 
@@ -79,7 +81,8 @@ def calibrate(
 
     Parameters
     ----------
-    measurements : what `read_measurements` returns, or a list of `Measurement`s.
+    measurements : what `read_measurements` returns, or a list of `Measurement`s. Of a server's averages (`Aggregate`) times per output
+        token at a known concurrency and lengths count as steps, and times to the first token of one request give `first_token_s`.
     fusion : the kernels the engine issues, "kernel" or "eager"; by default those of the engine's class.
     mbu, mfu : fractions of the peaks, if you know them from elsewhere [0..1]; by default fitted.
     kernels : take the rates of the device's kernels from the database and fit only the engine's times, for all weight formats
@@ -92,7 +95,7 @@ def calibrate(
     Raises
     ------
     BadMeasurement : rows below their optimistic floor, or too few or too similar rows; the message names what to measure.
-    InvalidInput : no measurements, or no SciPy (pip install 'llm-sol[fit]').
+    InvalidInput : no measurements.
     MissingSpec : `kernels` for a device without kernel rates in the database.
 
     Ignores overlap, and different rates of kinds of operators.
@@ -107,8 +110,10 @@ def calibrate(
     apart = parts(measurements, fusion, kernels)
     for part in apart:
         try:
-            made = _calibration(part.priced(), path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
-            found.append(made if part.kernels is None else _on(part.kernels, made))
+            group = part.priced()
+            _not_too_slow(group, **rates)
+            made = _calibration(group, path, **({"mbu": 1.0, "mfu": 1.0} if kernels else rates))
+            found.append(with_first_token(made if part.kernels is None else _on(part.kernels, made), part.alone))
         except BadMeasurement as error:
             if len(apart) == 1:
                 raise
@@ -167,12 +172,27 @@ def _enough(group: Group) -> None:
             "cannot tell a rate from a fixed time",
             "measure models of other sizes or other batches as well",
         )
-    asked = np.column_stack([loads.serial_s, loads.kernels, loads.layers, loads.sequences])
+    asked = np.column_stack([loads.serial_s, *(of_rows(loads, work) for work in (loads.kernels, loads.layers, loads.sequences))])
     if (asked == asked[0]).all():
         raise BadMeasurement(
             f"all {n} rows ask the same step ({where(group.rows[0])}), so a rate and a fixed time",
             "cannot be told apart",
             "measure models of other sizes or other batches as well",
+        )
+
+
+def _not_too_slow(group: Group, mbu: float | None, mfu: float | None) -> None:
+    """Refuses given rates at which every row would take clearly longer than it did: no time is left to fit."""
+    if mbu is None and mfu is None:
+        return
+    theta = LEAST.copy()
+    theta[[INV_MBU, INV_MFU]] = 1.0 / (mbu or 1.0), 1.0 / (mfu or mbu or 1.0)
+    slower = float((seconds(group.loads, theta) / group.loads.measured_s).min())
+    if slower > 1.0 + SOFT:
+        given = " and ".join(f"{k}={v:g}" for k, v in (("mbu", mbu), ("mfu", mfu)) if v is not None)
+        raise BadMeasurement(
+            f"at {given} every row would take {significant(slower, 2)} times as long as it did, or longer",
+            action="give a larger fraction, or leave it out",
         )
 
 
@@ -186,7 +206,7 @@ def _unknown(group: Group, fit: Fit) -> str:
     rows = f"{n} rows of {group.models[0] if models == 1 else f'{models} models'}"
     bound = regimes(loads, score)
     if bound["host"] == n:
-        host = show_seconds(float(np.median(loads.measured_s / loads.layers)))
+        host = show_seconds(float(np.median(loads.measured_s / of_rows(loads, loads.layers))))
         return (
             f"{rows} all wait for the host ({host} a layer), so they do not determine mbu ({span}); "
             "measure larger batches or models, for which memory binds, or give mbu="
@@ -208,7 +228,10 @@ def _unknown(group: Group, fit: Fit) -> str:
 def _span(group: Group) -> str:
     """The rows as text: contexts, batches, models."""
     said = []
-    for name, values in (("ctx", [m.ctx for m in group.rows]), ("batch", [m.batch for m in group.rows])):
+    for name, values in (
+        ("ctx", [m.ctx if isinstance(m, Measurement) else m.prompt_tokens or 0.0 for m in group.rows]),
+        ("batch", [m.batch if isinstance(m, Measurement) else m.concurrency or 1.0 for m in group.rows]),
+    ):
         low, high = min(values), max(values)
         said.append(f"{name} {show_count(low)}" + (f"…{show_count(high)}" if high > low else ""))
     return f"{', '.join(said)} of {group.models[0] if len(group.models) == 1 else f'{len(group.models)} models'}"

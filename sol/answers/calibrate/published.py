@@ -18,6 +18,7 @@ from sol.answers.calibrate.step_loads import OWN, RateFigures, joined_loads, ste
 from sol.answers.question.ask import Question
 from sol.physics.fit.fit import LEAST, Form, Usual, all_figures, fitted, left_out
 from sol.physics.fit.loads import FIGURES, HOST, PER_SEQUENCE, STEP, Loads, Theta, log_errors
+from sol.sources.database.libraries import library_of
 from sol.sources.database.measured import MeasuredRow
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
@@ -50,7 +51,7 @@ class EngineRows:
         for i, row in enumerate(self.rows):
             for q, times in steps(row, self.base.fusion):
                 of_row = {"row": np.full(len(times), i), "times": times}
-                pieces.append(step_loads(q, len(times), known, self.rates) | of_row)
+                pieces.append(step_loads(q, len(times), known, self.rates, library_of(row.engine, row.version)) | of_row)
         measured_s = np.array([r.measured_s for r in self.rows])
         return Loads(**joined_loads(pieces), measured_s=measured_s, model=np.array([models.index(r.model) for r in self.rows]))
 

@@ -14,8 +14,9 @@ import numpy as np
 from sol.answers.question.ask import Question
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, LAUNCH
 from sol.physics.operators.operator import Operator
-from sol.physics.time.estimate import operator_kind, operator_times, rate_names, time_parts
+from sol.physics.time.estimate import operator_kind, operator_times, rate_names, sent_s, time_parts
 from sol.specs.calibration import Calibration, RateFigure
+from sol.specs.libraries import Library
 from sol.specs.quantities import Array
 from sol.specs.step import Storage
 
@@ -53,31 +54,41 @@ class RateFigures:
         return found[0], found[1], found[2]
 
 
-def step_loads(q: Question, n: int, known: Calibration | None = None, rates: RateFigures | None = None) -> dict[str, Any]:
-    """The loads of n steps of a question, named as in `Loads`. With `known` rates: one operator, without a rate or launch to fit."""
+def step_loads(
+    q: Question, n: int, known: Calibration | None = None, rates: RateFigures | None = None, library: Library | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """The loads of n steps of a question, named as in `Loads`. With `known` rates: one operator, without a rate or launch to fit.
+
+    `library`: whose collectives they send.
+    """
     priced = q.operators()
     none = np.zeros(n)
-    common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.batch / q.split.dp, n)}
+    common = {"layers": np.full(n, float(q.model.layers)), "sequences": np.broadcast_to(q.step.sequences / q.split.dp, n)}
     if known is not None:
-        busy = time_parts(operator_times(priced, q.rates, q.storage, known), known, q.model.layers, 0.0).latency_s
+        busy = time_parts(operator_times(priced, q.rates, q.storage, known, library), known, q.model.layers, 0.0).latency_s
         return common | {"moved_s": np.broadcast_to(busy, n)[:, None], "peak_s": none[:, None], "wire_s": none, "kernels": none}
     local = [(op, t) for op, t in priced if op.wire is None]
-    sent = [np.broadcast_to(t.serial_s, n) for op, t in priced if op.wire is not None]
+    sent = [np.broadcast_to(sent_s(op, t, q.rates, library), n) for op, t in priced if op.wire is not None]
     moved = [np.broadcast_to(t.moved_s, n) for _, t in local]
     peak = [np.broadcast_to(t.peak_s, n) for _, t in local]
-    kernels = float(sum(int(op.kernels) for op, _ in local))  # a collective's latency holds its launch
+    kernels = np.sum([_kernels(op, n) for op, _ in local], axis=0)  # a collective's latency holds its launch
     if rates is not None:
         places = [rates.of(op, q.storage) for op, _ in local]
-        own = [(int(op.kernels), launch) for (op, _), (_, _, launch) in zip(local, places, strict=True) if launch != LAUNCH]
-        kernels -= sum(count for count, _ in own)
-        moved += [np.full(n, float(count)) for count, _ in own]
+        own = [(_kernels(op, n), launch) for (op, _), (_, _, launch) in zip(local, places, strict=True) if launch != LAUNCH]
+        kernels = kernels - sum(count for count, _ in own)
+        moved += [count for count, _ in own]
         peak += [none for _ in own]
         of = [(mbu, mfu) for mbu, mfu, _ in places] + [(launch, INV_MFU) for _, launch in own]
         common |= {"mbu_of": np.tile([mbu for mbu, _ in of], (n, 1)), "mfu_of": np.tile([mfu for _, mfu in of], (n, 1))}
     return common | {
         "moved_s": np.stack(moved, axis=1), "peak_s": np.stack(peak, axis=1), "wire_s": np.add.reduce(sent) if sent else none,
-        "kernels": np.full(n, kernels),
+        "kernels": kernels,
     }  # fmt: skip
+
+
+def _kernels(op: Operator, n: int) -> Array:
+    """Kernels of an operator in every step [1], none where a step has no tokens for it."""
+    return np.broadcast_to(np.asarray(op.kernels, dtype=np.float64), n)
 
 
 def joined_loads(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

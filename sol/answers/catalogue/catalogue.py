@@ -211,7 +211,8 @@ def _engine_record(engine: Engine) -> Bibliography:
     footer += [f"note: {engine.note}"] if engine.note else []
     footer += [f"{field}: {cite.note}" for field, cite in engine.cites.items() if cite.note]
     title = joined((engine.id, f"{engine.name} {engine.version}"))
-    return Bibliography(columns=COLUMNS, rows=cited(engine), title=title, footer=tuple(footer))
+    rules = () if engine.scheduler is None else tuple(cite_row(field, cite) for field, cite in engine.scheduler.cites.items())
+    return Bibliography(columns=COLUMNS, rows=(*cited(engine), *rules), title=title, footer=tuple(footer))
 
 
 def _format_record(f: NumberFormat) -> Bibliography:

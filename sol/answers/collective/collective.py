@@ -21,6 +21,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput
 from sol.frozen import Frozen
 from sol.physics.network import collectives
+from sol.sources.database.libraries import libraries
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.hardware import GPU
 from sol.specs.links import LinkType, Operation, Topology
@@ -73,6 +74,12 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
         made: Table = self.drawn("fastest")
         return made
 
+    @property
+    def libraries(self) -> Table:
+        """An all-reduce as each engine runs it, at every point: its own kernels where it uses them, NCCL or RCCL elsewhere."""
+        made: Table = self.drawn("libraries")
+        return made
+
     def heading(self) -> str:
         """What was asked, on one line."""
         sizes, counts = self.message_bytes, self.ranks
@@ -90,6 +97,8 @@ class Collective(Shown, Frozen, Generic[Amount, Label]):
         rows = [cite_row(f"{self.gpu.id} {field}", cite) for field, cite in self.gpu.cites.items() if field.startswith(("link.", "pcie."))]
         for link in self.topology.levels:
             rows += [cite_row(f"{link.id} {field}", cite) for field, cite in link.cites.items()]
+        if self.op == "all_reduce":
+            rows += [cite_row(f"{one.id} {field}", cite) for one in libraries().values() for field, cite in one.cites.items()]
         return Bibliography(columns=COLUMNS, rows=tuple(rows), title=self.heading())
 
     def __repr__(self) -> str:

@@ -10,6 +10,8 @@ from sol.answers.collective.collective import Collective, fastest_by_size, show_
 from sol.answers.report.document import document, listed, one_row_a_point
 from sol.answers.report.report import Report
 from sol.physics.network import collectives
+from sol.physics.network.libraries import engine_s
+from sol.sources.database.libraries import libraries as known_libraries
 from sol.specs.links import LinkType
 from sol.tabular import Column, Table
 from sol.units import show_bytes, show_count, show_rate, show_seconds, significant
@@ -51,6 +53,27 @@ def algorithms(c: Collective) -> Table:
         Column("fastest_at", "fastest for messages", left=True, wrap=True, hidden=not c.is_point),
     )
     return Table(columns=columns, rows=tuple(rows), title=c.heading(), footer=tuple(_footer(c)) if c.is_point else ())
+
+
+def libraries(c: Collective) -> Table:
+    """One line per library and point of an all-reduce: as the engines that use it run it; none without a sourced latency."""
+    rows: list[tuple[Any, ...]] = []
+    if c.op == "all_reduce":
+        asked = (c.op, c.message_bytes, c.ranks, c.topology, np.ones(1))
+        shape = np.broadcast_shapes(c.message_bytes.shape, c.ranks.shape)
+        points = [np.broadcast_to(a, shape).ravel().tolist() for a in (c.ranks, c.message_bytes)]
+        for library in known_libraries().values():
+            took = np.broadcast_to(engine_s(*asked, library), shape).ravel().tolist()
+            engines = ", ".join(library.engines)
+            rows += [(n, size, library.id, t, engines) for n, size, t in zip(*points, took, strict=True) if n > 1 and np.isfinite(t)]
+    columns = (
+        Column("ranks", "ranks", show_count, hidden=c.is_point),
+        Column("message_bytes", "message", show_size, hidden=c.is_point),
+        Column("library", "library", left=True),
+        Column("estimate_s", "estimate", show_seconds),
+        Column("engines", "engines", left=True, wrap=True),
+    )
+    return Table(columns=columns, rows=tuple(sorted(rows, key=lambda row: row[:2])), title=c.heading())
 
 
 def _span(row: dict[str, Any]) -> str:
@@ -110,6 +133,9 @@ def _footer(c: Collective) -> list[str]:
         lines.append(
             f"estimate {show_seconds(c.estimate_s)} with {c.algorithm}, {significant(c.estimate_s / c.floor_s, 2)} times the floor"
         )
+    by_engine = [f"{row['library']} {show_seconds(row['estimate_s'])}" for row in c.libraries.to_dicts()]
+    if by_engine:
+        lines.append(f"as engines run it: {' · '.join(by_engine)}")
     return [*lines, "assumes: " + " · ".join(c.assumptions)]
 
 
@@ -124,7 +150,7 @@ def _rate(c: Collective, link: LinkType) -> str:
 def to_document(c: Collective) -> dict[str, Any]:
     """A collective as plain JSON values, with all algorithms; null where there is no source."""
     outputs = listed(_outputs(c), c.is_point) | {"wire_bytes_by_link": listed(c.wire_bytes_by_link, c.is_point)}
-    outputs |= {"algorithms": c.algorithms.to_dicts(), "fastest": c.fastest.to_dicts()}
+    outputs |= {"algorithms": c.algorithms.to_dicts(), "fastest": c.fastest.to_dicts(), "libraries": c.libraries.to_dicts()}
     return document(
         "collective", inputs=listed(_asked(c), c.is_point), outputs=outputs, assumptions=c.assumptions, sources=c.sources().to_dicts()
     )

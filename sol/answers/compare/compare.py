@@ -19,6 +19,7 @@ from sol.answers.compare.gap import EAGER_LAYER, GRAPH_LAUNCH, GapPart, explaine
 from sol.answers.compare.search import suspects
 from sol.answers.compare.suspects import Case, Suspect, Told, percent
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.optimistic import concessions, optimistic_s, unsure_s
 from sol.answers.floor.result import Floor, per_second
@@ -30,7 +31,7 @@ from sol.answers.report.shown import Shown
 from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import pieces
-from sol.sources.database.calibrations import engine_classes
+from sol.sources.database.engine_calibrations import class_calibration, engine_class
 from sol.specs.assumption import Assumption
 from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
@@ -258,14 +259,15 @@ def _expected(q: Question, engine: str | None, calibration: Calibration | str | 
     """The estimate of the engine meant, the class of that engine, and what is not known of it."""
     kind = None
     if isinstance(engine, str):
-        kind = engine_classes().get(engine.strip().lower())
+        kind = engine_class(engine)
         if kind is None:
             resolve_calibration(q.gpu, engine, calibration)  # raises, and says which are known
     try:
-        used = resolve_calibration(q.gpu, engine, calibration)
+        nobody = engine is None and calibration is None  # a time is judged against a whole class, whose interval holds all its engines
+        used = class_calibration(q.gpu.id) if nobody else resolve_calibration(q.gpu, engine, calibration)
     except MissingSpec as error:
         return None, kind, str(error).partition("; ")[0]
-    kind = engine_classes().get(used.engine.lower(), kind) if engine is not None or calibration is not None else None
-    if q.rates.peak is None:
+    kind = (engine_class(used.engine) or kind) if engine is not None or calibration is not None else None
+    if not can_estimate(q):
         return None, kind, f"no source gives {q.gpu.id} a {q.rates.formats['weights']} rate, which an estimate needs"
     return estimate_of(replace(q, fusion=used.fusion), used), kind, ""

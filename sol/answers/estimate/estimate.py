@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Generic, Unpack, overload
 
 import numpy as np
 
+from sol.answers.estimate.chunks import chunk_lines, chunked
+from sol.answers.estimate.said import calibration_lines
+from sol.answers.estimate.stand_ins import can_estimate, stand_ins
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
@@ -27,9 +30,11 @@ from sol.errors import InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.network.sharding import split_operators
 from sol.physics.operators.operator import larger
-from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, rate_names, time_parts
+from sol.physics.time.estimate import OperatorTime, TimeParts, operator_times, time_parts
 from sol.physics.time.roofline import price_rows, sweep
-from sol.sources.database.calibrations import by_device, engine_classes, read_calibrations, shipped_calibration
+from sol.sources.database.calibrations import read_calibrations
+from sol.sources.database.engine_calibrations import default_calibration, shipped_calibration
+from sol.sources.database.libraries import library_for
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
@@ -40,9 +45,6 @@ from sol.specs.split import Split
 from sol.specs.step import Step, Storage
 from sol.tabular import Table
 from sol.units import show_seconds
-
-PREFERRED = ("graph", "fused", "llama.cpp", "eager")
-"""The default engine: the first of these with a calibration for the device."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,7 +120,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         q = self.question
         if storage is None and self._operators:
             return list(self._operators)
-        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration)
+        return operator_times(q.operators(), q.rates, storage or q.storage, self.calibration, library_for(self.calibration))
 
     @property
     def operators(self) -> Table:
@@ -129,7 +131,8 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
-        return (*self.floor.assumptions, *assumed("calibration", calibration_lines(self.calibration)))
+        pipeline = assumed("pipeline", chunk_lines(self.question, self.calibration))
+        return (*self.floor.assumptions, *assumed("calibration", calibration_lines(self.calibration)), *pipeline)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -139,7 +142,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
         said = [f"the calibration is of {there}, and {here} may differ"] if here != there else []
         if of and of != ("16-bit" if asked in SIXTEEN else asked):
             said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
-        said += _stand_ins(self)
+        said += stand_ins(self.question, self.calibration, self.operators_spent())
         return (*self.floor.warnings, *said)
 
     def sources(self) -> Bibliography:
@@ -178,7 +181,8 @@ def estimate(
 
     Parameters
     ----------
-    engine : an engine ("vllm", "llama.cpp") or a class of them: "eager", "graph" or "fused"; by default the first with a calibration.
+    engine : an engine ("vllm", "llama.cpp") one at a version ("vllm@0.15"), or a class of them: "eager", "graph" or "fused"; by default
+        the server whose calibration is the nearest to all servers' rows on the device, or the first engine with one there.
     calibration : a `Calibration`, or the path of one that was saved; instead of `engine`.
     The others are those of `floor`.
 
@@ -188,8 +192,12 @@ def estimate(
     the_gpu = resolve_gpu(gpu)
     used = resolve_calibration(the_gpu, engine, calibration)
     q = ask(model, the_gpu, ctx=ctx, fusion=used.fusion, **options)
-    if q.rates.peak is None:
-        raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
+    if not can_estimate(q):
+        raise MissingSpec(
+            the_gpu.id,
+            f"has no sourced rate for {q.rates.formats['weights']}",
+            "an estimate here needs one (the floor does not)",
+        )
     result = estimate_of(q, used)
     fitting(result.floor)
     return result
@@ -198,20 +206,23 @@ def estimate(
 def estimate_of(q: Question, calibration: Calibration) -> Estimate:
     """The estimate of a resolved question, fitting or not."""
     bound = floor_of(q)
-    split = safe_splits(q.split, q.valid)
+    split, library = safe_splits(q.split, q.valid), library_for(calibration)
 
-    def at(step: Step, split: Split) -> TimeParts:
-        if step is q.step:  # the whole of it, not a block: the floor's rows are kept
+    def whole(step: Step, split: Split) -> TimeParts:
+        if step is q.step or step is q.computed_step:  # the whole of it, not a block: the floor's rows are kept
             priced = q.operators()
         else:
             priced = price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates)
-        return parts_of(operator_times(priced, q.rates, q.storage, calibration), step, split)
+        return parts_of(operator_times(priced, q.rates, q.storage, calibration, library), step, split)
 
     def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
         return time_parts(operators, calibration, q.model.layers, step.sequences / split.dp)
 
-    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration)) if q.scalar else ()
-    where = parts_of(kept, q.step, split) if q.scalar else sweep(q.step, split, at)
+    def at(step: Step, split: Split) -> TimeParts:
+        return chunked(q, calibration, step, split, whole)
+
+    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration, library)) if q.scalar else ()
+    where = at(q.computed_step, split) if q.scalar else sweep(q.step, split, at)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)
@@ -246,13 +257,7 @@ def resolve_calibration(gpu: GPU, engine: str | None, calibration: Calibration |
                 f"engine {engine!r}", "is not a name", "give engine='vllm' or a class of engines, 'eager', 'graph' or 'fused'"
             )
         return shipped_calibration(gpu.id, engine)
-    here = by_device().get(gpu.id, {})
-    chosen = next((e for e in (*PREFERRED, *sorted(here)) if e in here), None)
-    if chosen is None:
-        there = ", ".join(sorted(by_device()))
-        known = f"there are some for {there}" if there else "no device has one"
-        raise MissingSpec(f"no calibration of any engine on {gpu.id}", action=f"{known}; give one of your own (sol calibrate)")
-    return here[chosen]
+    return default_calibration(gpu.id)
 
 
 def _saved(path: Path, gpu: GPU) -> Calibration:
@@ -261,36 +266,3 @@ def _saved(path: Path, gpu: GPU) -> Calibration:
     if len(mine) != 1:
         raise InvalidInput(str(path), f"holds {len(mine)} calibrations of {gpu.id}", "keep one, or load them and pass the one you mean")
     return mine[0]
-
-
-def _stand_ins(e: Estimate) -> list[str]:
-    """What a calibration does not know of the formats asked, and what is taken in its place."""
-    q, c = e.question, e.calibration
-    said: list[str] = []
-    for (op, _), part in zip(q.operators(), e.operators_spent(), strict=True):
-        kind = part.kind
-        fmt = q.storage.cache if kind == "attention" else q.storage.stored(op.role)
-        if part.network or kind == "other":
-            continue
-        what = {"gemm": "products of {} weights", "experts": "experts of {} weights", "attention": "attention over a {} cache"}[
-            kind
-        ].format(fmt.id)
-        others = c.stand_in(kind, *rate_names(fmt))
-        if others:
-            said.append(f"this calibration has no rate for {what}: {others} are used, and the interval may not hold")
-        if c.n and not np.all(part.memory_s >= part.compute_s) and not c.tells_mfu(kind, *rate_names(fmt)):
-            said.append(
-                f"this calibration does not say what fraction of the peak FLOPs {what} reach: the full peak is used, so the estimate is low"
-            )
-    return list(dict.fromkeys(said))
-
-
-def calibration_lines(c: Calibration) -> tuple[str, ...]:
-    """What an estimate assumes of its engine."""
-    kind = engine_classes().get(c.engine.lower(), "")
-    of = f", of the class {kind}" if kind and kind != c.engine else ""
-    known = f"{c.n} rows of {len(c.models)} models" if c.n else "figures from elsewhere"
-    lines = [f"{c.engine} on {c.gpu}{of}: {c.form}, {known}"]
-    if c.note:
-        lines.append(c.note)
-    return tuple(lines)

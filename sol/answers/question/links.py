@@ -48,7 +48,7 @@ def _inside(gpu: GPU) -> Iterator[LinkType]:
     if gpu.link is not None and left_out(gpu) is None:
         yield _kind(gpu.link, "scale-up")
     elif gpu.pcie is not None:
-        yield _kind(gpu.pcie, "host")
+        yield _between(gpu.pcie)
 
 
 def _wired(gpu: GPU, link: LinkType) -> Iterator[LinkType]:
@@ -65,8 +65,17 @@ def _wired(gpu: GPU, link: LinkType) -> Iterator[LinkType]:
     if own is not None and own.id != link.id:
         raise InvalidInput(f"link={link.id}", f"is no link of {gpu.id}", f"it has {own.id}" + (f" and {host.id}" if host else ""))
     yield own or link
-    if link.kind == "bridge" and host is not None:
-        yield host
+    if link.kind == "bridge" and gpu.pcie is not None:
+        yield _between(gpu.pcie)
+
+
+def _between(pcie: Link) -> LinkType:
+    """The host's link as it joins devices: past host memory where they do not reach each other's."""
+    whole = _kind(pcie, "host")
+    around = whole.id + NO_PEERS
+    if pcie.peer_access is not False or not is_link(around):
+        return whole
+    return load_link(around).model_copy(update={"domain": whole.domain})
 
 
 def as_wired(gpu: GPU, link: LinkType | None, links: Topology) -> Iterator[str]:
@@ -81,6 +90,8 @@ def as_wired(gpu: GPU, link: LinkType | None, links: Topology) -> Iterator[str]:
     host = next((level for level in links.levels if level.kind == "host"), None)
     if host is not None and host.id.endswith(NO_PEERS):
         yield f"{host.id}: what devices send passes through host memory, which slows the estimate and not the floor"
+        if link is None:
+            yield f"{gpu.id} gives its peers no access; where yours does, name {host.id.removesuffix(NO_PEERS)} as link"
     elif host is not None and link is None:
         others = [i for i in link_ids() if i.startswith(host.id.partition("-")[0] + "-") and i != host.id]
         if others:

@@ -12,6 +12,7 @@ from sol.answers.request.result import Request
 from sol.errors import InvalidInput
 from sol.physics.operators.operator import Operator
 from sol.physics.time.estimate import operator_times
+from sol.sources.database.libraries import library_for
 from sol.specs.step import Logits, Step
 from sol.tabular import Column, Table
 from sol.units import show_seconds
@@ -58,7 +59,10 @@ def _parts(r: Request, q: Question, new: Any, past: Any, batch: float, logits: L
     if r.expected is None:
         seconds = [times.serial_s for _, times in priced]
     else:
-        seconds = [t.launch_s + t.reached_s for t in operator_times(priced, q.rates, q.storage, r.expected.calibration)]
+        seconds = [
+            t.launch_s + t.reached_s
+            for t in operator_times(priced, q.rates, q.storage, r.expected.calibration, library_for(r.expected.calibration))
+        ]
     found: dict[str, float] = {}
     for (op, _), of in zip(priced, seconds, strict=True):
         part = part_of(op)

@@ -165,7 +165,8 @@ def _meets(x: Loaded, limits: dict[str, float | None]) -> Any:
 def _assumptions(server: Server, found: Solution, kind: str, requests: float | None) -> tuple[Assumption, ...]:
     s, of = server.scheduling, server.lengths
     how = "prompts share steps with decoding" if s.mixes else "prompts are computed in steps of their own"
-    lines = [f"steps of at most {show_count(s.budget)} tokens and {show_count(s.slots)} sequences; {how}", *server.notes]
+    limit = f"{show_count(s.budget)} tokens and " if np.isfinite(s.budget) else ""
+    lines = [f"steps of at most {limit}{show_count(s.slots)} sequences; {how}", *server.notes]
     users = "every request that ends is followed by the next" if kind == "concurrency" else "requests arrive at random (Poisson)"
     lines.append(
         f"steady state: {users}; all have the mean lengths; a running one holds {show_count(server.held_tokens)} tokens in the mean"

@@ -21,7 +21,7 @@ from sol.physics.serving import steady
 from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, beside, latencies
 from sol.sources.database.engines import is_engine, load_engine
 from sol.specs.calibration import Calibration
-from sol.specs.engines import Engine
+from sol.specs.engines import Engine, engine_family
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Number
@@ -109,9 +109,9 @@ def resolve_server(
     scheduler, notes = scheduler_of(engine, used)
     copies = int(q.split.dp)
     held, more = _pool(the_model, the_gpu, lengths, scheduler, max_batch, max_batch_tokens, memory_fraction, options)
-    tokens, sequences = largest_step(scheduler, the_gpu.id, the_gpu.memory_bytes or np.inf, held.ctx)
-    budget = copies * (tokens.item() or np.inf if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0))
-    most = copies * (sequences or np.inf if max_batch is None else number("max_batch", max_batch, at_least=1.0))
+    tokens, own_sequences = step_limits(scheduler, the_gpu, held)
+    budget = copies * (tokens if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0))
+    most = copies * (own_sequences if max_batch is None else number("max_batch", max_batch, at_least=1.0))
     pool = float((held.max_batch if held.engine_max_batch is None else held.engine_max_batch * copies) or 0.0)
     if pool < 1.0:
         raise DoesNotFit(
@@ -120,7 +120,9 @@ def resolve_server(
             f"{q.split.times}{the_gpu.id}",
             "use more devices, a narrower dtype, a larger memory_fraction or shorter requests",
         )
-    return Server(q, used, lengths, Scheduling(budget, min(pool, most)), scheduler, held, (*notes, *more))
+    rules = scheduler.scheduler
+    mixes, late = (True, 0.0) if rules is None else (rules.mixed, float(rules.ahead))
+    return Server(q, used, lengths, Scheduling(budget, min(pool, most), mixes, late), scheduler, held, (*notes, *more))
 
 
 def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 0.0) -> Lengths:
@@ -141,16 +143,35 @@ def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 
 def scheduler_of(engine: str | None, used: Calibration) -> tuple[Engine, tuple[str, ...]]:
     """The engine whose scheduler and pool the server has: the one named, the calibration's, or a stand-in that is said."""
     for name in (engine, used.engine):
-        if name is not None and is_engine(name):
-            return load_engine(name), ()
+        if name is None:
+            continue
+        family, version = engine_family(name), name.partition("@")[2] or name.removeprefix(engine_family(name)).strip("-")
+        if is_engine(family):
+            return load_engine(f"{family}@{version}" if version else family), ()
     stand_in = load_engine(STAND_IN)
     return stand_in, (f"scheduler and pool of {STAND_IN}: none are known of {engine or used.engine}",)
 
 
 def step_budget(engine: Engine, gpu: GPU, ctx: Array) -> Array:
     """Tokens of the largest step of an engine on a device, by its own defaults [token]; without bound where it has none."""
-    tokens, _ = largest_step(engine, gpu.id, gpu.memory_bytes or np.inf, ctx)
+    memory_bytes = gpu.memory_bytes or np.inf
+    tokens, _ = largest_step(engine, gpu.id, memory_bytes, ctx)
+    rules = engine.scheduler
+    if rules is not None and rules.tiers:  # prompts have steps of their own, whose chunks go by the device's memory
+        chunk = rules.chunk_tokens(memory_bytes)
+        tokens = 0.0 * ctx + min(chunk or np.inf, rules.prefill_tokens or np.inf)
     return np.where(tokens > 0.0, tokens, np.inf)
+
+
+def step_limits(engine: Engine, gpu: GPU, held: Memory[float, bool]) -> tuple[float, float]:
+    """Tokens and sequences of the largest step of an engine, by its own defaults [token], [1]; infinite where it has none."""
+    tokens = float(step_budget(engine, gpu, held.ctx)[0])
+    _, sequences = largest_step(engine, gpu.id, gpu.memory_bytes or np.inf, held.ctx)
+    rules = engine.scheduler
+    if rules is not None and rules.seqs_per_context is not None:
+        contexts = (held.kv_pool_tokens or 0.0) / (held.model.max_ctx or held.ctx.item())
+        sequences = min(max(contexts * rules.seqs_per_context, rules.least_seqs or 1.0), rules.most_seqs or np.inf)
+    return tokens, float(sequences or np.inf)
 
 
 def _pool(
@@ -158,7 +179,9 @@ def _pool(
     memory_fraction: Number | None, options: Mapping[str, Any],
 ) -> tuple[Memory[float, bool], tuple[str, ...]]:  # fmt: skip
     """The memory of the pool at the mean length of a running sequence, and what was assumed of it."""
-    ctx = lengths.cached + lengths.new + lengths.output / 2.0
+    rules = engine.scheduler
+    reserved = 1.0 if rules is not None and rules.admission == "whole" else 0.5  # of the output, in the mean of a request's life
+    ctx = lengths.cached + lengths.new + reserved * lengths.output
     of: dict[str, Any] = {name: value for name, value in options.items() if name in HELD}
     found: Memory[float, bool]
     if memory_fraction is None and engine.memory_fraction is None and engine.budget != "asked":

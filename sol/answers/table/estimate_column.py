@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.estimate.stand_ins import can_estimate
 from sol.answers.floor.result import Floor
 from sol.errors import MissingSpec
-from sol.sources.database.calibrations import engine_classes
+from sol.sources.database.engine_calibrations import engine_class
 from sol.tabular import Column
 from sol.units import significant
 
@@ -39,7 +40,7 @@ def estimate_column(
         note = row[-1] if e is not None or row[1] is None else "; ".join(filter(None, (row[-1], "no calibration")))
         wider.append((*row[:at], *cells, *row[at:-1], note))
     known = sum(e is not None for e in found.values())
-    whose = f"estimates of {engine}" if engine else "estimates of the first engine with a calibration for the device"
+    whose = f"estimates of {engine}" if engine else "estimates of each device's default engine"
     line = f"{whose}: {known} of {len(found)} devices here; intervals in --json, parts in sol estimate"
     rest = (c._replace(hidden=True) if c.key == GIVES_WAY else c for c in columns[at:])
     return (*columns[:at], *ADDED, *rest), wider, line
@@ -51,7 +52,7 @@ def _of(f: Floor, engine: str | None) -> Estimate | None:
     try:
         used = resolve_calibration(q.gpu, engine, None)
     except MissingSpec:
-        if engine is not None and engine.strip().lower() not in engine_classes():
+        if engine is not None and engine_class(engine) is None:
             raise
         return None
-    return None if q.rates.peak is None else estimate_of(replace(q, fusion=used.fusion), used)
+    return estimate_of(replace(q, fusion=used.fusion), used) if can_estimate(q) else None

@@ -8,13 +8,15 @@ where no other time is left.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from sol.physics.fit.fit import ACCURACY, LEAST, Form, Score, fitted, misfit, scipy
+from sol.physics.fit.fit import ACCURACY, LEAST, Form, Score, fitted, fitted_each, misfit
 from sol.physics.fit.loads import FIGURES, INV_MBU, INV_MFU, Loads, Theta, seconds
+from sol.physics.fit.student import normal_below, t_95
 from sol.specs.quantities import Array
 
 ROWS_OF_A_MODEL = 10
@@ -41,11 +43,11 @@ def profile(loads: Loads, form: Form, theta: Theta, figure: int) -> tuple[float,
     weight = _weights(loads)
     rows = float(weight.sum())
     freedom = max(rows - len(form.free), 0.0)
-    least = misfit(loads, theta, weight)
+    least = float(misfit(loads, theta, weight))
     if freedom <= 0.0:
         return 1.0, np.inf
     spread = max(least / freedom, ACCURACY**2)
-    limit = least + float(scipy("stats").f.ppf(0.95, 1, freedom)) * spread
+    limit = least + t_95(freedom) ** 2 * spread  # F of 1 and `freedom`
     top = 1.5 * max(float((loads.measured_s / loads.serial_s).max()), theta[figure])
 
     def outside(value: float, start: Theta) -> tuple[bool, Theta]:
@@ -54,7 +56,7 @@ def profile(loads: Loads, form: Form, theta: Theta, figure: int) -> tuple[float,
         if form.tied:
             known[INV_MFU] = value
         found = fitted(loads, rest._replace(known=tuple(known), tied=False), start)
-        return misfit(loads, found, weight) > limit, found
+        return bool(misfit(loads, found, weight) > limit), found
 
     def edge(end: float) -> float:
         """The last value towards `end` that fits: bracketed in steps, then halved."""
@@ -105,7 +107,7 @@ def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]],
     elif models >= 3:
         freedom = max(models - 2, 2)
         away = score.without - theta
-        spread = np.sqrt((models - 1) / models * (away**2).sum(axis=0)) * _t(freedom)
+        spread = np.sqrt((models - 1) / models * (away**2).sum(axis=0)) * t_95(freedom)
         low, high, how = theta - spread, theta + spread, f"95 % intervals from leaving each of {models} models out (t, {freedom})"
     else:
         low, high = _curvature(loads, form, theta)
@@ -125,15 +127,16 @@ def intervals(loads: Loads, score: Score, rates: dict[int, tuple[float, float]],
 def _resampled(loads: Loads, form: Form, theta: Theta, seed: int) -> tuple[Theta, Theta]:
     """Percentiles over models drawn with replacement, widened for few models (expanded percentiles)."""
     draw, models = np.random.default_rng(seed), loads.models
-    rows = [np.flatnonzero(loads.model == m) for m in models]
-    found: list[Theta] = []
-    while len(found) < REPLICATES:
+    which = np.searchsorted(models, loads.model)
+    counts: list[Array] = []
+    while len(counts) < REPLICATES:
         chosen = draw.integers(len(models), size=len(models))
         if len(np.unique(chosen)) > 2:
-            found.append(fitted(loads.take(np.concatenate([rows[c] for c in chosen])), form, theta))
+            counts.append(np.bincount(chosen, minlength=len(models))[which].astype(np.float64))
+    found = fitted_each(loads, form, theta, np.array(counts))
     n = len(models)
-    tail = float(scipy("stats").norm.cdf(-np.sqrt(n / (n - 1)) * _t(n - 1)))
-    low, high = np.quantile(np.array(found), [tail, 1.0 - tail], axis=0)
+    tail = normal_below(-math.sqrt(n / (n - 1)) * t_95(n - 1))
+    low, high = np.quantile(found, [tail, 1.0 - tail], axis=0)
     return low, high
 
 
@@ -148,11 +151,12 @@ def _curvature(loads: Loads, form: Form, theta: Theta) -> tuple[Theta, Theta]:
             step[INV_MFU] = step[INV_MBU]
         slopes[:, k] = (np.log(seconds(loads, theta + step)) - np.log(seconds(loads, theta))) / step[i]
     freedom = max(n - len(free), 1)
-    spread = max(misfit(loads, theta) / freedom, ACCURACY**2)
-    scale = np.maximum(np.abs(slopes).max(axis=0), 1e-300)
+    spread = max(float(misfit(loads, theta)) / freedom, ACCURACY**2)
+    most = np.abs(slopes).max(axis=0)
+    scale = np.where(most > 0.0, most, np.inf)  # a figure that no row depends on has no bounds from rows
     covariance = np.linalg.pinv((slopes / scale).T @ (slopes / scale)) / np.outer(scale, scale) * spread
     away = np.zeros(FIGURES)
-    away[free] = np.sqrt(np.maximum(np.diag(covariance), 0.0)) * _t(freedom)
+    away[free] = np.sqrt(np.maximum(np.diag(covariance), 0.0)) * t_95(freedom)
     return theta - away, theta + away
 
 
@@ -177,8 +181,4 @@ def within_95_of_rows(left_out: Sequence[Array]) -> float:
 
 def _models_95(errors: Sequence[Array], freedom: float) -> float:
     """t · √mean(e²), each model weighing the same."""
-    return _t(freedom) * float(np.sqrt(np.array([(e**2).mean() for e in errors]).mean()))
-
-
-def _t(freedom: float) -> float:
-    return float(scipy("stats").t.ppf(0.975, freedom))
+    return t_95(freedom) * float(np.sqrt(np.array([(e**2).mean() for e in errors]).mean()))

@@ -55,7 +55,8 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
 
     A given rate is not fitted. The other fields are filled in only if the form is identified.
     """
-    own = mfu is None and _tells_mfu(loads, mbu)
+    fewest = 2 + (mbu is None)  # figures of the smallest form with an mfu of its own
+    own = mfu is None and len(loads.measured_s) >= fewest and _tells_mfu(loads, mbu)
     prefer = None if per_kernel is None else LAUNCH if per_kernel else STEP
     tried = [scored(loads, form) for form in _forms(loads, own, per_kernel, mbu, mfu)]
     tried = [s for s in tried if _host_shows(loads, s)]
@@ -79,7 +80,7 @@ def best_fit(loads: Loads, *, per_kernel: bool | None = None, mbu: float | None 
 def _likeliest(scores: list[Score], loads: Loads) -> list[Score]:
     """Forms of times alone on rows of one model, by Akaike's criterion: no model can be left out, and no rate is in doubt."""
     n = len(loads.measured_s)
-    return sorted(scores, key=lambda s: n * np.log(max(misfit(loads, s.theta), 1e-12) / n) + 2 * len(s.form.free))
+    return sorted(scores, key=lambda s: n * np.log(max(float(misfit(loads, s.theta)), 1e-12) / n) + 2 * len(s.form.free))
 
 
 def _completed(loads: Loads, score: Score, scores: tuple[Score, ...], rates: dict[int, tuple[float, float]]) -> Fit:
@@ -133,7 +134,5 @@ def _loose(loads: Loads, score: Score, figure: int) -> bool:
 def regimes(loads: Loads, score: Score) -> dict[str, int]:
     """How many rows are bound by bytes, by FLOPs, and by the host."""
     waits = host_bound(loads, score.theta)
-    return {
-        "memory": int(memory_bound(loads, score.theta).sum()), "compute": int((compute_bound(loads, score.theta) & ~waits).sum()),
-        "host": int(waits.sum()),
-    }  # fmt: skip
+    by = {"memory": memory_bound(loads, score.theta), "compute": compute_bound(loads, score.theta) & ~waits, "host": waits}
+    return {what: int(loads.most(steps).sum()) for what, steps in by.items()}

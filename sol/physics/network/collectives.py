@@ -100,8 +100,8 @@ def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topol
 
     `ring` and `tree` cross all levels in one chain, `_ll` by the low-latency protocol; `pairwise` and `send` alike.
     `one_shot` (n−1)·S/β + α, `two_shot` 2(n−1)/n·S/β + 2α and `in_switch` (n+1)/n·S/β + 2α are one kernel, α its
-    exchange; `nvls` is a library's in-switch all-reduce. `hierarchical` is a reduce-scatter inside, an all-reduce
-    across, an all-gather inside, each the fastest there is, one after the other.
+    exchange (in place of 2α what was measured, where it was); `nvls` is a library's in-switch all-reduce.
+    `hierarchical` is a reduce-scatter inside, an all-reduce across, an all-gather inside, each the fastest there is.
     """
     algorithms: dict[str, Callable[..., Array]] = {}
     for suffix in FLAGGED:
@@ -114,7 +114,7 @@ def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topol
         if op == "all_reduce":
             algorithms[f"tree{suffix}"] = _tree
     if op == "all_reduce":
-        algorithms |= dict.fromkeys(_KERNELS, _kernel)
+        algorithms |= dict.fromkeys(KERNELS, _kernel)
     if len(topology.levels) > 1 and op in ("all_reduce", "all_gather", "reduce_scatter"):
         algorithms["hierarchical"] = _hierarchical
     at = placed(ranks, topology, stride)
@@ -164,7 +164,16 @@ def _narrowest(op: Operation, suffix: str, at: Placed, topology: Topology) -> Ar
 def _ring(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
     turns, n, suffix = (2.0 if op == "all_reduce" else 1.0), at.counts[0], name.removeprefix("ring")
     sent = turns * (n - 1.0) / n * message_bytes
-    return _chain(op, name, at, topology, turns) + sent / _narrowest(op, suffix, at, topology)
+    return _chain(op, name, at, topology, turns) + _piped(sent / _narrowest(op, suffix, at, topology), suffix, at, topology)
+
+
+def _piped(seconds: Array, suffix: str, at: Placed, topology: Topology) -> Array:
+    """The bytes of a ring in pieces, whose own time is that of the outermost link in use; the low-latency protocol has none."""
+    total = seconds
+    for link, n, _, outside in _levels(at, topology):
+        if not suffix and "ring_piece" in link.alpha_s:
+            total = np.where((n > 1.0) & (outside <= 1.0), _in_pieces(seconds, link, "ring_piece"), total)
+    return total
 
 
 def _tree(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
@@ -215,26 +224,65 @@ def _short_messages(suffix: str, peer_bytes: Array, took: Array) -> Array:
     return np.where(peer_bytes <= FLAGGED_PEER_BYTES, took, np.inf) if suffix else took
 
 
-_KERNELS: dict[str, tuple[str, float, str, Callable[[Array], Array]]] = {
-    "one_shot": ("one_kernel", 1.0, "ring", lambda n: n - 1.0),
-    "two_shot": ("one_kernel", 2.0, "ring", lambda n: 2.0 * (n - 1.0) / n),
-    "in_switch": ("one_kernel", 2.0, "nvls", lambda n: (n + 1.0) / n),
-    "nvls": ("nvls", 1.0, "nvls", lambda n: (n + 1.0) / n),
+KERNELS: dict[str, Callable[[Array], Array]] = {
+    "one_shot": lambda n: n - 1.0,
+    "two_shot": lambda n: 2.0 * (n - 1.0) / n,
+    "in_switch": lambda n: (n + 1.0) / n,
+    "nvls": lambda n: (n + 1.0) / n,
 }
-"""Latency class and how often, rate class, and bytes sent per byte of the message by n ranks."""
+"""Bytes sent per byte of the message by n ranks, of all-reduces in one kernel."""
+
+
+def kernel_s(name: str, message_bytes: Array, at: Placed, topology: Topology, exchange: str = "one_kernel") -> Array:
+    """An all-reduce in one kernel [s]: all ranks side by side at one level; in the switch where it adds, from its least ranks on.
+
+    `exchange`: how the kernel waits for its peers, which is a latency of the link.
+    """
+    best: Array = np.full(1, np.inf)
+    for link, n, inside, outside in _levels(at, topology):
+        in_switch = name in ("in_switch", "nvls")
+        latency = _exchanged(name, link, n, exchange)
+        if latency is None or (in_switch and not link.reduces_in_network):
+            continue
+        alone = (inside <= 1.0) & (outside <= 1.0) & (n >= ((link.reduction_min_ranks or 2.0) if name == "nvls" else 2.0))
+        if link.kind == "host":  # measured between two devices; engines ask no more of it
+            alone = alone & (n <= 2.0)
+        took = latency + _moved(name, message_bytes, link, n, exchange)
+        best = np.minimum(best, np.where(alone, took, np.inf))
+    return best
+
+
+def _exchanged(name: str, link: LinkType, n: Array, exchange: str) -> Array | float | None:
+    """The latency of a kernel [s]: one exchange, a second one that grows with the ranks, or that of the switch; None without a source."""
+    own = "multimem" if name == "in_switch" and "multimem" in link.alpha_s else "nvls" if name == "nvls" else exchange
+    alpha = link.alpha_s.get(own)
+    if alpha is None or name in ("one_shot", "nvls") or own == "multimem":
+        return alpha
+    if name == "two_shot" and "barrier_step" in link.alpha_s:
+        return alpha + n * link.alpha_s["barrier_step"]
+    return 2.0 * alpha
+
+
+def _moved(name: str, message_bytes: Array, link: LinkType, n: Array, exchange: str) -> Array:
+    """The time of a kernel's bytes [s], at what it reaches of the link; at barriers it reads each peer no faster than a pair does."""
+    if name == "nvls":
+        return _in_pieces(KERNELS[name](n) * message_bytes / _reached("all_reduce", link, n, "nvls"), link, "nvls_piece")
+    kind = ("multimem" if "multimem" in link.reached_bytes_per_s else "nvls") if name == "in_switch" else "kernel"
+    kind = kind if kind in link.reached_bytes_per_s else "ring"
+    took: Array = KERNELS[name](n) * message_bytes / _reached("all_reduce", link, n, kind)
+    if name == "one_shot" and exchange == "barrier_kernel" and "pair" in link.reached_bytes_per_s:
+        took = np.maximum(took, message_bytes / link.reached_bytes_per_s["pair"])
+    return took
+
+
+def _in_pieces(seconds: Array, link: LinkType, piece: str) -> Array:
+    """Bytes that take `seconds` pass a chain of steps in pieces with a time of their own: with the best ones 2·√(piece · seconds) more."""
+    return seconds + 2.0 * np.sqrt(link.alpha_s.get(piece, 0.0) * seconds)
 
 
 def _kernel(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
-    """All ranks side by side at one level; in the switch where it adds, from the ranks its libraries use it."""
-    key, times, kind, sent = _KERNELS[name]
-    best: Array = np.full(1, np.inf)
-    for link, n, inside, outside in _levels(at, topology):
-        adds = bool(link.reduces_in_network) or kind != "nvls"
-        alone = (inside <= 1.0) & (outside <= 1.0) & (n >= ((link.reduction_min_ranks or 2.0) if kind == "nvls" else 2.0))
-        if adds and key in link.alpha_s:
-            took = times * link.alpha_s[key] + sent(n) * message_bytes / _reached(op, link, n, kind)
-            best = np.minimum(best, np.where(alone, took, np.inf))
-    return best
+    """The faster of the two ways in which a kernel can wait for its peers."""
+    return np.minimum(*(kernel_s(name, message_bytes, at, topology, exchange) for exchange in ("one_kernel", "barrier_kernel")))
 
 
 def _hierarchical(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:

@@ -7,6 +7,7 @@ never fewer than the minimum.
 from __future__ import annotations
 
 from functools import lru_cache, reduce
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,31 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Array, routin
         likely = routing * (here / experts) + 0.0 * tokens
     clipped: Array = np.minimum(np.maximum(likely, least), most)
     return clipped
+
+
+def fullest(devices: Amount, held: Amount, chance: float, tokens: Array) -> Array:
+    """Distinct experts that the device touches which touches most, of `devices` with `held` experts each [1], expected.
+
+    All devices wait for it. `chance`: that a token chooses an expert. The experts that a device touches are near a binomial of
+    p = 1 − (1 − chance)ᵀ, of mean h·p and variance h·p·(1 − p); the largest of n such is expected z standard deviations above the mean,
+    z = Φ⁻¹((n − 3/8)/(n + 1/4)) (Blom 1958), and no more than are held.
+
+    >>> fullest(8.0, 16, 8 / 128, np.array([8.0, 256.0])).round(2)
+    array([ 9.27, 16.  ])
+    """
+    p = touched(chance, tokens)
+    found: Array = np.minimum(held * p + largest_of(devices) * np.sqrt(held * p * (1.0 - p)), held)
+    return found
+
+
+def largest_of(n: Amount) -> Amount:
+    """The largest of n standard normal numbers, expected [1]."""
+    if isinstance(n, np.ndarray):
+        found = np.zeros(n.shape)
+        for one in np.unique(n).tolist():
+            found = np.where(n == one, largest_of(one), found)
+        return found
+    return NormalDist().inv_cdf((n - 0.375) / (n + 0.25)) if n > 1.0 else 0.0
 
 
 def touched(chance: float, tokens: Array) -> Array:

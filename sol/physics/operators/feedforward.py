@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sol.physics.operators import fusion as fused
-from sol.physics.operators.experts import distinct_experts, imbalance
+from sol.physics.operators.experts import distinct_experts, fullest, imbalance
 from sol.physics.operators.linear import expert_bytes, linear_row, linears
 from sol.physics.operators.operator import Amount, Operator, Pass, row
 from sol.specs.feedforward import MLP, MoE
@@ -48,6 +48,12 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         skew = imbalance(moe.experts, moe.experts_per_token, here, routing, step.imbalance)
         each = moe.experts_per_token * (moe.share_held / moe.experts) * skew
         touched = touched if isinstance(routing, Shares) else np.minimum(touched * skew, here)
+    ways: Amount = 1.0
+    most: Amount = 1.0
+    if here is not None:
+        ways = moe.experts / here
+        if routing == "expected" and step.imbalance == 1.0:
+            most = np.maximum(fullest(ways, here, moe.experts_per_token / moe.experts, met) / np.maximum(touched, 1e-300), 1.0)
     one = sum(m.weights for m in matrices)
 
     def shape() -> str:
@@ -57,6 +63,7 @@ def experts_rows(moe: MoE | Parts, layers: int, p: Pass) -> list[Operator]:
         "experts", layers, storage.role("experts_up"), weight_bytes=touched * (layers * expert_bytes(moe, hidden, storage)),
         flops=met * (2.0 * layers * each * one),
         shape=shape, cost=fused.experts(fusion, moe, matrices[0].columns, met * (each / moe.experts_per_token)),
-        detail=(("distinct experts per layer", touched), ("experts per token", each)),
+        detail=(("distinct experts per layer", touched), ("experts per token", each)), pieces=1.0 * moe.experts_held,
+        fullest=most, ways=ways,
     ))  # fmt: skip
     return rows

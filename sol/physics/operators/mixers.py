@@ -41,6 +41,7 @@ def _core(att: Attention | Parts, layers: int, p: Pass, n: int, ways: Amount, co
         flops=(group.batch * (layers * 2.0 * (att.q_width + att.out_width))) * pairs, cost=_launched(cost, p, group),
         shape=lambda: f"h·(dk+dv) = {att.heads}·{att.head_dim + att.v_dim}{limit}",
         detail=(("cached tokens read per sequence", read), ("written", written), ("query-key pairs per sequence", pairs)),
+        pieces=group.batch * att.kv_heads,
     )  # fmt: skip
 
 

@@ -66,7 +66,9 @@ class Operator(NamedTuple):
     are those an engine moves besides: activations a fusion style writes to memory, a state written back.
     `role` says at which of the step's rates it runs. `shape()` tells its shape for a reader, `detail` the
     counts behind its bytes and FLOPs. `wire`: what it sends, `layers` times. `multiplies`: whether it is counted
-    in FLOPs at all; norms and gathered rows are not.
+    in FLOPs at all; norms and gathered rows are not. `pieces`: of attention its sequences times KV heads, of experts those that the
+    device holds [1]; kernels may take time for each, whatever its bytes. `fullest`: of experts spread over devices, how many times
+    the bytes of the row the fullest device is expected to read [1], where the row has the mean; `ways`: over how many devices.
     """
 
     name: str
@@ -81,6 +83,9 @@ class Operator(NamedTuple):
     detail: tuple[tuple[str, Amount], ...] = ()
     wire: Wire | None = None
     multiplies: bool = False
+    pieces: Amount = 0.0
+    fullest: Amount = 1.0
+    ways: Amount = 1.0
 
     def __reduce__(self) -> tuple[Any, ...]:  # `shape` is a closure, which no other process can have: its text goes there
         return Operator, tuple(self._replace(shape=partial(str, self.shape())))
@@ -99,11 +104,13 @@ class Pass(NamedTuple):
 
 def row(
     name: str, layers: int, role: Role, *, weight_bytes: Amount = 0.0, flops: Amount | None = None, kv_bytes: Amount = 0.0,
-    shape: Callable[[], str] = str, cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (),
+    shape: Callable[[], str] = str, cost: Cost = FREE, detail: tuple[tuple[str, Amount], ...] = (), pieces: Amount = 0.0,
+    fullest: Amount = 1.0, ways: Amount = 1.0,
 ) -> Operator:  # fmt: skip
     """One row; `cost` is that of one layer, everything else that of all `layers`. Without `flops` the row has no products."""
     spilled = layers * cost.activation_bytes
     multiplied = 0.0 if flops is None else flops
     return Operator(
-        name, layers, role, weight_bytes, kv_bytes, spilled, multiplied, layers * cost.kernels, shape, detail, multiplies=flops is not None
+        name, layers, role, weight_bytes, kv_bytes, spilled, multiplied, layers * cost.kernels, shape, detail,
+        multiplies=flops is not None, pieces=layers * pieces, fullest=fullest, ways=ways,
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Servers: requests of many users through one engine."""
+"""Servers: requests of many users through one engine, in a steady state and step by step."""

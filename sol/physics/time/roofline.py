@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from sol.frozen import Frozen
 from sol.physics.network.pricing import Sent
 from sol.physics.operators.operator import Amount, Operator, Wire, larger
+from sol.specs.libraries import Library
 from sol.specs.quantities import Array
 from sol.specs.split import Split
 from sol.specs.step import Role, Step
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 BLOCK_POINTS = 16_384
 """Points evaluated at a time: about a dozen live arrays of this length fit in a core's L2."""
+
+
+class Network(Protocol):
+    """Prices what devices send each other: by an engine's library, or by the fastest algorithm there is."""
+
+    def __call__(self, wire: Wire, *, library: Library | None = None) -> Sent:
+        """The price of one collective."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +51,7 @@ class Rates(Frozen):
     formats: Mapping[Role, str]
     peak: Mapping[Role, float] | None = None
     ceiling: Mapping[Role, float] | None = None
-    network: Callable[[Wire], Sent] | None = None
+    network: Network | None = None
 
 
 @dataclass(frozen=True, eq=False)

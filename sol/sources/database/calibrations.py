@@ -11,10 +11,13 @@ from typing import Any
 from sol.errors import BadFile, InvalidInput, MissingSpec
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
+from sol.specs.engines import engine_family, version_numbers
 from sol.specs.record import Source, validated
 
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
+DEFAULTS = "defaults.toml"
+"""Which engine an estimate that names none is of."""
 
 
 def read_calibrations(path: Path) -> dict[str, Calibration]:
@@ -60,7 +63,7 @@ def save_calibration(calibration: Calibration | Iterable[Calibration], path: str
         name = c.id or "calibration"
         if name in tables:
             raise InvalidInput("two calibrations", f"are called '{name}'", "give each an id of its own (model_copy(update={'id': …}))")
-        data = _plain(c.model_dump(exclude={"id", "sources"}, exclude_defaults=True))
+        data = _plain(c.model_dump(exclude={"id", "sources", "stands_for"}, exclude_defaults=True))
         tables[name] = data
         for key, source in c.sources.items():
             told = _plain(source.model_dump())
@@ -93,17 +96,26 @@ def shipped() -> dict[str, Calibration]:
     """The calibrations of the database by id."""
     found: dict[str, Calibration] = {}
     for path in sorted((data_root() / "calibrations").glob("*.toml")):
-        if path.name != CLASSES:
+        if path.name not in (CLASSES, DEFAULTS):
             found |= read_calibrations(path)
     return {name: c if not c.base else _based(c, found) for name, c in found.items()}
 
 
 @lru_cache(maxsize=1)
 def by_device() -> dict[str, dict[str, Calibration]]:
-    """The calibrations of the database by device, then by engine."""
-    found: dict[str, dict[str, Calibration]] = {}
+    """The calibrations of the database by device, then by engine; of several versions the newest."""
+    return {gpu: {engine: ages[-1] for engine, ages in engines.items()} for gpu, engines in ages_by_device().items()}
+
+
+@lru_cache(maxsize=1)
+def ages_by_device() -> dict[str, dict[str, list[Calibration]]]:
+    """The calibrations of the database by device, then by engine: those of several ranges of versions, the oldest first."""
+    found: dict[str, dict[str, list[Calibration]]] = {}
     for c in shipped().values():
-        found.setdefault(c.gpu, {})[c.engine] = c
+        found.setdefault(c.gpu, {}).setdefault(c.engine, []).append(c)
+    for engines in found.values():
+        for ages in engines.values():
+            ages.sort(key=lambda c: version_numbers(c.versions[1]) or () if c.versions else ())
     return found
 
 
@@ -123,26 +135,27 @@ def engine_classes() -> dict[str, str]:
     return {name: kind for kind, names in data["classes"].items() for name in (kind, *names)}
 
 
-def shipped_calibration(gpu: str, engine: str) -> Calibration:
-    """The calibration of this engine on this device, else of its class there. Raises `MissingSpec` with the known ones."""
-    classes = engine_classes()
-    name = engine.strip().lower()
-    kind = classes.get(name)
-    if kind is None:
-        raise MissingSpec(
-            f"no engine '{engine}'", "has a calibration", f"known: {', '.join(sorted(classes))}, or give a calibration of your own"
-        )
-    here = by_device().get(gpu, {})
-    found = here.get(name) or here.get(kind)
-    if found is None:
-        there = sorted(g for g, engines in by_device().items() if name in engines or kind in engines)
-        what = f"{gpu} has {', '.join(sorted(here))}" if here else f"{name} has {', '.join(there)}"
-        raise MissingSpec(f"no calibration of {name} on {gpu}", action=f"{what}; give one of your own (sol calibrate FILE --save)")
-    return found
+@lru_cache(maxsize=1)
+def of_another_version() -> float:
+    """How far rows of one version of an engine lie from the estimate of another, 19 of 20 of them [log]."""
+    return float(read_toml(data_root() / "calibrations" / CLASSES)["versions"]["another"])
 
 
-def kernel_rates(gpu: str) -> Calibration:
-    """The rates of a device's kernels, without an engine's times. Raises `MissingSpec` with the known devices."""
+@lru_cache(maxsize=1)
+def default_engines() -> dict[str, str]:
+    """Device → the engine of an estimate that names none, where rows of the device say which stands best for the others."""
+    data = read_toml(data_root() / "calibrations" / DEFAULTS)
+    return {gpu: str(table["engine"]) for gpu, table in data["defaults"].items()}
+
+
+def kernel_rates(gpu: str, engine: str = "") -> Calibration:
+    """The rates of a device's kernels, of an engine's own where they were timed, without its times.
+
+    Raises `MissingSpec` with the known devices.
+    """
+    own = by_device().get(gpu, {}).get(f"kernels-{engine_family(engine)}")
+    if own is not None:
+        return own
     known = {c.gpu: c for c in shipped().values() if c.engine == "kernels"}
     if gpu not in known:
         raise MissingSpec(f"no rates of the kernels of {gpu}", "are known", f"they are of {', '.join(sorted(known))}; fit without them")

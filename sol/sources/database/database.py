@@ -157,7 +157,9 @@ def _link(record: LinkRecord | None) -> Link | None:
     if record is None:
         return None
     domain = None if record.domain is None else int(record.domain.value)
-    return Link(name=record.name, per_direction_bytes_per_s=record.per_direction_bytes_per_s.value, domain=domain)
+    return Link(
+        name=record.name, per_direction_bytes_per_s=record.per_direction_bytes_per_s.value, domain=domain, peer_access=record.peer_access
+    )
 
 
 def _user_files(folder: str | Path | None) -> Iterator[Path]:
@@ -222,7 +224,8 @@ def _shipped_link(link_id: str) -> LinkType:
     numbers = {field: q.value for field, q in found.items() if "." not in field}
     return LinkType(
         id=link_id, name=record.name, kind=record.kind, aliases=record.aliases, switched=record.switched,
-        reduces_in_network=record.reduces_in_network, reached_bytes_per_s={k: q.value for k, q in record.reached_bytes_per_s.items()},
+        reduces_in_network=record.reduces_in_network, peer_access=record.peer_access,
+        reached_bytes_per_s={k: q.value for k, q in record.reached_bytes_per_s.items()},
         alpha_s={k: q.value for k, q in record.alpha_s.items()}, note=record.note, cites=cites, **numbers,
     )  # fmt: skip
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from sol.errors import BadFile, UnknownName, nearest
 from sol.sources.database.database import fold
+from sol.sources.database.schedulers import resolved_scheduler
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.engines import NUMBERS, Engine, EngineRecord, version_numbers
 from sol.specs.record import Cite, Source, validated
+from sol.specs.scheduler import Scheduler, SchedulerRecord
 
 
 def engine_ids() -> list[str]:
@@ -51,8 +53,8 @@ def is_engine(name: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _aged(engine_id: str, last: str, version: str) -> Engine:
-    ages = _engines()[engine_id]
-    return ages[last].model_copy(update={"id": f"{engine_id}@{version}", "version": version})
+    engine = _engines()[engine_id][last]
+    return engine.model_copy(update={"id": f"{engine_id}@{version}", "version": version, "scheduler": scheduler_of(engine_id, version)})
 
 
 @lru_cache(maxsize=1)
@@ -87,9 +89,24 @@ def _engine(engine_id: str, record: EngineRecord, versions: tuple[str, ...], sou
     for field, q in found.items():
         if q.source not in sources:
             raise BadFile(f"{where} {field}:", f"no source '{q.source}' in this file", f"add [sources.{q.source}]")
-    plain: dict[str, Any] = {k: getattr(record, k) for k in EngineRecord.model_fields if k not in (*NUMBERS, "until")}
+    plain: dict[str, Any] = {k: getattr(record, k) for k in EngineRecord.model_fields if k not in (*NUMBERS, "until", "scheduler")}
     cites = {
         field: Cite(value=q.value, source=sources[q.source], evidence=q.evidence, printed=q.printed, formula=q.formula, note=q.note)
         for field, q in found.items()
     }
-    return Engine(id=engine_id, versions=versions, cites=cites, **plain, **{field: q.value for field, q in found.items()})
+    scheduler = None if record.scheduler is None else resolved_scheduler(record.scheduler, record.version, sources, where)
+    numbers = {field: q.value for field, q in found.items()}
+    return Engine(id=engine_id, versions=versions, cites=cites, scheduler=scheduler, **plain, **numbers)
+
+
+@lru_cache(maxsize=256)
+def scheduler_of(engine_id: str, version: str) -> Scheduler | None:
+    """The scheduler of an engine at a version; None where it was not read."""
+    for path in sorted((data_root() / "engines").glob("*.toml")):
+        data = read_toml(path)
+        table = data.get(engine_id, {}).get("scheduler")
+        if table is not None:
+            sources = {key: validated(Source, s, f"{path.name}: [sources.{key}]") for key, s in data["sources"].items()}
+            where = f"{path.name}: [{engine_id}.scheduler]"
+            return resolved_scheduler(validated(SchedulerRecord, table, where), version, sources, where)
+    return None

@@ -28,6 +28,7 @@ COMMANDS = {
     "offload": "The time of a step with part of the model in host memory.",
     "plan": "The best split over several devices, and whether more of them help.",
     "collective": "How long an all-reduce, all-gather, all-to-all … takes, and by which algorithm.",
+    "replay": "A trace of requests through an engine's scheduler: TTFT, TPOT, E2E of each.",
     "calibrate": "What an engine reaches on a device, fitted to measured steps.",
     "ab": "Two arms of the same measured steps, for instance with and without CUDA graphs.",
     "explain": "The floor with its formulas and numbers, row by row, and its sources.",

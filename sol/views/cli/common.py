@@ -99,7 +99,9 @@ def engine_step_options(command: Command) -> Command:
 def calibration_options(command: Command) -> Command:
     """The engine of the estimate."""
     name = click.option(
-        "--engine", default=None, help="An engine, or a class of them: eager, graph or fused; by default the first with a calibration."
+        "--engine",
+        default=None,
+        help="An engine, one at a version (vllm@0.15), or a class: eager, graph or fused; by default the nearest to all servers.",
     )
     file = click.option("--calibration", metavar="FILE", default=None, help="A saved calibration (TOML), instead of an engine.")
     return name(file(command))

@@ -15,7 +15,9 @@ from sol.views.cli.common import COUNT, answer, as_json, step_options
 @click.option("--ctx", type=COUNT, default="2048", show_default=True, help="Tokens in the cache (decode) or the prompt (prefill).")
 @click.option("--estimate", is_flag=True, help="Add a column of estimates, for devices with a calibration.")
 @click.option(
-    "--engine", default=None, help="The engine of the estimates, or eager, graph or fused; by default the first with a calibration."
+    "--engine",
+    default=None,
+    help="The engine of the estimates (vllm, vllm@0.15), or eager, graph or fused; by default the nearest to all servers.",
 )
 @step_options
 @as_json

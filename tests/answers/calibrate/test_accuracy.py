@@ -59,10 +59,10 @@ def test_no_error_is_above_the_committed_one() -> None:
 @pytest.mark.slow
 @pytest.mark.truth
 def test_the_targets_are_met_on_rows_nothing_was_fitted_to() -> None:
-    """Median |error| of default estimates of servers with CUDA graphs on data-centre devices at most 12 %; intervals hold 90 to 99 %."""
+    """Median |error| of default estimates of servers with CUDA graphs on data-centre devices at most 8 %; intervals hold 90 to 99 %."""
     name = "holdout: servers with CUDA graphs on data-centre devices"
     now = report.figures(rows())
-    assert now["median_error"][name] <= 0.12
+    assert now["median_error"][name] <= 0.08
     assert 0.90 <= now["held"][name] <= 0.99
 
 
@@ -74,7 +74,7 @@ def test_the_page_is_what_the_measurements_say() -> None:
     assert (ROOT / "docs" / "how-accurate.md").read_text(encoding="utf-8") == report.page(rows(), kept)
     fitted = report.fitted
     for kernels, of, model in (
-        (True, ("a100-sxm-80gb", "vllm", "all"), "qwen2.5-1.5b"), (False, ("h100-sxm", "pytorch", "fp8"), "llama-3.1-8b"),
+        (True, ("a100-sxm-80gb", "vllm-0.6", "all"), "qwen2.5-1.5b"), (False, ("h100-sxm", "pytorch", "fp8"), "llama-3.1-8b"),
     ):  # fmt: skip
         (group,) = (g for g in kept if (g["kernels"], g["gpu"], g["engine"], g["dtype"]) == (kernels, *of))
         anew = fitted.one_model(fitted.groups(kernels)[of], model, kernels)

@@ -204,10 +204,9 @@ def test_what_is_no_measurement_is_said() -> None:
         calibrate(rows(FAST), fusion="fused")
 
 
-def test_without_scipy_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(InvalidInput, match=r"^calibrate needs scipy; pip install 'llm-sol\[fit\]'$"):
-        calibrate(rows(FAST))
+def test_a_fit_needs_no_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert isinstance(calibrate(rows(FAST)), Calibration)
 
 
 # Files
@@ -307,7 +306,7 @@ def test_eager_transformers_on_an_h20_wait_for_a_faster_host_and_tell_no_rate() 
 @pytest.mark.truth
 def test_vllm_on_an_a100_is_a_fixed_time_and_bytes() -> None:
     """About 3.1 ms + bytes/1.53e12 over 0.5B to 14B; the bandwidth is 2.039e12 B/s."""
-    c = calibrate([m for m in published("vllm", "a100-sxm-80gb", source="qwen2.5-speed", cuda_graphs="yes") if m.tp == 1])
+    c = calibrate([m for m in published("vllm-0.6", "a100-sxm-80gb", source="qwen2.5-speed", cuda_graphs="yes") if m.tp == 1])
     assert c.mbu.low <= 1.53 / 2.039 <= c.mbu.high
     assert {r.model for r in c.residuals} >= {"qwen2.5-0.5b", "qwen2.5-14b"}
     for r in c.residuals:
@@ -348,7 +347,7 @@ def test_intervals_hold_the_steps_of_models_that_were_left_out() -> None:
 @pytest.mark.slow
 @pytest.mark.truth
 def test_a_serving_engine_takes_time_for_every_sequence() -> None:
-    c = calibrate(published("vllm", "h100-sxm", cuda_graphs="yes"))
+    c = calibrate(published("vllm-0.11", "h100-sxm", cuda_graphs="yes"))
     assert c.sequence_s.value > 0
     assert c.sequence_s.low > 0
     assert errors(c)[1] <= 0.08

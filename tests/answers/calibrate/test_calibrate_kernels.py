@@ -57,9 +57,9 @@ def test_only_what_the_rows_show() -> None:
 @pytest.mark.parametrize(
     ("gpu", "engine", "model", "most"),
     [
-        ("a100-sxm-80gb", "vllm", "qwen2.5-1.5b", 0.08),
+        ("a100-sxm-80gb", "vllm-0.6", "qwen2.5-1.5b", 0.08),
         ("h100-sxm", "tensorrt-llm", "llama-3.1-8b", 0.08),
-        ("h100-sxm", "vllm", "qwen3-8b", 0.12),
+        ("h100-sxm", "vllm-0.11", "qwen3-8b", 0.12),
     ],
 )
 def test_published_servers_fitted_on_one_model(gpu: str, engine: str, model: str, most: float) -> None:

@@ -20,12 +20,12 @@ def fit_rows(gpu: str, engine: str) -> tuple[MeasuredRow, ...]:
 
 
 @pytest.mark.law
-@pytest.mark.parametrize(("gpu", "form"), [("h100-sxm", "M2"), ("a100-sxm-80gb", "M1")])
-def test_the_database_fits_as_a_user_does(gpu: str, form: str) -> None:
+@pytest.mark.parametrize(("gpu", "engine", "form"), [("h100-sxm", "vllm-0.11", "M2"), ("a100-sxm-80gb", "vllm-0.6", "M1")])
+def test_the_database_fits_as_a_user_does(gpu: str, engine: str, form: str) -> None:
     """vLLM on top of known kernels, with nothing that pulls towards what is usual: the same times out of both."""
-    rows, base = fit_rows(gpu, "vllm"), script.kernels()[gpu]
+    rows, base = fit_rows(gpu, engine), script.kernels()[gpu]
     free = {name: usual._replace(spread=1e6) for name, usual in free_figures(rows, base, "graph").items()}
-    ours = EngineRows(rows, script.start(gpu, "vllm", "graph", base), free).fitted()
+    ours = EngineRows(rows, script.start(gpu, engine, "graph", base), free).fitted()
     users = calibrate([measurement(r) for r in rows], kernels=True)
     assert isinstance(users, Calibration)
     assert users.form == form

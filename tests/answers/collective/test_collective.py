@@ -14,7 +14,7 @@ from sol.views.cli import main
 
 def test_repr_is_one_identifying_line() -> None:
     found = collective("all_reduce", "h100", message_bytes=2**24, ranks=8)
-    assert repr(found) == "<Collective all_reduce of 16 MiB · 8 × h100-sxm · nvlink4: 68.9 µs by in_switch, floor 37.3 µs>"
+    assert repr(found) == "<Collective all_reduce of 16 MiB · 8 × h100-sxm · nvlink4: 92.4 µs by in_switch, floor 37.3 µs>"
     assert "6 points" in repr(collective("send", "h100", message_bytes=[1, 2, 3], ranks=[[2], [8]]))
 
 
@@ -37,7 +37,9 @@ def test_the_document_is_plain_json_with_units_in_its_keys(gpu: str, ranks: obje
     found = collective("all_reduce", gpu, message_bytes=[1024, 2**30], ranks=ranks, network=network)
     doc = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert doc["kind"] == "collective"
-    assert {"floor_s", "estimate_s", "algorithm", "wire_bytes", "wire_bytes_by_link", "algorithms", "fastest"} == set(doc["outputs"])
+    assert {"floor_s", "estimate_s", "algorithm", "wire_bytes", "wire_bytes_by_link", "algorithms", "fastest", "libraries"} == set(
+        doc["outputs"]
+    )
     assert np.shape(doc["outputs"]["floor_s"]) == found.floor_s.shape
     assert doc["assumptions"]
     assert doc["sources"]
@@ -65,11 +67,13 @@ def test_scalars_give_floats_and_arrays_are_read_only() -> None:
 def test_the_fastest_changes_where_two_algorithms_take_the_same() -> None:
     found = collective("all_reduce", "h100", message_bytes=1024, ranks=8)
     lines = found.fastest.to_dicts()
-    assert [r["algorithm"] for r in lines] == ["one_shot", "in_switch"]
-    # 4.5 + 7·S/370.8 = 2·4.5 + 9/8·S/315.18, S in kB at these rates in GB/s
-    assert lines[0]["to_bytes"] == pytest.approx(4.5e-6 / (7 / 370.8e9 - 9 / 8 / 315.18e9), rel=1e-6)
+    assert [r["algorithm"] for r in lines] == ["one_shot", "in_switch", "nvls"]
+    # 2.92 + 7·S/326.2 = 9.65 + 9/8·S/228.2, S in kB at these rates in GB/s
+    kernel, switch = 7 * 1047552 / 22.4826e-6, 9 / 8 * 15 * 2**20 / 77.5497e-6
+    latency = 14.8234e-6 - 9 / 8 * 2**20 / switch - 2.92448e-6
+    assert lines[0]["to_bytes"] == pytest.approx(latency / (7 / kernel - 9 / 8 / switch), rel=1e-6)
     assert lines[0]["to_bytes"] == lines[1]["from_bytes"]
-    assert lines[1]["to_bytes"] is None
+    assert lines[2]["to_bytes"] is None
     assert len(collective("all_reduce", "h100", message_bytes=1024, ranks=1).fastest) == 0
 
 
@@ -100,7 +104,9 @@ def test_a_device_made_by_hand_brings_its_link() -> None:
     whole = collective("all_reduce", "h100", message_bytes=2**30, ranks=8)
     slower = collective("all_reduce", half, message_bytes=2**30, ranks=8)
     assert slower.floor_s == 2 * whole.floor_s
-    assert slower.estimate_s == pytest.approx(2 * (whole.estimate_s - 9e-6) + 9e-6)
+    piece = load_link("nvlink4").alpha_s["nvls_piece"]  # 25 µs, the bytes, and twice the root of a piece times the bytes
+    sent = (np.sqrt(whole.estimate_s - 25e-6 + piece) - np.sqrt(piece)) ** 2
+    assert slower.estimate_s == pytest.approx(25e-6 + 2 * sent + 2 * np.sqrt(2 * piece * sent), rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ QWQ = {2: 5.50 / 200, 4: 3.91 / 200, 8: 3.15 / 200}
 
 def test_time_that_is_the_same_at_every_tp_is_the_hosts() -> None:
     """vllm-project/vllm#16300: 8 A100 of 80 GB, vLLM 0.7.2: tp=8 is hardly faster than tp=4."""
-    found = {tp: compare("qwq-32b", "a100", measured_s=t, ctx=101, tp=tp, engine="vllm") for tp, t in QWQ.items()}
+    found = {tp: compare("qwq-32b", "a100", measured_s=t, ctx=101, tp=tp, engine="vllm-0.6") for tp, t in QWQ.items()}
     gaps = [c.gap_s * 1e3 for c in found.values()]
     assert all(11.65 < gap < 11.9 for gap in gaps)
     for tp, c in found.items():
@@ -141,15 +141,18 @@ def test_concurrent_requests_are_not_all_decoding() -> None:
     assert decoding == pytest.approx(34.5, abs=0.1)
     all_of_them = at(192.44 * 8, "kimi-k2.5", "b200", batch=384, **asked)
     assert (all_of_them.verdict, kinds(all_of_them)) == ("broken", ["memory"])  # 384 of 8k do not even fit at tp=8
-    some = compare("kimi-k2.5", "b200", measured_s=1 / 44.59, batch=decoding, told="rate/user", **asked)
+    asked |= {"measured_s": 1 / 44.59, "batch": decoding, "told": "rate/user"}
+    some = compare("kimi-k2.5", "b200", engine="vllm", **asked)  # the engine is not said: vLLM's interval holds it
     assert (some.verdict, some.usual, kinds(some)) == ("slow", True, [])
+    beside = compare("kimi-k2.5", "b200", **asked)  # the class's misses by 4 %: its steps hold no prompts, the server's do
+    assert (beside.verdict, beside.usual) == ("slow", False)
 
 
 def test_a_step_that_equals_its_estimate() -> None:
-    """tenstorrent/tt-inference-server#340: Qwen3-30B-A3B on an A100, 128 in and 128 out: 9.6 ms a token, the estimate is 9.63."""
+    """tenstorrent/tt-inference-server#340: Qwen3-30B-A3B on an A100, 128 in and 128 out: 9.6 ms a token, the estimate is 9.61."""
     c = compare("qwen3-30b-a3b", "a100", measured_s=9.6e-3, ctx=192)
     assert (c.usual, kinds(c)) == (True, [])
-    assert "equals the 9.630 ms expected" in c.to_text(160)
+    assert "equals the 9.608 ms expected" in c.to_text(160)
 
 
 def test_an_m4_pro_is_slower_than_an_m3_max_by_its_bandwidth() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sol import Calibration
-from sol.answers.estimate import estimate
-from sol.sources.database import calibrations
+from sol.sources.database import engine_calibrations
 from sol.specs.calibration import Figure, Rate
 
 GRAPH = Calibration(
@@ -19,5 +18,6 @@ EAGER = Calibration(id="h100-eager", gpu="h100-sxm", engine="eager", fusion="eag
 def knows(monkeypatch: pytest.MonkeyPatch, *known: Calibration) -> None:
     """Let these be all the calibrations there are."""
     records = {gpu: {c.engine: c for c in known if c.gpu == gpu} for gpu in {c.gpu for c in known}}
-    for module in (calibrations, estimate):
-        monkeypatch.setattr(module, "by_device", lambda: records)
+    ages = {gpu: {engine: [c] for engine, c in engines.items()} for gpu, engines in records.items()}
+    monkeypatch.setattr(engine_calibrations, "by_device", lambda: records)
+    monkeypatch.setattr(engine_calibrations, "ages_by_device", lambda: ages)

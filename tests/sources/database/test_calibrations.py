@@ -10,7 +10,8 @@ import pytest
 
 from sol import BadFile, MissingSpec, estimate, load_gpu
 from sol.answers.calibrate.accuracy import score
-from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped, shipped_calibration
+from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped
+from sol.sources.database.engine_calibrations import shipped_calibration
 from sol.sources.database.measured import measured_rows
 from sol.sources.database.tomlfiles import data_root
 from tools import derive_engines as script

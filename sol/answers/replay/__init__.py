@@ -1,0 +1,1 @@
+"""How would this trace of requests be served?"""

@@ -1,0 +1,1 @@
+"""Traces of requests: when each arrived, how long its prompt and output were, and what was measured."""
