@@ -155,7 +155,7 @@ def plan(
     `MissingSpec` for a load on a device without a calibration.
 
     >>> d = plan("llama-3.1-8b", "h100", devices="1-4", prompt_tokens=1024, output_tokens=256, concurrency=32, tpot_s=0.02, engine="vllm")
-    >>> d.devices[d.best], d.winner.tpot_s < 0.02
+    >>> float(d.devices[d.best]), d.winner.tpot_s < 0.02
     (1.0, True)
     """
     check_names(plan, options, PlanOptions.__optional_keys__)
