@@ -16,7 +16,7 @@ floor("qwen2.5-7b", "h100", ctx="2048")  # red
 floor("qwen2.5-7b", "h100", ctx=2048, batch=["8"])  # red
 floor("qwen2.5-7b", "h100", ctx=2048, tp=1.5)  # red
 floor("qwen2.5-7b", 100, ctx=2048)  # red
-floor("qwen2.5-7b", "h100")  # red
+floor("qwen2.5-7b", "h100", groups=[(64, 1)])  # red
 estimate("qwen2.5-7b", "h100", ctx=2048, phase="wrong")  # red
 estimate("qwen2.5-7b", "h100", ctx=2048, fusion="eager")  # red
 compare("qwen2.5-7b", "h100", measured_s=0.01, ctx=2048, phase="wrong")  # red
