@@ -123,7 +123,8 @@ def request(
         prompt_tokens=shaped(of.prompt), cached_tokens=shaped(of.cached), output_tokens=shaped(of.output),
         max_batch_tokens=budget, ttft_s=shaped(bound.ttft_s), tpot_s=None if none else shaped(steps), e2e_s=shaped(bound.e2e_s),
         fits=None if last.fits is None else shaped(last.fits), is_bound=shaped(last.is_bound), expected=expected, expected_reason=why,
-        assumptions=(*q.assumptions, *assumed("split", lines)), warnings=tuple(dict.fromkeys((*q.warnings, *last.warnings, *(() if expected is None else expected.warnings)))),
+        assumptions=(*q.assumptions, *assumed("split", lines)),
+        warnings=tuple(dict.fromkeys((*q.warnings, *last.warnings, *(() if expected is None else expected.warnings)))),
     )  # fmt: skip
 
 
