@@ -114,7 +114,8 @@ def resolve_server(
     lengths = resolve_lengths(prompt_tokens, output_tokens, cached_share)
     used = resolve_calibration(the_gpu, engine, calibration)
     step = (1.0, max(lengths.new, 1.0), lengths.cached)
-    q = ask(the_model, the_gpu, groups=[(1.0, 1.0, lengths.mean_ctx), step], fusion=used.fusion, **options)
+    last = lengths.cached + lengths.new + lengths.output - 2.0
+    q = ask(the_model, the_gpu, groups=[(1.0, 1.0, last), step], fusion=used.fusion, **options)
     if q.rates.peak is None:
         raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     scheduler, notes = scheduler_of(engine, used)
@@ -225,8 +226,16 @@ def _pool(
     asked: dict[str, Any] = {"max_step_tokens": max_batch_tokens, "max_num_seqs": max_batch, "engine": engine.id}
     found = memory(model, gpu, ctx=ctx, memory_fraction=memory_fraction, **asked, **of)
     if found.starts is False:
-        raise DoesNotFit(
-            f"{engine.id} does not start:", f"{model.id} leaves its pool on {gpu.id} no room",
-            "use more devices, a narrower dtype or a larger memory_fraction (sol memory --engine shows the parts)",
-        )  # fmt: skip
+        states, sequences = found.state_blocks, found.max_num_seqs or 0.0
+        if states is not None and 0 < states < sequences:
+            truth, instead = (
+                f"its pool has states for {states:,.0f} sequences, and a step has {sequences:,.0f}",
+                f"give max_batch={states:.0f}",
+            )
+        else:
+            truth, instead = (
+                f"{model.id} leaves its pool on {gpu.id} no room",
+                "use more devices, a narrower dtype or a larger memory_fraction",
+            )
+        raise DoesNotFit(f"{engine.id} does not start:", truth, f"{instead} (sol memory --engine shows the parts)")
     return found, ()
