@@ -18,7 +18,7 @@ from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.memory.profiling import largest_step
 from sol.physics.serving import steady
-from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, beside, latencies
+from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, StepTimes, beside, latencies
 from sol.sources.database.engines import is_engine, load_engine
 from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine, engine_family
@@ -73,11 +73,13 @@ class Server(Frozen):
         return beside(decoding, self.lengths, self.scheduling)
 
     def steps(self, work: Beside) -> Estimate[Any, Any, Any]:
-        """The three steps: decoding alone, with others' prompts, and with the request's own. Shape (3, points)."""
+        """The steps in the order of `StepTimes`. Shape (5, points)."""
         decoding, none = work.decoding, 0.0 * work.decoding
         mixes = self.scheduling.mixes
-        sequences = np.stack((decoding + 1.0, decoding + 1.0 if mixes else none, decoding if mixes else none))
-        return estimate_of(self.asking(sequences, np.stack((none, work.merged, work.own)), work.chunk, work.past), self.calibration)
+        beside = decoding + 1.0 if mixes else none
+        sequences = np.stack((decoding + 1.0, decoding + 2.0, beside, beside, decoding if mixes else none))
+        prompts = np.stack((none, none, work.merged - work.spread, work.merged + work.spread, work.own))
+        return estimate_of(self.asking(sequences, prompts, work.chunk, work.past), self.calibration)
 
     def asking(self, sequences: Array, prompts: Array, chunk: Array, past: Array) -> Question:
         """The question of mixed steps: so many sequences that decode, and a chunk of each of so many prompts."""
@@ -88,9 +90,9 @@ class Server(Frozen):
         return replace(q, step=step, ctx=ctx, scalar=False)
 
     def latencies(self, work: Beside, steps_s: Array, *, closed: bool) -> Latencies:
-        """The latencies beside this work, from the seconds of its three steps."""
-        decode, prompt, own = steps_s
-        return latencies(work, self.lengths, self.scheduling, decode, prompt, own, self.calibration.first_token_s.value, closed=closed)
+        """The latencies beside this work, from the seconds of its steps."""
+        first = self.calibration.first_token_s.value
+        return latencies(work, self.lengths, self.scheduling, StepTimes(*steps_s), first, closed=closed)
 
 
 def resolve_server(

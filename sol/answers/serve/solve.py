@@ -26,12 +26,8 @@ class Tabulated(Frozen):
     decoding: Array
     times: Latencies
     load: Array
-    request_rate: Array
-
-    @property
-    def most_rate(self) -> float:
-        """The largest request rate that the server carries [1/s]."""
-        return float(self.request_rate.max())
+    most_rate: float
+    """The largest request rate that the server carries [1/s]."""
 
     def at(self, load: Array) -> Array:
         """How many decode beside a request at a load, no more than the table has."""
@@ -98,15 +94,16 @@ def solve(server: Server, load: Array, *, closed: bool) -> Solution:
 
 def _tabulated(server: Server, work: Beside, steps_s: Array, *, closed: bool) -> Tabulated:
     times = server.latencies(work, steps_s, closed=closed)
-    rate = steady.request_rate(work, server.lengths, times)
-    load = steady.concurrency(work, server.lengths, times) if closed else rate
-    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), rate)
+    busy = times if closed else server.latencies(work, steps_s, closed=True)  # the most: when nobody has to wait for an arrival
+    most = float(steady.request_rate(work, server.lengths, busy).max())
+    load = steady.concurrency(work, server.lengths, times) if closed else steady.request_rate(work, server.lengths, times)
+    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), most)
 
 
 def _loaded(server: Server, table: Tabulated, load: Array, decoding: Array, times: Latencies) -> Loaded:
     if not table.closed:
-        over = load > table.load[-1]
-        rate = np.where(over, table.load[-1], load)
+        over = load > table.most_rate
+        rate = np.where(over, table.most_rate, load)
         lost = Latencies(*(np.where(over, np.nan, column) for column in (times.tpot_s, times.ttft_s, times.e2e_s)))
         return Loaded(lost, rate, np.where(over, np.inf, 0.0), over)
     held = np.minimum(load, table.load[-1])

@@ -2,16 +2,22 @@
 
 A request computes n prompt tokens and decodes o tokens; b other requests decode beside it on average. In one step
 
-    x = b/(o − 1)   prompts begin, u = x·n/(budget − b) is the part of the room for prompts that they fill
+    x = b/(o − 1)   prompts begin, k = (budget − b)/n of them have room
 
-Prompts that fit into a step share it if they come together: a share f = 1 − e^−x of the steps computes x/f of them. Longer ones
-take ⌈n/room⌉ steps, one prompt after the other. Everything follows from the times of three steps: of decoding alone D, with
-others' prompts beside it M, and the one that computes the request's own prompt P.
+Prompts that fit into a step share it if they come together: a share f = max(1 − e^−x, x/k) of the steps computes x/f of them.
+Longer ones take ⌈1/k⌉ steps, one prompt after the other. Everything follows from the times of a few steps: of decoding alone D, with
+others' prompts beside it M, and the one that computes the request's own prompt P. s = (1 − f)·D + f·M is the mean step.
 
-    TPOT = (1 − f)·D + f·M                 or D + x/k·P where an engine computes prompts in steps of their own, k at a time
-    TTFT = c₀ + wait for the running step + queue of prompts + steps·P
+    TPOT = s                               or D + x/k·P where an engine computes prompts in steps of their own, k at a time
+    TTFT = c₀ + wait + steps·P
     C    = 1 + b·E2E/((o − 1)·TPOT)        closed loop: a request that ends is followed by the next
     λ    = b/((o − 1)·TPOT)                open loop: requests arrive at random (Little's law)
+
+In a closed loop a request comes as a step ends, just after the next was decided: it waits for that one, for one more where an
+engine decides a step ahead, and for prompts before its own. In an open loop it comes in the middle of a step, a long one more
+likely (E[s²]/2E[s] are left of it), and earlier prompts delay it as in M/G/1. More requests arrive while a step with a prompt runs,
+so that they decode in bunches: a request sees I − 1 more of them than come evenly, I = (TPOT/D)² the dispersion of the counts of
+bunches that each bring 1 − D/TPOT of the next.
 
 With b = 0 this is a request alone. All arrays are over b.
 """
@@ -63,15 +69,16 @@ class Scheduling(Frozen):
 class Beside(Frozen):
     """What runs beside a request, by the number of sequences that decode beside it.
 
-    `prompts` begin in a step [1]; a `share` of the steps computes prompts [0..1], `merged` at once [1]; `own` with the request's
-    own. A prompt takes `passes` steps of `chunk` tokens after `past` cached ones in the mean; `load` is the part of the room for
-    prompts that is filled [0..1], `together` how many prompts the room holds [1].
+    `prompts` begin in a step [1]; a `share` of the steps computes prompts [0..1], `merged` at once [1] with a standard deviation of
+    `spread`; `own` with the request's own. A prompt takes `passes` steps of `chunk` tokens after `past` cached ones in the mean;
+    `load` is the part of the room for prompts that is filled [0..1], `together` how many prompts the room holds [1].
     """
 
     decoding: Array
     prompts: Array
     share: Array
     merged: Array
+    spread: Array
     own: Array
     passes: Array
     chunk: Array
@@ -88,12 +95,33 @@ def beside(decoding: Array, of: Lengths, by: Scheduling) -> Beside:
     prompts = decoding / (of.output - 1.0)
     arrive = -np.expm1(-prompts)
     single = passes == 1.0
-    share = np.where(single, arrive, np.minimum(prompts * passes, 1.0))
-    come = np.where(prompts > 0.0, prompts / np.where(prompts > 0.0, arrive, 1.0), 1.0)
-    merged = np.where(single, np.minimum(come, np.maximum(together, 1.0)), 1.0)
+    share = np.where(single, np.maximum(arrive, prompts / np.maximum(together, 1.0)), np.minimum(prompts * passes, 1.0))
+    come = np.where(prompts > 0.0, prompts / np.where(prompts > 0.0, share, 1.0), 1.0)
+    merged = np.where(single, come, 1.0)
+    square = (prompts + prompts**2) / np.where(prompts > 0.0, share, 1.0)  # of a number that is random and not 0
+    spread = np.where(single, np.sqrt(np.maximum(square - merged**2, 0.0)), 0.0)
+    spread = np.minimum(spread, np.maximum(together, 1.0) - merged)
     own = np.where(single, np.minimum(1.0 + prompts, np.maximum(together, 1.0)), 1.0)
     past = of.cached + (passes - 1.0) / 2.0 * chunk
-    return Beside(decoding, prompts, share, merged, own, passes, chunk, past, prompts * of.new / room, together)
+    return Beside(decoding, prompts, share, merged, np.maximum(spread, 0.0), own, passes, chunk, past, prompts * of.new / room, together)
+
+
+@dataclass(frozen=True, eq=False)
+class StepTimes(Frozen):
+    """Seconds of the steps beside so many others [s]: decoding alone, the same with one sequence more, with few and with many prompts
+    of others, and with the own prompt."""
+
+    decode: Array
+    more: Array
+    few: Array
+    many: Array
+    own: Array
+
+    @property
+    def prompts(self) -> Array:
+        """A step with prompts of others in the mean [s]."""
+        made: Array = (self.few + self.many) / 2.0
+        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,23 +133,50 @@ class Latencies(Frozen):
     e2e_s: Array
 
 
-def latencies(
-    work: Beside, of: Lengths, by: Scheduling, decode_s: Array, prompt_s: Array, own_s: Array, first_token_s: float, *, closed: bool
-) -> Latencies:  # fmt: skip
-    """From the times of the three steps to those of a request.
-
-    In a closed loop a request arrives as a step ends and waits for the next whole one, in an open one at any time: half a step.
-    """
-    if by.mixes:
-        tpot = (1.0 - work.share) * decode_s + work.share * prompt_s
+def latencies(work: Beside, of: Lengths, by: Scheduling, times: StepTimes, first_token_s: float, *, closed: bool) -> Latencies:
+    """From the times of the steps to those of a request, whose prompt waits for the running step and for earlier prompts."""
+    per_decode = work.share if by.mixes else work.prompts * work.passes / work.merged
+    with_prompts = work.share if by.mixes else per_decode / (1.0 + per_decode)
+    tpot = (1.0 - work.share) * times.decode + work.share * times.prompts if by.mixes else times.decode + per_decode * times.prompts
+    step = (1.0 - with_prompts) * times.decode + with_prompts * times.prompts
+    if closed:
+        wait, company = _at_an_end(work, of, by, times, step, tpot), 0.0
     else:
-        tpot = decode_s + work.prompts * work.passes / work.merged * prompt_s
-    running = -np.expm1(-work.decoding)
-    wait = running * ((1.0 if closed else 0.5) + by.late_steps) * tpot
-    free = np.maximum(1.0 - work.load, 1.0 - FULLEST)
-    queue = prompt_s * work.load / (2.0 * work.together * free)
-    ttft = first_token_s + wait + queue + work.passes * own_s
+        wait, company = _at_random(work, by, times, with_prompts, step, tpot)
+        tpot = tpot + np.maximum(times.more - times.decode, 0.0) * ((tpot / times.decode) ** 2 - 1.0)
+    alone = times.decode if by.mixes else 0.0
+    company = np.minimum(company, np.maximum(work.together, 1.0) - work.own)
+    own = times.own + company * np.maximum(times.own - alone, 0.0) / work.own
+    ttft = first_token_s + wait + work.passes * own
     return Latencies(tpot, ttft, ttft + (of.output - 1.0) * tpot)
+
+
+def _at_an_end(work: Beside, of: Lengths, by: Scheduling, times: StepTimes, step: Array, tpot: Array) -> Array:
+    """The wait in a closed loop [s]: a request comes when another has ended with a step, just after the next was decided."""
+    behind = (1.0 + by.late_steps) * step
+    free = np.maximum(1.0 - work.load, 1.0 - FULLEST)
+    queue = times.prompts * work.load / (2.0 * work.together * free)
+    decoding = (of.output - 1.0) * tpot
+    others = work.decoding * (behind + work.passes * times.own + decoding) / decoding  # in the server, decoding or not
+    return np.minimum(others, 1.0) * behind + queue
+
+
+def _at_random(work: Beside, by: Scheduling, times: StepTimes, with_prompts: Array, step: Array, tpot: Array) -> tuple[Array, Array]:
+    """The wait in an open loop, whose requests come at any time [s], and prompts beside the own one, less those that were priced [1].
+
+    A long step is likelier to be met than a short one: what is left of it is E[s²]/2E[s] in the mean, and prompts that come
+    in the same step are s²/E[s]² as many. Earlier prompts delay it as in M/G/1, those that a step holds at once.
+    """
+    rate = work.prompts / tpot
+    decoding = (1.0 - with_prompts) * times.decode**2
+    prompts = with_prompts * (times.few**2 + times.many**2) / 2.0
+    left = (decoding + work.passes * prompts) / (2.0 * step)
+    holds = np.maximum(work.together, 1.0)
+    each = (times.prompts - times.decode) / work.merged + times.decode / holds if by.mixes else times.prompts / work.merged
+    filled = np.minimum(rate * work.passes * np.maximum(each, 0.0), FULLEST)
+    busy = -np.expm1(-(work.decoding + rate * work.passes * times.own))
+    wait = busy * (left + by.late_steps * step) + left * filled / ((1.0 - filled) * holds)
+    return wait, rate * (decoding + prompts) / step - (work.own - 1.0)
 
 
 def concurrency(work: Beside, of: Lengths, times: Latencies) -> Array:
