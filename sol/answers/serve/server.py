@@ -68,9 +68,9 @@ class Server(Frozen):
             return "prompts"
         return "kv pool" if self.pool_sequences <= self.scheduling.slots else "max_batch"
 
-    def work(self, decoding: Array) -> Beside:
-        """What runs beside a request where so many others decode."""
-        return beside(decoding, self.lengths, self.scheduling)
+    def work(self, decoding: Array, prompts: Array | None = None) -> Beside:
+        """What runs beside a request where so many others decode, and so many prompts begin in a step."""
+        return beside(decoding, self.lengths, self.scheduling, prompts)
 
     def steps(self, work: Beside) -> Estimate[Any, Any, Any]:
         """The steps in the order of `StepTimes`. Shape (5, points)."""
@@ -123,8 +123,11 @@ def resolve_server(
             "use more devices, a narrower dtype, a larger memory_fraction or shorter requests",
         )
     rules = scheduler.scheduler
-    mixes, late = (True, 0.0) if rules is None else (rules.mixed, float(rules.ahead))
-    return Server(q, used, lengths, Scheduling(budget, min(pool, most), mixes, late), scheduler, held, (*notes, *more))
+    scheduling = Scheduling(budget, min(pool, most))
+    if rules is not None:
+        preempts = pool < most and rules.admission in ("chunk", "prompt")
+        scheduling = Scheduling(budget, min(pool, most), rules.mixed, float(rules.ahead), preempts, rules.keeps_freed)
+    return Server(q, used, lengths, scheduling, scheduler, held, (*notes, *more))
 
 
 def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 0.0) -> Lengths:

@@ -11,7 +11,7 @@ from sol.answers.estimate.estimate import Estimate
 from sol.answers.serve.server import Server
 from sol.frozen import Frozen
 from sol.physics.serving import steady
-from sol.physics.serving.steady import Beside, Latencies
+from sol.physics.serving.steady import Beside, Latencies, StepTimes
 from sol.specs.quantities import Array
 
 
@@ -28,6 +28,8 @@ class Tabulated(Frozen):
     load: Array
     most_rate: float
     """The largest request rate that the server carries [1/s]."""
+    recomputing: float
+    """How many times as long a token takes where requests wait for the pool [1]."""
 
     def at(self, load: Array) -> Array:
         """How many decode beside a request at a load, no more than the table has."""
@@ -95,9 +97,10 @@ def solve(server: Server, load: Array, *, closed: bool) -> Solution:
 def _tabulated(server: Server, work: Beside, steps_s: Array, *, closed: bool) -> Tabulated:
     times = server.latencies(work, steps_s, closed=closed)
     busy = times if closed else server.latencies(work, steps_s, closed=True)  # the most: when nobody has to wait for an arrival
-    most = float(steady.request_rate(work, server.lengths, busy).max())
+    again = float(steady.recomputing(work, server.lengths, server.scheduling, StepTimes(*steps_s), busy.tpot_s)[-1])
+    most = float(steady.request_rate(work, server.lengths, busy).max()) / again
     load = steady.concurrency(work, server.lengths, times) if closed else steady.request_rate(work, server.lengths, times)
-    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), most)
+    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), most, again)
 
 
 def _loaded(server: Server, table: Tabulated, load: Array, decoding: Array, times: Latencies) -> Loaded:
@@ -107,10 +110,16 @@ def _loaded(server: Server, table: Tabulated, load: Array, decoding: Array, time
         lost = Latencies(*(np.where(over, np.nan, column) for column in (times.tpot_s, times.ttft_s, times.e2e_s)))
         return Loaded(lost, rate, np.where(over, np.inf, 0.0), over)
     held = np.minimum(load, table.load[-1])
-    rate = held / times.e2e_s
     waiting = load - held
+    again = np.where(waiting > 0.0, table.recomputing, 1.0)
+    rate = held / (again * times.e2e_s)
     wait = waiting / rate
-    return Loaded(Latencies(times.tpot_s, times.ttft_s + wait, times.e2e_s + wait), rate, waiting, np.zeros(load.shape, dtype=bool))
+    return Loaded(
+        Latencies(again * times.tpot_s, again * times.ttft_s + wait, again * times.e2e_s + wait),
+        rate,
+        waiting,
+        np.zeros(load.shape, dtype=bool),
+    )
 
 
 def _scaled(expected: Loaded, read: Loaded, end: Loaded) -> Loaded:

@@ -56,13 +56,16 @@ class Scheduling(Frozen):
     """How an engine fills its steps: `budget` tokens of a step [token], `slots` sequences at once [1].
 
     `mixes`: whether prompts share a step with decoding. `late_steps`: steps already scheduled when a request arrives, beyond
-    the one that runs [1].
+    the one that runs [1]. `preempts`: whether the pool ends the slots, and requests are admitted without room for their output;
+    `keeps_freed`: whether a preempted request finds again what nothing has overwritten.
     """
 
     budget: float
     slots: float
     mixes: bool = True
     late_steps: float = 0.0
+    preempts: bool = False
+    keeps_freed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +90,18 @@ class Beside(Frozen):
     together: Array
 
 
-def beside(decoding: Array, of: Lengths, by: Scheduling) -> Beside:
-    """The work beside a request where so many other sequences decode."""
+def beside(decoding: Array, of: Lengths, by: Scheduling, prompts: Array | None = None) -> Beside:
+    """The work beside a request where so many other sequences decode; so many `prompts` begin in a step, those that end at least."""
     room = np.maximum(by.budget - decoding, 1.0) if by.mixes else by.budget + 0.0 * decoding
     passes = np.maximum(np.ceil(of.new / room), 1.0)
     chunk, together = of.new / passes, room / of.new
-    prompts = decoding / (of.output - 1.0)
+    prompts = decoding / (of.output - 1.0) if prompts is None else prompts
     arrive = -np.expm1(-prompts)
     single = passes == 1.0
-    share = np.where(single, np.maximum(arrive, prompts / np.maximum(together, 1.0)), np.minimum(prompts * passes, 1.0))
+    share = np.where(single, np.maximum(arrive, prompts / np.maximum(together, 1.0)), prompts * passes)
+    share = np.minimum(share, 1.0)
     come = np.where(prompts > 0.0, prompts / np.where(prompts > 0.0, share, 1.0), 1.0)
+    come = np.minimum(come, np.maximum(together, 1.0))
     merged = np.where(single, come, 1.0)
     square = (prompts + prompts**2) / np.where(prompts > 0.0, share, 1.0)  # of a number that is random and not 0
     spread = np.where(single, np.sqrt(np.maximum(square - merged**2, 0.0)), 0.0)
@@ -135,27 +140,41 @@ class Latencies(Frozen):
 
 def latencies(work: Beside, of: Lengths, by: Scheduling, times: StepTimes, first_token_s: float, *, closed: bool) -> Latencies:
     """From the times of the steps to those of a request, whose prompt waits for the running step and for earlier prompts."""
-    per_decode = work.share if by.mixes else work.prompts * work.passes / work.merged
-    with_prompts = work.share if by.mixes else per_decode / (1.0 + per_decode)
+    per_decode, with_prompts = _steps_with_prompts(work, by)
     tpot = (1.0 - work.share) * times.decode + work.share * times.prompts if by.mixes else times.decode + per_decode * times.prompts
-    step = (1.0 - with_prompts) * times.decode + with_prompts * times.prompts
+    step = times.decode + prompts_in_a_step(work, by, times)
+    company: Array
     if closed:
-        wait, company = _at_an_end(work, of, by, times, step, tpot), 0.0
+        wait, company = _at_an_end(work, of, by, times, step, tpot), 0.0 * tpot
     else:
         wait, company = _at_random(work, by, times, with_prompts, step, tpot)
         tpot = tpot + np.maximum(times.more - times.decode, 0.0) * ((tpot / times.decode) ** 2 - 1.0)
-    alone = times.decode if by.mixes else 0.0
+    alone = times.decode if by.mixes else 0.0 * tpot
     company = np.minimum(company, np.maximum(work.together, 1.0) - work.own)
     own = times.own + company * np.maximum(times.own - alone, 0.0) / work.own
     ttft = first_token_s + wait + work.passes * own
     return Latencies(tpot, ttft, ttft + (of.output - 1.0) * tpot)
 
 
+def _steps_with_prompts(work: Beside, by: Scheduling) -> tuple[Array, Array]:
+    """Steps with prompts for each of decoding, and their share of all steps [1]."""
+    if by.mixes:
+        return work.share, work.share
+    per_decode = work.prompts * work.passes / work.merged
+    return per_decode, per_decode / (1.0 + per_decode)
+
+
+def prompts_in_a_step(work: Beside, by: Scheduling, times: StepTimes) -> Array:
+    """How much longer the mean step is for its prompts [s]."""
+    made: Array = _steps_with_prompts(work, by)[1] * (times.prompts - times.decode)
+    return made
+
+
 def _at_an_end(work: Beside, of: Lengths, by: Scheduling, times: StepTimes, step: Array, tpot: Array) -> Array:
     """The wait in a closed loop [s]: a request comes when another has ended with a step, just after the next was decided."""
     behind = (1.0 + by.late_steps) * step
     free = np.maximum(1.0 - work.load, 1.0 - FULLEST)
-    queue = times.prompts * work.load / (2.0 * work.together * free)
+    queue = np.minimum(work.load / free, work.decoding) / (2.0 * work.together) * times.prompts  # no more than all others' prompts
     decoding = (of.output - 1.0) * tpot
     others = work.decoding * (behind + work.passes * times.own + decoding) / decoding  # in the server, decoding or not
     return np.minimum(others, 1.0) * behind + queue
@@ -177,6 +196,30 @@ def _at_random(work: Beside, by: Scheduling, times: StepTimes, with_prompts: Arr
     busy = -np.expm1(-(work.decoding + rate * work.passes * times.own))
     wait = busy * (left + by.late_steps * step) + left * filled / ((1.0 - filled) * holds)
     return wait, rate * (decoding + prompts) / step - (work.own - 1.0)
+
+
+def preemptions(of: Lengths, by: Scheduling) -> tuple[float, float]:
+    """Of a request while others wait for the pool: how often it loses its blocks [1], and the part of a prompt that is lost each time.
+
+    With N sequences the pool has less room than a prompt, anywhere between none and one. A step takes N tokens of it; each of
+    the N/o requests that end in it gives back more than N. Where none does (e^−N/o of the steps), one is preempted in N/p of
+    the cases: (o/p)·e^−N/o for each that ends. It is back when one has ended, and meanwhile others take N tokens a step.
+    """
+    if not by.preempts:
+        return 0.0, 0.0
+    prompt, ends = of.cached + of.new, by.slots / of.output
+    often = of.output / prompt * np.exp(-ends)
+    steps = 1.0 - 1.0 / np.expm1(-ends)
+    lost = min(by.slots * steps / prompt, 1.0) if by.keeps_freed else 1.0
+    return float(often), float(lost)
+
+
+def recomputing(work: Beside, of: Lengths, by: Scheduling, times: StepTimes, tpot: Array) -> Array:
+    """How many times as long a token takes where others wait for the pool, as preempted prompts are computed again [1]."""
+    often, lost = preemptions(of, by)
+    each = (times.prompts - times.decode if by.mixes else times.prompts) * work.passes / work.merged
+    made: Array = 1.0 + often * lost * work.prompts * np.maximum(each, 0.0) / tpot
+    return made
 
 
 def concurrency(work: Beside, of: Lengths, times: Latencies) -> Array:
