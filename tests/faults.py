@@ -117,6 +117,7 @@ COLLECTIVES, SHARDING = "physics/network/test_collectives.py::", "physics/networ
 HOSTED = "answers/memory/test_offload_host.py::"
 FORWARD = "physics/operators/test_forward_pass.py::"
 REPLAYED = "physics/serving/test_server.py::"
+BOTH = "answers/serve/test_serve_and_replay.py::"
 
 FAULTS: dict[str, Fault] = {
     "bandwidth in GB/s read as GiB/s": Fault(
@@ -334,6 +335,30 @@ FAULTS: dict[str, Fault] = {
     "every step is decided when it starts": Fault(
         rewritten("sol.physics.serving.server:_Server._round", "ahead = self.policy.ahead and", "ahead = False and"),
         REPLAYED + "test_three_requests_decided_a_step_ahead",
+    ),
+    "users of a closed loop who all come at once": Fault(
+        rewritten("sol.physics.serving.admission:Queue.__init__", "min(loop.concurrency, len(load))", "len(load)"),
+        REPLAYED + "test_a_closed_loop_of_two_by_hand",
+    ),
+    "a request that ends is followed by one in the step decided then": Fault(
+        rewritten("sol.physics.serving.admission:Queue.finished", "self.loop.late", "False"),
+        REPLAYED + "test_a_closed_loop_of_two_by_hand",
+    ),
+    "a server in steady state that decides no step ahead": Fault(
+        rewritten("sol.physics.serving.steady:_at_an_end", "(1.0 + by.late_steps)", "1.0"),
+        BOTH + "test_a_closed_loop_in_steady_state",
+    ),
+    "every request begins twice": Fault(
+        rewritten("sol.physics.serving.steady:beside", "decoding / (of.output - 1.0)", "2.0 * decoding / (of.output - 1.0)"),
+        BOTH + "test_a_closed_loop_in_steady_state",
+    ),
+    "preempted prompts that cost nothing": Fault(
+        rewritten("sol.physics.serving.steady:preemptions", "if not by.preempts:", "if True:"),
+        BOTH + "test_the_largest_rate_is_what_a_server_that_never_idles_serves",
+    ),
+    "users who start together and are out of step at once": Fault(
+        rewritten("sol.physics.serving.run:width", "np.sqrt(turns) * once", "of.output + 0.0 * turns"),
+        BOTH + "test_a_run_of_ten_requests_a_user",
     ),
     "decodes go on beside the prompts of those who go first": Fault(
         rewritten("sol.physics.serving.server:_Server._decide", "if policy.mixed:", "if True:"),

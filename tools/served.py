@@ -14,6 +14,8 @@ from tools.serving_accuracy import Prediction
 
 STARTED = {"aic-silicon": 10.0}
 """Requests of a run for each user, by source, where all users start at once (InferenceX: --num-prompts of ten times the concurrency)."""
+RANGE_RATIO = 0.8
+"""The shortest length over the longest of such a run (InferenceX: --random-range-ratio)."""
 OFFLINE = 100_000.0
 """Requests at once of a run that queues all of them."""
 UNKNOWN_SHARE = 0.99
@@ -51,7 +53,8 @@ def asked_of(row: ServingRow) -> dict[str, Any]:
     return {
         "model": row.model, "gpu": row.gpu, "prompt_tokens": row.prompt_tokens, "output_tokens": row.output_tokens,
         "concurrency": users, "request_rate": row.request_rate_per_s, "cached_share": row.cached_share or 0.0,
-        "requests": None if run is None or users is None else run * users, "max_batch": row.max_batch,
+        "requests": None if run is None or users is None else run * users,
+        "range_ratio": None if run is None or users is None else RANGE_RATIO, "max_batch": row.max_batch,
         "max_batch_tokens": row.max_batch_tokens, "dtype": row.dtype, "kv_dtype": row.kv_dtype,
         "tp": row.tp, "pp": row.pp, "ep": row.ep, "dp": row.dp,
     }  # fmt: skip

@@ -56,19 +56,24 @@ def arrivals(n: int, *, request_rate: Number | None = None, kind: ArrivalKind = 
     return np.concatenate(([0.0], np.cumsum(gaps)))
 
 
-def resolve_trace(requests: Any) -> Trace:
-    """The requests meant: a path, or columns by name. Raises `BadFile` or `InvalidInput`."""
+def resolve_trace(requests: Any, *, closed: bool = False) -> Trace:
+    """The requests meant: a path, or columns by name; of a closed loop without their arrivals. Raises `BadFile` or `InvalidInput`."""
+    from sol.sources.traces.columns import NEEDED
     from sol.sources.traces.reader import named_columns, read_trace
 
+    needed = tuple(name for name in NEEDED if not (closed and name == "arrival_s"))
     if isinstance(requests, str | Path):
-        columns = read_trace(requests)
+        columns = read_trace(requests, needed)
     elif isinstance(requests, Mapping) or hasattr(requests, "keys"):
-        columns = named_columns({name: requests[name] for name in requests.keys()})  # noqa: SIM118  # a DataFrame is no mapping
+        columns = named_columns({name: requests[name] for name in requests.keys()}, needed=needed)  # noqa: SIM118  # a DataFrame is no mapping
     else:
         raise InvalidInput(
             f"requests of type {type(requests).__name__}", "are neither a path nor columns",
             "give a file, or {'arrival_s': …, 'prompt_tokens': …, 'output_tokens': …}",
         )  # fmt: skip
+    if closed:
+        columns = {name: column for name, column in columns.items() if name not in ("arrival_s", "first_token_s", "last_token_s")}
+        columns["arrival_s"] = np.zeros(columns["prompt_tokens"].size)
     return trace_of(columns)
 
 

@@ -14,13 +14,14 @@ from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibra
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.question.ask import Question, ask
-from sol.answers.question.inputs import one_of
+from sol.answers.question.inputs import number, one_of
 from sol.answers.question.options import ServerOptions, check_names, spelled_out
 from sol.answers.question.records import resolve_gpu
 from sol.answers.replay.load import Trace, resolve_trace
 from sol.answers.replay.result import Replay
 from sol.answers.replay.server import DEFAULT, Limits, Server, resolve_server
 from sol.errors import InvalidInput, MissingSpec
+from sol.physics.serving.requests import Loop
 from sol.physics.serving.server import serve
 from sol.physics.serving.table import StepTable
 from sol.sources.database.libraries import library_for, library_of, with_collectives
@@ -38,7 +39,7 @@ def replay(
     requests: str | Path | Mapping[str, Numbers], model: str | Path | Model, gpu: str | GPU, *, engine: str | Engine | None = None,
     calibration: Calibration | str | Path | None = None, on: Basis = "estimate", max_batch: Number | None = None,
     max_batch_tokens: Number | None = None, kv_tokens: Number | None = None, memory_fraction: Number | None = None,
-    admission: str | None = None, **options: Unpack[ServerOptions],
+    admission: str | None = None, concurrency: Number | None = None, **options: Unpack[ServerOptions],
 ) -> Replay:  # fmt: skip
     """When each request of a trace has its first and its last token, on a server of this model.
 
@@ -57,6 +58,8 @@ def replay(
     memory_fraction : the fraction the engine takes [0..1], as in `memory`.
     admission : what must be free before a request is admitted, instead of the engine's rule: its first "chunk", its "prompt",
         the "whole" request, or an "estimate".
+    concurrency : requests at once [1], instead of the trace's arrivals: so many start together, and each that ends is followed by the
+        next of the trace (`vllm bench serve --max-concurrency`); arrival_s is then not needed.
     The others are those of `estimate`.
 
     Raises `UnknownName`, `InvalidInput`, `InvalidPlan`, `MissingSpec`, `BadFile`, or `DoesNotFit` for a request longer than the pool.
@@ -67,7 +70,8 @@ def replay(
     """
     check_names(replay, options, ServerOptions.__optional_keys__)
     basis: Basis = one_of("on", on, get_args(Basis))
-    trace = resolve_trace(requests)
+    users = None if concurrency is None else _users(concurrency)
+    trace = resolve_trace(requests, closed=users is not None)
     the_gpu = resolve_gpu(gpu)
     used, stand_in = (None, ()) if basis == "floor" else _times(the_gpu, engine, calibration)
     if basis == "floor" and calibration is not None:
@@ -81,10 +85,12 @@ def replay(
     server = resolve_server(
         engine, q, trace.load, Limits(max_batch, max_batch_tokens, kv_tokens, memory_fraction, admission), dict(options)
     )
-    return _replayed(trace, q, server, used, stand_in)
+    return _replayed(trace, q, server, used, stand_in, users)
 
 
-def _replayed(trace: Trace, q: Question, server: Server, used: Calibration | None, stand_in: tuple[str, ...]) -> Replay:
+def _replayed(
+    trace: Trace, q: Question, server: Server, used: Calibration | None, stand_in: tuple[str, ...], users: int | None
+) -> Replay:  # fmt: skip
     policy, load = server.policy, trace.load
     longest = int((load.prompt + load.output).max())
     seqs = min(policy.max_num_seqs, len(load))
@@ -94,9 +100,19 @@ def _replayed(trace: Trace, q: Question, server: Server, used: Calibration | Non
         q.model, q.storage, q.routing, q.fusion, q.split, q.rates, used, most, seqs, longest, imbalance=float(q.step.imbalance),
         library=None if used is None else library_for(used),
     )  # fmt: skip
-    served = serve(load, server.policy, table)
+    loop = None if users is None else Loop(users) if used is None else Loop(users, float(used.first_token_s.value), late=True)
+    served = serve(load, server.policy, table, loop)
+    if users is not None:
+        trace = replace(trace, load=replace(load, arrival_s=served.arrival_s))
     step: Floor | Estimate = floor_of(q) if used is None else estimate_of(q, used)
-    return Replay(trace=trace, question=q, server=server, calibration=used, served=served, step=step, stand_in=stand_in)
+    return Replay(trace=trace, question=q, server=server, calibration=used, served=served, step=step, stand_in=stand_in, concurrency=users)
+
+
+def _users(concurrency: Number) -> int:
+    found = number("concurrency", concurrency, at_least=1.0)
+    if not found.is_integer():
+        raise InvalidInput(f"concurrency={found:g}", "is not a number of requests", "give a whole number above 0")
+    return int(found)
 
 
 def _times(gpu: GPU, engine: str | Engine | None, calibration: Calibration | str | Path | None) -> tuple[Calibration, tuple[str, ...]]:
@@ -106,7 +122,7 @@ def _times(gpu: GPU, engine: str | Engine | None, calibration: Calibration | str
     name = engine.id if isinstance(engine, Engine) else engine or DEFAULT
     base = name.partition("@")[0]
     try:
-        return _sending(resolve_calibration(gpu, base, None), name), ()
+        return _sending(resolve_calibration(gpu, name, None), name), ()
     except MissingSpec:
         found = _sending(resolve_calibration(gpu, None, None), name)
     return found, (f"no calibration of {base} on {gpu.id}: the step times are those of {found.engine}, and {base} may differ",)

@@ -23,6 +23,7 @@ from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.quantities import Array
 from sol.tabular import Table, joined
+from sol.units import show_count
 
 ROUNDING = 1e-9
 """A smaller share of the time is what sums of many steps lose."""
@@ -42,6 +43,7 @@ class Replay(Shown, Frozen):
     served: Served
     step: Floor | Estimate
     stand_in: tuple[str, ...] = ()
+    concurrency: int | None = None
     shown_by: ClassVar[str] = "sol.answers.replay.show"
 
     @property
@@ -150,7 +152,8 @@ class Replay(Shown, Frozen):
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
         """What was assumed, one line each."""
-        own = [*self.server.lines, "an engine that reserves output knows how long it will be" if self._reserves else ""]
+        loop = "" if self.concurrency is None else f"a closed loop of {show_count(self.concurrency)} requests at once"
+        own = [*self.server.lines, loop, "an engine that reserves output knows how long it will be" if self._reserves else ""]
         return (*self.step.assumptions, *assumed("engine", tuple(line for line in own if line)))
 
     @property

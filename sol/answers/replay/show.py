@@ -158,6 +158,7 @@ def to_document(r: Replay) -> dict[str, Any]:
         "calibration": None if r.calibration is None else r.calibration.id or None,
         "times_of": None if r.calibration is None else r.calibration.engine,
         "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, **q.split._asdict(), "requests": len(load),
+        "concurrency": r.concurrency,
         "prompt_tokens": int(load.prompt.sum()), "output_tokens": int(load.output.sum()), "cached_tokens": int(load.cached.sum()),
         "max_batch": p.max_num_seqs, "max_batch_tokens": p.max_num_batched_tokens, "kv_tokens": p.kv_blocks * p.block_tokens,
         "block_tokens": p.block_tokens, "admission": p.admission, "mixed": p.mixed, "chunked": p.chunked, "ahead": p.ahead,

@@ -45,7 +45,7 @@ class ServingBound(Frozen, Generic[Amount]):
 def bound(server: Server, shape: tuple[int, ...], concurrency: Array | None, shaped: Callable[[Array], Any]) -> ServingBound[Any]:
     """The bound with so many `concurrency` requests at once (flat), or with any number; `shaped` gives figures the answer's shape."""
     of = server.lengths
-    turns, room = of.output - 1.0, server.held.max_batch
+    turns, room = of.output - 1.0, server.most_held
     most = 2.0**20 if room is None or not np.isfinite(room) else max(float(room), 1.0)
     at_once = np.full(1, most) if concurrency is None else np.minimum(concurrency, most)
     sequences = np.concatenate(([0.0, 1.0], at_once))

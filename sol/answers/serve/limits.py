@@ -20,6 +20,18 @@ def resolve_limits(ttft_s: object, tpot_s: object) -> dict[str, float | None]:
     return {name: None if limit is None else number(name, limit, above=0.0) for name, limit in given.items()}
 
 
+def resolve_range_ratio(ratio: object, requests: float | None) -> float | None:
+    """The part of the longest output that the shortest is, of a run. Raises `InvalidInput`."""
+    if ratio is None:
+        return None
+    if requests is None:
+        raise InvalidInput(f"range_ratio={ratio!r}", "is of a run that starts with all users at once", "give requests= with it")
+    found = number("range_ratio", ratio, at_least=0.0)
+    if found > 1.0:
+        raise InvalidInput(f"range_ratio={found:g}", "is above 1", "the shortest length is a part of the longest: 0 to 1")
+    return found
+
+
 def kept(server: Server, limits: dict[str, float | None]) -> tuple[float, str]:
     """The largest request rate that keeps the limits [1/s], and which of them binds. Raises `InvalidInput` where none does.
 

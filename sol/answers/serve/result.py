@@ -65,6 +65,7 @@ class Serving(Shown, Frozen, Generic[Amount, Flag, Label]):
     assumptions: tuple[Assumption, ...]
     warnings: tuple[str, ...]
     requests: float | None = None
+    range_ratio: float | None = None
     shown_by: ClassVar[str] = "sol.answers.serve.show"
 
     @property

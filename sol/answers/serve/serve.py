@@ -15,7 +15,7 @@ from sol.answers.floor.floor import times_of
 from sol.answers.question.inputs import number, numbers
 from sol.answers.question.options import ServerOptions, check_names, spelled_out
 from sol.answers.serve.bound import bound
-from sol.answers.serve.limits import kept, resolve_limits
+from sol.answers.serve.limits import kept, resolve_limits, resolve_range_ratio
 from sol.answers.serve.result import Serving
 from sol.answers.serve.server import Server, resolve_server
 from sol.answers.serve.solve import Loaded, solve
@@ -35,7 +35,8 @@ from sol.units import show_count
 def serve(
     model: str | Path | Model, gpu: str | GPU, *, prompt_tokens: Number, output_tokens: Number, concurrency: Number | None = None,
     request_rate: Number | None = None, ttft_s: Number | None = None, tpot_s: Number | None = None, cached_share: Number = 0.0,
-    requests: Number | None = None, engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    requests: Number | None = None, range_ratio: Number | None = None, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None,
     max_batch: Number | None = None, max_batch_tokens: Number | None = None, memory_fraction: Number | None = None,
     **options: Unpack[ServerOptions],
 ) -> Serving[float, bool, str]: ...  # fmt: skip
@@ -43,7 +44,8 @@ def serve(
 def serve(
     model: str | Path | Model, gpu: str | GPU, *, prompt_tokens: Number, output_tokens: Number, concurrency: Numbers | None = None,
     request_rate: Numbers | None = None, ttft_s: Number | None = None, tpot_s: Number | None = None, cached_share: Number = 0.0,
-    requests: Number | None = None, engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    requests: Number | None = None, range_ratio: Number | None = None, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None,
     max_batch: Number | None = None, max_batch_tokens: Number | None = None, memory_fraction: Number | None = None,
     **options: Unpack[ServerOptions],
 ) -> Serving[Array, Flags, Labels]: ...  # fmt: skip
@@ -51,7 +53,8 @@ def serve(
 def serve(
     model: str | Path | Model, gpu: str | GPU, *, prompt_tokens: Number, output_tokens: Number, concurrency: Numbers | None = None,
     request_rate: Numbers | None = None, ttft_s: Number | None = None, tpot_s: Number | None = None, cached_share: Number = 0.0,
-    requests: Number | None = None, engine: str | None = None, calibration: Calibration | str | Path | None = None,
+    requests: Number | None = None, range_ratio: Number | None = None, engine: str | None = None,
+    calibration: Calibration | str | Path | None = None,
     max_batch: Number | None = None, max_batch_tokens: Number | None = None, memory_fraction: Number | None = None,
     **options: Unpack[ServerOptions],
 ) -> Serving:  # fmt: skip
@@ -66,7 +69,11 @@ def serve(
     ttft_s, tpot_s : limits on the time to the first token and per output token [s]; without a load the answer is the largest rate
         that keeps them, with one whether it does.
     cached_share : part of the prompt tokens that are in the cache already (prefix hits) [0..1].
-    requests : of a benchmark that starts with all its users at once and ends after so many requests [1]; its TTFT includes the start.
+    requests : of a benchmark that starts with all its users at once and ends after so many requests [1]; the figures include the start
+        and the end.
+    range_ratio : of such a run: output lengths are uniform from this part of the longest to the longest [0..1], and prompt_tokens
+        and output_tokens their means (InferenceX: 0.8); 1 where all are alike. Users who start at once get out of step only because
+        lengths differ; without it they are taken to be out of step after their first request.
     engine, calibration : as in `estimate`; the engine also says how steps are filled, and how large its pool is.
     max_batch, max_batch_tokens : sequences and tokens of a step (vLLM's max_num_seqs and max_num_batched_tokens); by default the engine's.
     memory_fraction : of the device that the engine takes [0..1]; by default the engine's.
@@ -102,7 +109,9 @@ def serve(
             raise InvalidInput(
                 f"requests={show_count(of)}", f"are fewer than the {show_count(at_once.max())} at once", "give as many or more"
             )
-        return served(server, "concurrency", at_once, np.ndim(concurrency) == 0, limits, of)
+        ratio = resolve_range_ratio(range_ratio, of)
+        return served(server, "concurrency", at_once, np.ndim(concurrency) == 0, limits, of, range_ratio=ratio)
+    resolve_range_ratio(range_ratio, None)
     if requests is not None:
         raise InvalidInput(f"requests={requests!r}", "start with all users at once", "give concurrency= with it, or replay a trace")
     if request_rate is not None:
@@ -113,7 +122,7 @@ def serve(
 
 def served(
     server: Server, kind: str, load: Array, scalar: bool, limits: dict[str, float | None], requests: float | None = None,
-    limited_by: str | None = None,
+    limited_by: str | None = None, range_ratio: float | None = None,
 ) -> Serving:  # fmt: skip
     """A resolved server at loads."""
     closed, flat = kind == "concurrency", load.ravel()
@@ -127,10 +136,11 @@ def served(
 
     found = solve(server, flat, closed=closed)
     if requests is not None:
-        found = with_start(server, found, flat, requests)
+        found = with_start(server, found, flat, requests, range_ratio)
     most, x, sample = found.table.most_rate, found.expected, server.sample(found.work)
     offered = x.requests_per_s if closed else np.where(x.overloaded, flat, x.requests_per_s)
     used = offered / most if most > 0.0 else np.full(flat.shape, np.inf)  # 0: a pool of a single request
+    used = np.minimum(used, 1.0) if closed else used
     queued = (used > MOST_UTILIZATION) & ~x.overloaded if not closed else np.zeros(flat.shape, dtype=bool)
     running = flat - x.waiting if closed else np.where(x.overloaded, server.scheduling.slots, x.requests_per_s * x.times.e2e_s)
     meets = None if not any(limits.values()) else _meets(x, limits) & ~queued
@@ -153,7 +163,8 @@ def served(
         utilization=shaped(used), overloaded=shaped(x.overloaded),
         limited_by=limited_by or shaped(np.full(flat.shape, server.first_limit)), meets=None if meets is None else shaped(meets),
         limits=limits, bound=bound(server, load.shape, flat if closed else None, shaped), step_bound=shaped(_binds(times_of(found.steps))),
-        assumptions=_assumptions(server, sample, kind, requests), warnings=_warnings(sample, x, queued, most), requests=requests,
+        assumptions=_assumptions(server, sample, kind, requests, range_ratio), warnings=_warnings(sample, x, queued, most), 
+        requests=requests, range_ratio=range_ratio,
     )  # fmt: skip
 
 
@@ -174,7 +185,9 @@ def _meets(x: Loaded, limits: dict[str, float | None]) -> Any:
     return found
 
 
-def _assumptions(server: Server, sample: Estimate, kind: str, requests: float | None) -> tuple[Assumption, ...]:
+def _assumptions(
+    server: Server, sample: Estimate, kind: str, requests: float | None, ratio: float | None
+) -> tuple[Assumption, ...]:  # fmt: skip
     s, of = server.scheduling, server.lengths
     how = "prompts share steps with decoding" if s.mixes else "prompts are computed in steps of their own"
     limit = f"{show_count(s.budget)} tokens and " if np.isfinite(s.budget) else ""
@@ -187,6 +200,8 @@ def _assumptions(server: Server, sample: Estimate, kind: str, requests: float | 
         lines.append(f"{show_count(of.cached)} tokens of every prompt are in the cache already")
     if requests is not None:
         lines.append(f"a run of {show_count(requests)} requests, of which all users' first ones start at once")
+        apart = "out of step afterwards" if ratio is None else f"output lengths uniform from {ratio:g} of the longest"
+        lines.append(f"users are {apart}" if ratio is None else apart)
     pool = [a for a in server.held.assumptions if a.kind == "engine"]
     return (*sample.assumptions, *pool, *assumed("engine", tuple(lines)))
 

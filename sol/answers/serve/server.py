@@ -19,13 +19,15 @@ from sol.errors import DoesNotFit, InvalidInput, MissingSpec
 from sol.frozen import Frozen
 from sol.physics.memory.profiling import largest_step
 from sol.physics.serving import steady
-from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, beside, latencies
+from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, StepTimes, beside, latencies
 from sol.sources.database.engines import is_engine, load_engine
 from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine, engine_family
+from sol.specs.formats import NumberFormat
 from sol.specs.hardware import GPU
 from sol.specs.model import Model
 from sol.specs.quantities import Array, Number
+from sol.specs.split import Split
 from sol.specs.step import Step
 from sol.units import show_count
 
@@ -63,22 +65,30 @@ class Server(Frozen):
         return float(held.max_batch or np.inf) if held.engine_max_batch is None else float(held.engine_max_batch * self.question.split.dp)
 
     @property
+    def most_held(self) -> float | None:
+        """Sequences of the mean length that the devices hold without any reservation [1]; None where no source gives a capacity."""
+        of, q = self.lengths, self.question
+        return _most_held(q.model, q.gpu, of.cached + of.new + of.output / 2.0, q.storage.weights, q.storage.cache, q.split)
+
+    @property
     def first_limit(self) -> str:
         """What a load that grows meets first: sequences of a step, the pool, or the room for prompts."""
         if steady.most_beside(self.lengths, self.scheduling) < self.scheduling.slots - 1.0:
             return "prompts"
         return "kv pool" if self.pool_sequences <= self.scheduling.slots else "max_batch"
 
-    def work(self, decoding: Array) -> Beside:
-        """What runs beside a request where so many others decode."""
-        return beside(decoding, self.lengths, self.scheduling)
+    def work(self, decoding: Array, prompts: Array | None = None) -> Beside:
+        """What runs beside a request where so many others decode, and so many prompts begin in a step."""
+        return beside(decoding, self.lengths, self.scheduling, prompts)
 
     def steps(self, work: Beside) -> Question:
-        """The question of the three steps: decoding alone, with others' prompts, and with the request's own. Shape (3, points)."""
+        """The question of the steps in the order of `StepTimes`. Shape (5, points)."""
         decoding, none = work.decoding, 0.0 * work.decoding
         mixes = self.scheduling.mixes
-        sequences = np.stack((decoding + 1.0, decoding + 1.0 if mixes else none, decoding if mixes else none))
-        return self.asking(sequences, np.stack((none, work.merged, work.own)), work.chunk, work.past)
+        beside = decoding + 1.0 if mixes else none
+        sequences = np.stack((decoding + 1.0, decoding + 2.0, beside, beside, decoding if mixes else none))
+        prompts = np.stack((none, none, work.merged - work.spread, work.merged + work.spread, work.own))
+        return self.asking(sequences, prompts, work.chunk, work.past)
 
     def seconds(self, steps: Question) -> Array:
         """The expected times of steps [s]."""
@@ -99,9 +109,9 @@ class Server(Frozen):
         return replace(q, step=step, ctx=ctx, scalar=False)
 
     def latencies(self, work: Beside, steps_s: Array, *, closed: bool) -> Latencies:
-        """The latencies beside this work, from the seconds of its three steps."""
-        decode, prompt, own = steps_s
-        return latencies(work, self.lengths, self.scheduling, decode, prompt, own, self.calibration.first_token_s.value, closed=closed)
+        """The latencies beside this work, from the seconds of its steps."""
+        first = self.calibration.first_token_s.value
+        return latencies(work, self.lengths, self.scheduling, StepTimes(*steps_s), first, closed=closed)
 
 
 def resolve_server(
@@ -134,8 +144,11 @@ def resolve_server(
             "use more devices, a narrower dtype, a larger memory_fraction or shorter requests",
         )
     rules = scheduler.scheduler
-    mixes, late = (True, 0.0) if rules is None else (rules.mixed, float(rules.ahead))
-    return Server(q, used, lengths, Scheduling(budget, min(pool, most), mixes, late), scheduler, held, (*notes, *more))
+    scheduling = Scheduling(budget, min(pool, most))
+    if rules is not None:
+        preempts = pool < most and rules.admission in ("chunk", "prompt")
+        scheduling = Scheduling(budget, min(pool, most), rules.mixed, float(rules.ahead), preempts, rules.keeps_freed)
+    return Server(q, used, lengths, scheduling, scheduler, held, (*notes, *more))
 
 
 def resolve_lengths(prompt_tokens: Any, output_tokens: Any, cached_share: Any = 0.0) -> Lengths:
@@ -192,6 +205,13 @@ def _held_ctx(lengths: Lengths, engine: Engine) -> float:
     rules = engine.scheduler
     reserved = 1.0 if rules is not None and rules.admission == "whole" else 0.5
     return lengths.cached + lengths.new + reserved * lengths.output
+
+
+@lru_cache(maxsize=1024)
+def _most_held(model: Model, gpu: GPU, ctx: float, weights: NumberFormat, cache: NumberFormat, split: Split) -> float | None:
+    of: dict[str, Any] = {"dtype": weights, "kv_dtype": cache, **split._asdict()}
+    found: Memory[float, bool] = memory(model, gpu, ctx=ctx, **of)
+    return found.max_batch
 
 
 class _Limits(NamedTuple):

@@ -120,6 +120,7 @@ def inputs(s: Serving) -> dict[str, Any]:
     return {
         "model": q.model.id, "gpu": q.gpu.id, "prompt_tokens": s.prompt_tokens, "output_tokens": s.output_tokens,
         "cached_tokens": s.server.lengths.cached, "concurrency": s.concurrency, "request_rate": s.request_rate, "requests": s.requests,
+        "range_ratio": s.range_ratio,
         **s.limits, "dtype": q.storage.weights.id, "kv_dtype": q.storage.cache.id, **q.split._asdict(),
         "engine": s.calibration.engine, "calibration": s.calibration.id or None, "max_batch": by.slots, "max_batch_tokens": by.budget,
         "memory_fraction": s.server.held.memory_fraction,

@@ -11,7 +11,7 @@ from sol.answers.question.ask import Question
 from sol.answers.serve.server import Server
 from sol.frozen import Frozen
 from sol.physics.serving import steady
-from sol.physics.serving.steady import Beside, Latencies
+from sol.physics.serving.steady import Beside, Latencies, StepTimes
 from sol.specs.quantities import Array
 
 
@@ -26,12 +26,10 @@ class Tabulated(Frozen):
     decoding: Array
     times: Latencies
     load: Array
-    request_rate: Array
-
-    @property
-    def most_rate(self) -> float:
-        """The largest request rate that the server carries [1/s]; in a closed loop that of its requests at once (Little's law)."""
-        return float((self.load / self.times.e2e_s if self.closed else self.request_rate).max())
+    most_rate: float
+    """The largest request rate that the server carries [1/s]."""
+    recomputing: float
+    """How many times as long a token takes where requests wait for the pool [1]."""
 
     def at(self, load: Array) -> Array:
         """How many decode beside a request at a load, no more than the table has."""
@@ -64,6 +62,7 @@ class Solution(Frozen):
     table: Tabulated
     work: Beside
     steps: Question
+    steps_s: Array
     expected: Loaded
     low: Loaded | None
     high: Loaded | None
@@ -82,38 +81,49 @@ def solve(server: Server, load: Array, *, closed: bool) -> Solution:
     decoding = table.at(load)
     work = server.work(decoding)
     steps = server.steps(work)
-    exact = server.latencies(work, server.seconds(steps), closed=closed)
+    exact_s = server.seconds(steps)
+    exact = server.latencies(work, exact_s, closed=closed)
     down, up = server.calibration.interval()
     expected = _loaded(server, table, load, decoding, exact)
     if not np.isfinite(up):
-        return Solution(table, work, steps, expected, None, None)
+        return Solution(table, work, steps, exact_s, expected, None, None)
     read = _loaded(server, table, load, decoding, table.read(decoding))
     ends = []
     for factor in (down, up):
         other = _tabulated(server, grid, np.maximum(steps_s * factor, 0.0), closed=closed)
         there = other.at(load)
         ends.append(_scaled(expected, read, _loaded(server, other, load, there, other.read(there))))
-    return Solution(table, work, steps, expected, *ends)
+    return Solution(table, work, steps, exact_s, expected, *ends)
 
 
 def _tabulated(server: Server, work: Beside, steps_s: Array, *, closed: bool) -> Tabulated:
     times = server.latencies(work, steps_s, closed=closed)
-    rate = steady.request_rate(work, server.lengths, times)
-    load = steady.concurrency(work, server.lengths, times) if closed else rate
-    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), rate)
+    busy = times if closed else server.latencies(work, steps_s, closed=True)  # the most: when nobody has to wait for an arrival
+    again = float(steady.recomputing(work, server.lengths, server.scheduling, StepTimes(*steps_s), busy.tpot_s)[-1])
+    most = float(steady.request_rate(work, server.lengths, busy).max()) / again
+    load = steady.concurrency(work, server.lengths, times) if closed else steady.request_rate(work, server.lengths, times)
+    if closed:  # what its requests at once carry (Little's law)
+        most = float((load / times.e2e_s).max())
+    return Tabulated(closed, work.decoding, times, np.maximum.accumulate(load), most, again)
 
 
 def _loaded(server: Server, table: Tabulated, load: Array, decoding: Array, times: Latencies) -> Loaded:
     if not table.closed:
-        over = load > table.load[-1]
-        rate = np.where(over, table.load[-1], load)
+        over = load > table.most_rate
+        rate = np.where(over, table.most_rate, load)
         lost = Latencies(*(np.where(over, np.nan, column) for column in (times.tpot_s, times.ttft_s, times.e2e_s)))
         return Loaded(lost, rate, np.where(over, np.inf, 0.0), over)
     held = np.minimum(load, table.load[-1])
-    rate = held / times.e2e_s
     waiting = load - held
+    again = np.where(waiting > 0.0, table.recomputing, 1.0)
+    rate = held / (again * times.e2e_s)
     wait = waiting / rate
-    return Loaded(Latencies(times.tpot_s, times.ttft_s + wait, times.e2e_s + wait), rate, waiting, np.zeros(load.shape, dtype=bool))
+    return Loaded(
+        Latencies(again * times.tpot_s, again * times.ttft_s + wait, again * times.e2e_s + wait),
+        rate,
+        waiting,
+        np.zeros(load.shape, dtype=bool),
+    )
 
 
 def _scaled(expected: Loaded, read: Loaded, end: Loaded) -> Loaded:

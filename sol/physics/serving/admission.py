@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sol.physics.serving.policy import Policy
-from sol.physics.serving.requests import Load
+from sol.physics.serving.requests import Load, Loop
 from sol.physics.serving.running import Running
+from sol.specs.quantities import Array
 
 
 class Waiting(NamedTuple):
@@ -31,12 +32,15 @@ class Waiting(NamedTuple):
 
 
 class Queue:
-    """Requests that have not arrived, then those that wait, the preempted ones in front."""
+    """Requests that have not arrived, then those that wait, the preempted ones in front.
 
-    def __init__(self, load: Load, policy: Policy, running: Running) -> None:
-        self.load, self.policy, self.running = load, policy, running
+    With `loop` it is closed: so many of its users arrive at once, and the next request does when one has ended.
+    """
+
+    def __init__(self, load: Load, policy: Policy, running: Running, loop: Loop | None = None) -> None:
+        self.load, self.policy, self.running, self.loop = load, policy, running, loop
         self.waiting: deque[Waiting] = deque()
-        self._arrivals = load.arrival_s.tolist()
+        self._arrivals: list[float] = load.arrival_s.tolist() if loop is None else [0.0] * min(loop.concurrency, len(load))
         self._next = 0
         self.admitted_s = np.full(len(load), np.nan)
         self.preemptions = np.zeros(len(load), dtype=np.int64)
@@ -158,14 +162,24 @@ class Queue:
             fall = (policy.ratio - policy.least_ratio) / policy.ratio_steps
             self._ratio = max(policy.least_ratio, self._ratio - steps * fall)
 
+    @property
+    def arrival_s(self) -> Array:
+        """When each request arrived [s]."""
+        return np.array(self._arrivals)
+
     def idle(self) -> None:
         """Nothing runs and nothing waits."""
         self._ratio = self.policy.ratio
 
-    def finished(self, ended: int) -> None:
-        """So many requests ended: an estimate is asked again."""
-        if ended:
-            self._full = False
+    def finished(self, at: Array) -> None:
+        """Requests ended at these times: an estimate is asked again, and in a closed loop the next ones come."""
+        if not at.size:
+            return
+        self._full = False
+        if self.loop is not None:
+            more = min(at.size, len(self.load) - len(self._arrivals))
+            comes = np.sort(at + self.loop.between_s)[:more]
+            self._arrivals += (np.nextafter(comes, np.inf) if self.loop.late else comes).tolist()
 
     def _put_back(self, i: int, *, front: bool = True) -> None:
         free = self.running.free

@@ -69,5 +69,5 @@ class Log:
         )  # fmt: skip
         gaps = Gaps(*(np.concatenate([g[i] for g in self._gaps]) if self._gaps else np.zeros(0) for i in range(2)))
         return Served(
-            queue.admitted_s, self.first_s, self.last_s, queue.preemptions, steps, gaps, len(rows), queue.recomputed
+            queue.arrival_s, queue.admitted_s, self.first_s, self.last_s, queue.preemptions, steps, gaps, len(rows), queue.recomputed
         )  # fmt: skip

@@ -26,6 +26,18 @@ class Load(Frozen):
         return int(self.arrival_s.size)
 
 
+@dataclass(frozen=True)
+class Loop:
+    """A closed loop: requests at once [1], and the time from the last token of one until the next arrives [s].
+
+    `late`: a user hears of the last token after its step, so that the next request misses what is decided at that very moment.
+    """
+
+    concurrency: int
+    between_s: float = 0.0
+    late: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Steps(Frozen):
     """Every step in order: its start and its length [s], sequences that decode [1], tokens of prompts [token], tokens cached after."""
@@ -47,11 +59,12 @@ class Gaps(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class Served(Frozen):
-    """What became of each request: when it was admitted and had its first and its last token [s], and how often it was preempted.
+    """What became of each request: when it arrived, was admitted, had its first and its last token [s], and how often it was preempted.
 
     `rounds` is how often the scheduler was asked [1]: stretches of steps that are alike are one round.
     """
 
+    arrival_s: Array
     admitted_s: Array
     first_s: Array
     last_s: Array

@@ -20,7 +20,7 @@ from sol.physics.serving.admission import Queue
 from sol.physics.serving.attention import Work
 from sol.physics.serving.log import Log
 from sol.physics.serving.policy import Policy
-from sol.physics.serving.requests import Load, Served
+from sol.physics.serving.requests import Load, Loop, Served
 from sol.physics.serving.running import Running
 
 MOST_ELEMENTS = 1 << 18
@@ -49,16 +49,19 @@ class Attends(Protocol):
         """The work of sequences with so many cached tokens, in each of so many steps."""
 
 
-def serve(load: Load, policy: Policy, costs: Costs) -> Served:
-    """The whole trace. Raises `SolError` where a request can never be admitted, which the caller should have refused."""
-    return _Server(load, policy, costs).run()
+def serve(load: Load, policy: Policy, costs: Costs, loop: Loop | None = None) -> Served:
+    """The whole trace, at its own arrivals or in a closed loop.
+
+    Raises `SolError` where a request can never be admitted, which the caller should have refused.
+    """
+    return _Server(load, policy, costs, loop).run()
 
 
 class _Server:
-    def __init__(self, load: Load, policy: Policy, costs: Costs) -> None:
+    def __init__(self, load: Load, policy: Policy, costs: Costs, loop: Loop | None) -> None:
         self.load, self.policy, self.costs = load, policy, costs
         self.running = Running(policy, len(load))
-        self.queue = Queue(load, policy, self.running)
+        self.queue = Queue(load, policy, self.running, loop)
         self.log = Log(len(load))
         self.now = 0.0
         self.started: float | None = None
@@ -163,5 +166,6 @@ class _Server:
 
     def _end(self, started: float, ended: float) -> None:
         self.started, self.now = started, ended
-        self.log.ended(*self.running.finish(late=self.policy.ahead))
-        self.queue.finished(self.running.ended)
+        who, at = self.running.finish(late=self.policy.ahead)
+        self.log.ended(who, at)
+        self.queue.finished(at)

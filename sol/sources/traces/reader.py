@@ -16,13 +16,15 @@ from sol.sources.traces.files import columns_of
 from sol.specs.quantities import Array
 
 
-def read_trace(path: str | Path) -> dict[str, Array]:
+def read_trace(path: str | Path, needed: tuple[str, ...] = NEEDED) -> dict[str, Array]:
     """The columns of a trace's file under our names, all of one length. Raises `BadFile`."""
     place = Path(path).expanduser()
-    return named_columns(columns_of(place), f"{shown(place)}:", BadFile)
+    return named_columns(columns_of(place), f"{shown(place)}:", BadFile, needed)
 
 
-def named_columns(given: Mapping[str, Any], where: str = "requests", error: type[SolError] = InvalidInput) -> dict[str, Array]:
+def named_columns(
+    given: Mapping[str, Any], where: str = "requests", error: type[SolError] = InvalidInput, needed: tuple[str, ...] = NEEDED
+) -> dict[str, Array]:  # fmt: skip
     """Columns under our names as float64 arrays; single numbers are repeated. Raises `error`, one line."""
     names = {str(name).strip().lower() for name in given}
     found: dict[str, Array] = {}
@@ -35,7 +37,7 @@ def named_columns(given: Mapping[str, Any], where: str = "requests", error: type
         found[ours] = _numbers(str(name), given[name], names, where, error)
     if "itls" in given and "output_tokens" in found and "tpot_s" not in found:  # vllm bench serve: the gaps of each request
         found["tpot_s"] = np.array([float(np.mean(gaps)) if len(gaps) else np.nan for gaps in given["itls"]])
-    missing = [name for name in NEEDED if name not in found]
+    missing = [name for name in needed if name not in found]
     if missing:
         others = ", ".join(NAMES[missing[0]][:4])
         raise error(f"{where}", f"no column {missing[0]}", f"name it so, or as other traces do: {others}")
@@ -43,7 +45,7 @@ def named_columns(given: Mapping[str, Any], where: str = "requests", error: type
     for name, column in found.items():
         if column.size not in (1, size):
             raise error(f"{where} {name}", f"has {column.size} values, and others have {size}")
-    if found["arrival_s"].size != size:
+    if "arrival_s" in needed and found["arrival_s"].size != size:
         raise error(f"{where} arrival_s", "is one time for all requests", "give one for each, as by sol.arrivals(…)")
     if not size:
         raise error(f"{where}", "holds no request", "give a line for each request")

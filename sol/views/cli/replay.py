@@ -25,6 +25,9 @@ from sol.views.cli.common import COUNT, answer, as_json, gpu_files, link_options
 @click.option(
     "--memory-fraction", "--gpu-memory-utilization", "--mem-fraction-static", type=float, default=None, help="The engine's memory fraction."
 )
+@click.option(
+    "--concurrency", "--max-concurrency", type=COUNT, default=None, help="Requests at once in a closed loop, instead of the arrivals."
+)
 @click.option("--admission", default=None, help="What must be free to admit a request: chunk, prompt, whole or estimate.")
 @click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says.")
 @click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits.")

@@ -20,6 +20,7 @@ from sol.views.cli.server_options import RATE, SECONDS, length_options, pool_opt
 @click.option("--tpot", "tpot_s", type=SECONDS, default=None, help="Limit on the time per output token, 50ms.")
 @click.option("--cached-share", type=float, default=0.0, show_default=True, help="Part of the prompt tokens that are cached already.")
 @click.option("--requests", "--num-prompts", type=COUNT, default=None, help="Requests of a benchmark that starts with all users at once.")
+@click.option("--range-ratio", type=float, default=None, help="Of such a run: the shortest output over the longest (InferenceX 0.8).")
 @pool_options
 @step_limits
 @calibration_options

@@ -247,6 +247,8 @@ def test_what_a_request_cannot_be(changed: dict[str, Any], said: str) -> None:
         ({"max_batch": 0}, InvalidInput, "max_batch=0"),
         ({"kv_tokens": 9_000, "memory_fraction": 0.5}, InvalidInput, "memory_fraction and kv_tokens are both given"),
         ({"batch": 3}, InvalidInput, "batch: is not an option of replay"),
+        ({"concurrency": 0}, InvalidInput, "concurrency=0"),
+        ({"concurrency": 2.5}, InvalidInput, "concurrency=2.5 is not a number of requests"),
     ],
 )
 def test_what_a_server_cannot_be(options: dict[str, Any], kind: type[Exception], said: str) -> None:
@@ -283,3 +285,25 @@ def test_a_trace_is_kept_as_it_was_given() -> None:
     assert isinstance(r.trace, Trace)
     with pytest.raises(ValueError, match="read-only"):
         r.trace.load.arrival_s[0] = 1.0
+
+
+@pytest.mark.law
+def test_a_closed_loop_of_one_is_each_request_alone_and_needs_no_arrivals() -> None:
+    lengths = {"prompt_tokens": [512, 700, 300], "output_tokens": [64, 32, 8]}
+    loop = replay(lengths, "llama-3.1-8b", "h100", concurrency=1)
+    apart = replay({"arrival_s": HOUR * np.arange(3.0)} | lengths, "llama-3.1-8b", "h100")
+    assert loop.ttft_s == pytest.approx(apart.ttft_s, rel=1e-9)
+    assert loop.e2e_s == pytest.approx(apart.e2e_s, rel=1e-9)
+    assert loop.trace.load.arrival_s[1:] == pytest.approx(np.cumsum(loop.e2e_s)[:-1], rel=1e-9)
+    every = replay(lengths, "llama-3.1-8b", "h100", concurrency=3)
+    burst = replay({"arrival_s": [0.0, 0.0, 0.0]} | lengths, "llama-3.1-8b", "h100")
+    assert every.e2e_s.tolist() == burst.e2e_s.tolist()
+    assert any("closed loop of 3" in str(line) for line in every.assumptions)
+
+
+@pytest.mark.law
+def test_littles_law_in_a_closed_loop() -> None:
+    load = {"prompt_tokens": np.arange(400, 600), "output_tokens": 100 + 7 * np.arange(200) % 31}
+    r = replay(load, "llama-3.1-8b", "h100", concurrency=8)
+    under_way = float(r.e2e_s.sum()) / r.makespan_s
+    assert 8 * 0.97 < under_way <= 8.0  # eight, but while the last few end

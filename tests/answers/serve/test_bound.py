@@ -7,7 +7,8 @@ from sol import arrivals, load_gpu, replay, serve
 
 CASES = [
     ("llama-3.1-8b", "h100", {}, 512, 256), ("llama-3.1-8b", "l40s", {}, 2048, 64), ("gemma-2-9b", "h100", {}, 6000, 300),
-    ("qwen3-30b-a3b", "h200", {}, 1024, 128), ("llama-3.1-70b", "h100", {"tp": 8}, 4096, 128), ("mixtral-8x7b", "h100", {"tp": 2}, 128, 128),
+    ("qwen3-30b-a3b", "h200", {}, 1024, 128), ("llama-3.1-70b", "h100", {"tp": 8}, 4096, 128),
+    ("mixtral-8x7b", "h100", {"tp": 2}, 128, 128),
 ]  # fmt: skip
 NAMES = [case[0] + case[1] for case in CASES]
 
@@ -16,7 +17,8 @@ NAMES = [case[0] + case[1] for case in CASES]
 @pytest.mark.parametrize(("model", "gpu", "split", "prompt", "output"), CASES, ids=NAMES)
 def test_no_schedule_of_floors_serves_more(model, gpu, split, prompt, output):
     n = 400
-    load = {"arrival_s": arrivals(n, request_rate=1e6, kind="constant"), "prompt_tokens": np.full(n, prompt), "output_tokens": np.full(n, output)}
+    at = arrivals(n, request_rate=1e6, kind="constant")
+    load = {"arrival_s": at, "prompt_tokens": np.full(n, prompt), "output_tokens": np.full(n, output)}
     run = replay(load, model, gpu, on="floor", engine="vllm", **split)
     ends = np.asarray(run.requests["arrival_s"]) + np.asarray(run.requests["e2e_s"])
     bound = serve(model, gpu, prompt_tokens=prompt, output_tokens=output, concurrency=n, engine="vllm", **split).bound
@@ -35,3 +37,13 @@ def test_the_bound_by_hand():
     assert bound.requests_per_s == pytest.approx(64 / (256 * step), rel=1e-3)
     assert bound.e2e_s == pytest.approx(64 / bound.requests_per_s)
     assert bound.output_tokens_per_s == pytest.approx(257 * bound.requests_per_s)
+
+
+@pytest.mark.law
+def test_the_bound_is_that_of_any_scheduler():
+    """Engines that reserve a whole output hold fewer requests, which bounds nobody else."""
+    bounds = [
+        serve("llama-3.1-8b", "h100", prompt_tokens=1024, output_tokens=8192, concurrency=1e5, engine=engine).bound.requests_per_s
+        for engine in ("vllm", "tensorrt-llm")
+    ]
+    assert bounds[0] == bounds[1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from physics.serving.stub import Costs, load, policy
 
 from sol.physics.serving import server
-from sol.physics.serving.requests import Load, Served
+from sol.physics.serving.requests import Load, Loop, Served
 from sol.physics.serving.server import serve
 
 THREE = load((0.0, 10, 3), (0.5, 3, 2), (2.5, 4, 1))
@@ -207,3 +207,35 @@ def test_rounds_go_with_requests_and_not_with_their_tokens() -> None:
     short, long = (serve(load(*[(float(i), 8, n) for i in range(50)]), policy(), Costs(lambda t, s: 1e-6)) for n in (10, 1000))
     assert long.steps.seconds.size == 50 * 1000
     assert long.rounds == short.rounds <= 4 * 50
+
+
+@pytest.mark.truth
+def test_a_closed_loop_of_two_by_hand() -> None:
+    """Two users, steps of one second: A ends at 2 and C takes its place, B ends at 3 and D takes its."""
+    requests = load((9.0, 4, 2), (9.0, 4, 3), (9.0, 4, 2), (9.0, 4, 1))
+    s = serve(requests, policy(), Costs(), Loop(2))
+    assert s.arrival_s.tolist() == [0.0, 0.0, 2.0, 3.0]
+    assert s.first_s.tolist() == [1.0, 1.0, 3.0, 4.0]
+    assert s.last_s.tolist() == [2.0, 3.0, 4.0, 4.0]
+    late = serve(requests, policy(), Costs(), Loop(2, late=True))  # a user hears of the end after it: each misses a step
+    assert late.arrival_s == pytest.approx([0.0, 0.0, 2.0, 3.0])
+    assert late.first_s.tolist() == [1.0, 1.0, 4.0, 5.0]
+    assert late.last_s.tolist() == [2.0, 3.0, 5.0, 5.0]
+    apart = serve(requests, policy(), Costs(), Loop(2, between_s=0.5))
+    assert apart.arrival_s.tolist() == [0.0, 0.0, 2.5, 3.5]
+    ahead = serve(requests, policy(ahead=True), Costs(), Loop(2, late=True))  # the step from 4 is decided at 3, just before D comes
+    assert ahead.first_s.tolist() == [1.0, 1.0, 4.0, 6.0]
+
+
+@pytest.mark.law
+@settings(max_examples=100)
+@given(loads(), policies(), st.integers(1, 5), st.booleans())
+def test_a_closed_loop_keeps_its_users_busy(requests: Load, fields: dict[str, Any], users: int, late: bool) -> None:
+    s = serve(requests, policy(**fields), Costs(rule), Loop(users, late=late))
+    n = len(requests)
+    assert (s.arrival_s[:users] == 0.0).all()
+    assert s.arrival_s[users:] == pytest.approx(np.sort(s.last_s)[: max(n - users, 0)])
+    under_way = (s.arrival_s[None, :] <= s.arrival_s[:, None]) & (s.last_s[None, :] > s.arrival_s[:, None])
+    assert (under_way.sum(axis=1) <= users).all()
+    busy = float((s.last_s - s.arrival_s).sum())
+    assert busy <= users * float(s.last_s.max()) * (1 + 1e-9)  # Little's law: less only when the trace runs out of requests
