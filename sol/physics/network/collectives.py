@@ -20,6 +20,7 @@ from sol.specs.links import LinkType, Operation, Topology
 from sol.specs.quantities import Array
 
 ONE = np.ones(1)
+PAIR = 2.0
 FLAGGED = {"_ll": 2.0, "": 1.0}
 """Bytes on the wire per byte of data: the low-latency protocol sends a flag with every word."""
 FLAGGED_PEER_BYTES = 16_384.0
@@ -88,7 +89,10 @@ def rate(op: Operation, link: LinkType, n: Array) -> Array | float:
 
 def _reached(op: Operation, link: LinkType, n: Array, kind: str = "ring") -> Array | float:
     """The rate that a large message reaches on a link [B/s]: the sourced share of the full rate, and of a pair's rate if known."""
-    share = link.reached_bytes_per_s.get(kind, link.per_direction_bytes_per_s) / link.per_direction_bytes_per_s
+    known, full = link.reached_bytes_per_s, link.per_direction_bytes_per_s
+    share: Array | float = known.get(kind, full) / full
+    if kind == "ring" and "ring_pair" in known:
+        share = np.where(n <= PAIR, known["ring_pair"] / full, share)
     if link.switched or link.pair_bytes_per_s is None:
         return share * link.per_direction_bytes_per_s
     pairs = ONE if op == "send" else np.maximum(n - 1.0, 1.0)
