@@ -20,7 +20,6 @@ from sol.specs.links import LinkType, Operation, Topology
 from sol.specs.quantities import Array
 
 ONE = np.ones(1)
-PAIR = 2.0
 FLAGGED = {"_ll": 2.0, "": 1.0}
 """Bytes on the wire per byte of data: the low-latency protocol sends a flag with every word."""
 FLAGGED_PEER_BYTES = 16_384.0
@@ -90,13 +89,11 @@ def rate(op: Operation, link: LinkType, n: Array) -> Array | float:
 def _reached(op: Operation, link: LinkType, n: Array, kind: str = "ring") -> Array | float:
     """The rate that a large message reaches on a link [B/s]: the sourced share of the full rate, and of a pair's rate if known."""
     known, full = link.reached_bytes_per_s, link.per_direction_bytes_per_s
-    share: Array | float = known.get(kind, full) / full
-    if kind == "ring" and "ring_pair" in known:
-        share = np.where(n <= PAIR, known["ring_pair"] / full, share)
+    pair = known.get("ring_pair") if kind == "ring" else None
+    share = known.get(kind, full) / full if pair is None else np.where(n <= 2.0, pair / full, known.get(kind, full) / full)
     if link.switched or link.pair_bytes_per_s is None:
-        return share * link.per_direction_bytes_per_s
-    pairs = ONE if op == "send" else np.maximum(n - 1.0, 1.0)
-    return share * np.minimum(link.per_direction_bytes_per_s, pairs * link.pair_bytes_per_s)
+        return share * full
+    return share * np.minimum(full, (ONE if op == "send" else np.maximum(n - 1.0, 1.0)) * link.pair_bytes_per_s)
 
 
 def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> dict[str, Array]:
@@ -290,8 +287,7 @@ def _kernel(op: Operation, name: str, message_bytes: Array, at: Placed, topology
 
 
 def _hierarchical(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
-    total, part = np.zeros(1), message_bytes
-    crossed: Array = np.zeros(1)
+    total, part, crossed = np.zeros(1), message_bytes, np.zeros(1)
     for link, n, _, outside in _levels(at, topology):
         alone = Topology((link,))
         gathered = estimate_s("all_gather", part, n, alone)
