@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.exposed import Exposed, exposed
 from tools.kernel_tables import Rows, tables
 
 DATA = Path(__file__).parent.parent / "hardware_db"
@@ -43,6 +44,7 @@ HEADER = """\
 # Per device, operator class and number format (of weights; of the cache for attention and mla). One operator, with all its kernels:
 #   overlapped  t = launch_s + max((stream + moved) / mbu, flops / mfu)
 #   serial      t = launch_s + max(stream / mbu, flops / serial_mfu) + passes * moved
+#   exposed     t = launch_s + max(..) + exposed * min((stream + moved) / mbu, flops / exposed_mfu)
 # piece_s: time of each piece, of attention (decode) of sequences times KV heads, the least that an operator takes; of experts of each
 #   held, on top of launch_s.
 # stream: weights or cache read once, moved: 16-bit activations in and out, both at peak bandwidth; flops at the dense peak.
@@ -65,6 +67,7 @@ CALIBRATIONS_HEADER = """\
 #:schema ../schema/calibration.schema.json
 # What kernels alone reach, as calibrations: written by `python -m tools.derive_kernels UNPACKED_WHEEL`, not by hand.
 # The values of `kernels/rates.toml`, where their spread stands; a latency of experts is shared by the four kernels they count.
+# exposed: of 16-bit products, the share of the shorter of bytes and FLOPs that the longer does not hide; mfu is then the one beside it.
 
 """
 
@@ -91,6 +94,7 @@ class KernelRates:
     overlapped_error: float | None
     serial_error: float | None
     piece_s: float | None = None
+    exposed: Exposed | None = None
 
 
 def fit(operator: str, rows: Rows) -> KernelRates:
@@ -99,6 +103,8 @@ def fit(operator: str, rows: Rows) -> KernelRates:
     if each:  # which takes the place of a part of the latency
         rows = replace(rows, latency_s=np.maximum(rows.latency_s - each * rows.pieces, 1e-9))
     found = of_rows(rows)
+    if operator == "gemm" and found.launch_s and found.mbu and found.mfu:
+        return replace(found, exposed=exposed(rows, found.launch_s.value, found.mbu.value, found.mfu.value))
     if operator == "attention" and found.launch_s and rows.pieced.sum() >= FEW:
         each = float(np.median((rows.latency_s[rows.pieced] - found.launch_s.value) / rows.pieces[rows.pieced]))
     return replace(found, piece_s=each) if each > 0 else found
@@ -161,13 +167,7 @@ def serial(rows: Rows, compute: np.ndarray, launch: float) -> tuple[float, float
 
 
 def errors(
-    rows: Rows,
-    told: np.ndarray,
-    launch: float,
-    mbu: Constant | None,
-    mfu: float | None,
-    serial_mfu: float | None,
-    passes: float | None,
+    rows: Rows, told: np.ndarray, launch: float, mbu: Constant | None, mfu: float | None, serial_mfu: float | None, passes: float | None
 ) -> tuple[float | None, float | None]:
     """Median |log(measured / formula)| of both forms over the rows that compute, or where none does, that read."""
     if mbu is None and mfu is None:
@@ -215,6 +215,8 @@ def entry(device: str, operator: str, fmt: str, found: dict[str, KernelRates]) -
             lines.append(f"{key} = {{ {inline(constant)}{spread} }}")
     if rates.serial_mfu is not None and rates.passes is not None:
         lines += [f"serial_mfu = {number(rates.serial_mfu)}", f"passes = {number(rates.passes)}"]
+    if rates.exposed is not None:
+        lines += [f"exposed_mfu = {number(rates.exposed.mfu)}", f"exposed = {number(rates.exposed.share)}"]
     if rates.piece_s is not None:
         lines.append(f"piece_s = {number(rates.piece_s)}")
     if rates.overlapped_error is not None and rates.serial_error is not None:
@@ -237,7 +239,8 @@ def figures(name: str, r: KernelRates) -> list[str]:
     """A rate's figures as TOML, in the serial form where that is better by a tenth and something is quantised, sorted or attended."""
     operator, _, fmt = name.partition(".")
     if operator == "gemm" and fmt not in QUANTISING:
-        return overlapped(name, r)
+        of = r.exposed
+        return [*overlapped(name, r)[:-1], f"mfu = {number(of.mfu)}", f"exposed = {number(of.share)}"] if of else overlapped(name, r)
     if r.passes and r.serial_mfu and r.serial_error and r.overlapped_error and r.serial_error < 0.9 * r.overlapped_error and r.passes >= 1:
         return [*overlapped(name, r)[:-1], f"mfu = {number(r.serial_mfu)}", f"passes = {number(r.passes)}"]
     return overlapped(name, r)

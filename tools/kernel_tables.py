@@ -3,8 +3,9 @@
 The wheel holds one Parquet table per device, family of kernels, framework and version; latency is in
 milliseconds. A row here is one timed operator: what it must read once (weights or cache) and what it
 passes on (16-bit activations), in seconds at the peak bandwidth, and its operations, in seconds at the
-peak of the format. Three roles say what a row can tell: `starting` (almost no work: latency),
-`reading` (more than three last-level caches, hardly any operations: bandwidth) and `computing`.
+peak of the format. Four roles say what a row can tell: `starting` (almost no work: latency), `reading` (more
+than three last-level caches, hardly any operations: bandwidth), `computing`, and `both` (of matrix products
+of 32 to 512 tokens beyond the last-level cache: how much of bytes and operations overlaps).
 
 Left out: SGLang 0.5.6 (only current versions are read), A100 TensorRT-LLM 1.0.0 decode attention (faster
 than its memory), latent attention of other frameworks (they prefill it absorbed), experts without a gate,
@@ -71,6 +72,7 @@ class Rows:
     computing: np.ndarray
     pieces: np.ndarray  # of attention sequences times KV heads, of experts those held
     pieced: np.ndarray  # rows in which pieces tell: hardly any bytes
+    both: np.ndarray
 
     def __add__(self, other: Rows) -> Rows:
         return Rows(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
@@ -120,6 +122,7 @@ def gemm(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
                 computing=(m >= 1024) & (np.minimum(n, k) >= 2048) & (np.maximum(n, k) <= 32768),
                 pieces=0 * m,
                 pieced=0 * m > 0,
+                both=(m >= 32) & (m <= 512) & (np.minimum(n, k) >= 2048) & (weight > cache_bytes(gpu)),
             ),
         )
 
@@ -185,6 +188,7 @@ def experts(folder: Path, engine: str, gpu: GPU) -> Iterator[tuple[str, Rows]]:
             computing=(each >= 256) & (f >= 256),
             pieces=held,
             pieced=(tokens == 1) & (f >= 256) & (stream_s < 15e-6),
+            both=0 * tokens > 0,
         )
         yield fmt, rows.where(possible(c, rows))
 
@@ -252,6 +256,7 @@ def roles(gpu: GPU, read: np.ndarray, flops: np.ndarray, moved: np.ndarray, c: C
         computing=flops_s > 4 * stream_s + 10e-6,
         pieces=0 * stream_s,
         pieced=0 * stream_s > 0,
+        both=0 * stream_s > 0,
     )
 
 

@@ -84,7 +84,7 @@ def _kernel() -> Schema:
     rate = _table({**figures, "printed": TEXT, "spread": {"type": "array", "items": NUMBER}})
     rate["required"] = ["value", "n"]
     fields = {"source": TEXT, "framework": TEXT, "launch_s": rate, "mbu": rate, "mfu": rate, "serial_mfu": NUMBER, "passes": NUMBER,
-              "piece_s": NUMBER}  # fmt: skip
+              "exposed_mfu": NUMBER, "exposed": NUMBER, "piece_s": NUMBER}  # fmt: skip
     entry = _table(fields | {"error": _table({"overlapped": NUMBER, "serial": NUMBER})})
     entry["required"] = ["source"]
     return entry

@@ -67,7 +67,8 @@ class Rate(Record):
 
     `passes`: how often the operator's activations cross memory after its product instead of during it [1].
     `piece_s`: time of each piece, whatever its bytes [s]: of attention, of a sequence's KV head, beneath the bytes and FLOPs; of
-    experts, of each that the device holds, on top of them.
+    experts, of each that the device holds, on top of them. `exposed`: the share of the shorter of bytes and FLOPs that the longer does
+    not hide [0..1], of matrix products.
     """
 
     mbu: Figure | None = None
@@ -75,11 +76,13 @@ class Rate(Record):
     launch_s: Figure | None = None
     passes: Figure | None = None
     piece_s: Figure | None = None
+    exposed: Figure | None = None
 
     @model_validator(mode="after")
     def _means_something(self) -> Rate:
         _fraction(self.mbu)
         _fraction(self.mfu)
+        _fraction(self.exposed)
         if self.passes is not None and self.passes.value < 1:
             raise ValueError(
                 f"passes: activations cross memory at least once (got {self.passes.value:g}); leave it out to hide them beneath"
@@ -95,6 +98,7 @@ class Reached(NamedTuple):
     launch_s: float
     passes: float | None
     piece_s: float = 0.0
+    exposed: float = 0.0
 
 
 class Residual(Record):
@@ -128,7 +132,7 @@ class Calibration(HandMade):
     `collectives`: the engine, with @ its version, whose all-reduce it runs, where that is not `engine`.
 
     >>> Calibration(gpu="h100-sxm", engine="ideal").at("gemm", "bf16")
-    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0)
+    Reached(mbu=1.0, mfu=1.0, launch_s=0.0, passes=None, piece_s=0.0, exposed=0.0)
     """
 
     id: str = ""
@@ -192,11 +196,12 @@ class Calibration(HandMade):
             return math.exp(sum(map(math.log, found)) / len(found)) if mean else found[0]
 
         known = self._known(kind, formats)
-        of_mfu = next((r for r in known if r.mfu is not None), None)  # passes go with the mfu they were found with
+        of_mfu = next((r for r in known if r.mfu is not None), None)  # what was found with an mfu goes with it
+        exposed = 0.0 if of_mfu is None or of_mfu.exposed is None else of_mfu.exposed.value
         passes = None if of_mfu is None or of_mfu.passes is None else of_mfu.passes.value
         of_launch = next((r for r in known if r.launch_s is not None), None)  # times of pieces go with the launch beside them
         piece_s = 0.0 if of_launch is None or of_launch.piece_s is None else of_launch.piece_s.value
-        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes, piece_s)
+        return Reached(nearest("mbu"), nearest("mfu"), nearest("launch_s"), passes, piece_s, exposed)
 
     def rates_of(self, figure: RateFigure, kind: OperatorKind, *formats: str) -> tuple[tuple[str, ...], bool]:
         """The names of the rates behind a figure of a kind of operator, and whether it is their mean; empty: the calibration's own."""

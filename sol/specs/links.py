@@ -29,9 +29,9 @@ Latency = Literal[
 that reads its peers' memory; `hop` one hop of a torus. `barrier_kernel` a kernel that reads its peers between two barriers, and
 `barrier_step` what each rank adds to it where the result is exchanged too; `multimem` an engine's all-reduce in the switch; `ring_piece`
 and `nvls_piece` one piece of a large message on its way through them."""
-Reach = Literal["ring", "nvls", "kernel", "pair", "multimem"]
-"""What a library's ring and its all-reduce in the switch get of a link; a kernel of an engine that reads its peers, and such a kernel of
-one peer where that is less; an engine's kernel in the switch."""
+Reach = Literal["ring", "ring_pair", "nvls", "kernel", "pair", "multimem"]
+"""What a library's ring and its all-reduce in the switch get of a link, `ring_pair` its ring of two ranks where that is not the same; a
+kernel of an engine that reads its peers, and `pair` such a kernel of one peer where that is less; an engine's kernel in the switch."""
 
 
 class LinkType(Record):

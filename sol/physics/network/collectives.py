@@ -88,11 +88,12 @@ def rate(op: Operation, link: LinkType, n: Array) -> Array | float:
 
 def _reached(op: Operation, link: LinkType, n: Array, kind: str = "ring") -> Array | float:
     """The rate that a large message reaches on a link [B/s]: the sourced share of the full rate, and of a pair's rate if known."""
-    share = link.reached_bytes_per_s.get(kind, link.per_direction_bytes_per_s) / link.per_direction_bytes_per_s
+    known, full = link.reached_bytes_per_s, link.per_direction_bytes_per_s
+    pair = known.get("ring_pair") if kind == "ring" else None
+    share = known.get(kind, full) / full if pair is None else np.where(n <= 2.0, pair / full, known.get(kind, full) / full)
     if link.switched or link.pair_bytes_per_s is None:
-        return share * link.per_direction_bytes_per_s
-    pairs = ONE if op == "send" else np.maximum(n - 1.0, 1.0)
-    return share * np.minimum(link.per_direction_bytes_per_s, pairs * link.pair_bytes_per_s)
+        return share * full
+    return share * np.minimum(full, (ONE if op == "send" else np.maximum(n - 1.0, 1.0)) * link.pair_bytes_per_s)
 
 
 def estimates(op: Operation, message_bytes: Array, ranks: Array, topology: Topology, stride: Array = ONE) -> dict[str, Array]:
@@ -286,8 +287,7 @@ def _kernel(op: Operation, name: str, message_bytes: Array, at: Placed, topology
 
 
 def _hierarchical(op: Operation, name: str, message_bytes: Array, at: Placed, topology: Topology) -> Array:
-    total, part = np.zeros(1), message_bytes
-    crossed: Array = np.zeros(1)
+    total, part, crossed = np.zeros(1), message_bytes, np.zeros(1)
     for link, n, _, outside in _levels(at, topology):
         alone = Topology((link,))
         gathered = estimate_s("all_gather", part, n, alone)

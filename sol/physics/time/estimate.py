@@ -1,7 +1,8 @@
 """The expected time of a step: operators one after the other at the rates an engine reaches, and times outside operators.
 
     kernel = launch + max( bytes/(mbu·B) , flops/(mfu·P) )      (activations after it, not beneath, where a rate has passes;
-                                                                 no shorter than its sequences' heads, and for each expert held)
+                                                                 no shorter than its sequences' heads, and for each expert held,
+                                                                 with what is exposed of the shorter of the two)
     step   = max( Σ kernels , layers·host ) + step time + sequences·time of each
 
 An overlap ω mixes the sum with the largest of its resources, (1 − ω)·Σ + ω·max. With all rates at 100 % and all times
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sol.frozen import Frozen
-from sol.physics.operators.operator import Amount, Operator, larger
+from sol.physics.operators.operator import Amount, Operator, larger, smaller
 from sol.physics.time.roofline import OperatorTimes, Priced, Rates
 from sol.specs.calibration import Calibration, OperatorKind, Reached
 from sol.specs.formats import NumberFormat
@@ -83,6 +84,8 @@ def operator_time(
         launch_s = launch_s + (found.piece_s * op.pieces + calibration.spread_s.value * spread)
     elif found.piece_s:
         reached_s = larger(reached_s, found.piece_s * op.pieces)
+    if found.exposed:
+        reached_s = reached_s + found.exposed * smaller(memory_s, compute_s)
     if found.passes is not None:
         reached_s = reached_s + found.passes * (op.activation_bytes / rates.memory_bytes_per_s)
     return OperatorTime(op.name, kind, False, times.serial_s, memory_s, compute_s, reached_s, launch_s)

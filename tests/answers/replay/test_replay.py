@@ -15,6 +15,7 @@ from sol.answers.replay.load import Trace
 
 TRACES = Path(__file__).parents[2] / "fixtures" / "traces"
 PRO: dict[str, Any] = {"gpu": "rtx-pro-6000-server", "max_batch": 128, "max_batch_tokens": 2048}
+NO_PEERS: dict[str, Any] = PRO | {"tp": 2, "link": "pcie5-x16-no-p2p"}
 HOUR = 3600.0
 """Between requests that never meet [s]."""
 
@@ -43,6 +44,29 @@ def test_a_recorded_overload_of_an_rtx_4090_within_four_percent() -> None:
     assert 150 < r.preemptions < 250  # the source's own simulation has 194
     assert r.served.steps.cached_tokens.max() <= 41_408
     assert "no calibration of vllm on rtx-4090" in r.warnings[0]
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize(
+    ("name", "model", "options", "within"),
+    [
+        ("rtx-pro-6000-server_llama-3.1-8b", "llama-3.1-8b", PRO, {"ttft_s": 0.2, "tpot_s": 0.08, "e2e_s": 0.11}),
+        ("rtx-pro-6000-server_tp2_qwen3-32b", "qwen3-32b", NO_PEERS, {"ttft_s": 0.08, "tpot_s": 0.09, "e2e_s": 0.08}),
+    ],
+)  # fmt: skip
+def test_recorded_overloads_of_an_rtx_pro_6000(name: str, model: str, options: dict[str, Any], within: dict[str, float]) -> None:
+    """vLLM 0.19. Two cards without peer access: a full step of prompts took 355 ms, of which the source times 187 ms of kernels."""
+    r = replay(recorded(name), model, engine="vllm@0.19", **options)
+    assert r.errors is not None
+    assert all(abs(r.errors[key]) < most for key, most in within.items()), r.errors
+
+
+@pytest.mark.truth
+def test_two_cards_with_peer_access_would_have_served_the_recorded_run_faster() -> None:
+    trace = recorded("rtx-pro-6000-server_tp2_qwen3-32b")
+    r = replay(trace, "qwen3-32b", engine="vllm@0.19", tp=2, **PRO)
+    assert r.errors is not None
+    assert r.errors["tpot_s"] < -0.2  # which tells how the cards were joined
 
 
 @pytest.mark.truth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sol.sources.database.calibrations import read_calibrations
 from sol.sources.database.tomlfiles import data_root
 from tools import derive_kernels, kernel_tables
 from tools.derive_kernels import OWN, fit, usual
+from tools.exposed import exposed
 from tools.kernel_tables import Rows
 
 FILES = sorted((data_root() / "kernels").glob("*.toml"))
@@ -109,7 +111,7 @@ def simulated(launch: float, mbu: float, mfu: float, passes: float, noise: np.nd
     latency = launch + np.maximum(stream / mbu, flops / mfu) + passes * moved
     role = np.repeat([0, 1, 2], [20, 40, 60])
     none = np.zeros(120)
-    return Rows(stream, flops, moved, latency * (1 if noise is None else noise), role == 0, role == 1, role == 2, none, none > 0)
+    return Rows(stream, flops, moved, latency * (1 if noise is None else noise), role == 0, role == 1, role == 2, none, none > 0, none > 0)
 
 
 @pytest.mark.law
@@ -212,6 +214,8 @@ def test_calibrations_hold_the_same_rates() -> None:
             assert (rate.piece_s.value if rate.piece_s else None) == entry.get("piece_s")
             if rate.passes:
                 assert (rate.mfu.value, rate.passes.value) == (entry["serial_mfu"], entry["passes"])
+            elif rate.exposed:
+                assert (rate.mfu.value, rate.exposed.value) == (entry["exposed_mfu"], entry["exposed"])
             else:
                 assert rate.mfu.value == entry["mfu"]["value"]
     for c in (c for c in found.values() if c.engine != "kernels"):  # a framework's own kernels lie in the spread, or are the usual ones
@@ -234,18 +238,35 @@ def test_experts_held_and_sequences_heads_have_a_time_each(launch: float, each: 
     held = np.resize([8.0, 32.0, 128.0, 256.0], 40)
     stream = np.concatenate([np.full(20, 1e-8), np.geomspace(3e-5, 1e-3, 20)])
     first, no = np.arange(40) < 20, np.zeros(40, dtype=bool)
-    rows = Rows(stream, 0 * held, 0 * held, launch + stream / mbu + each * held, first, ~first, no, held, first)
+    rows = Rows(stream, 0 * held, 0 * held, launch + stream / mbu + each * held, first, ~first, no, held, first, no)
     found = fit("experts", rows)
     assert found.piece_s == pytest.approx(each, rel=1e-3)
     assert found.launch_s is not None
     assert found.launch_s.value == pytest.approx(launch, rel=1e-2)
     assert fit("gemm", rows).piece_s is None
-    alike = fit("experts", Rows(stream, 0 * held, 0 * held, launch + stream / mbu, first, ~first, no, held, first))
+    alike = fit("experts", Rows(stream, 0 * held, 0 * held, launch + stream / mbu, first, ~first, no, held, first, no))
     assert alike.piece_s is None
     small = np.where(first, 1e-9, stream)
     busy = np.where(first, launch + each * 2048.0, launch + stream / mbu)
     starts = np.arange(40) % 2 == 0
     blocks = np.where(starts & first, 1.0, 2048.0)
     latency = np.where(starts & first, launch, busy)
-    decode = fit("attention", Rows(small, 0 * held, 0 * held, latency, starts & first, ~first, no, blocks, first & ~starts))
+    decode = fit("attention", Rows(small, 0 * held, 0 * held, latency, starts & first, ~first, no, blocks, first & ~starts, no))
     assert decode.piece_s == pytest.approx(each, rel=1e-3)
+
+
+@pytest.mark.law
+@given(st.floats(1e-6, 1e-5), st.floats(0.1, 0.5), st.floats(0.5, 0.95), st.floats(0.4, 0.9))
+def test_what_the_longer_does_not_hide_is_found(launch: float, share: float, mbu: float, mfu: float) -> None:
+    n = 60
+    stream = np.geomspace(3e-5, 1e-3, n)
+    first, third = np.arange(n) % 3 == 0, np.arange(n) % 3 == 2
+    flops = stream * np.where(first, 0.01, np.where(third, 8.0, np.linspace(0.2, 2.0, n)))
+    memory, busy = stream / mbu, flops / mfu
+    latency = launch + np.maximum(memory, busy) + share * np.minimum(memory, busy)
+    rows = Rows(stream, flops, 0 * stream, latency, first & (stream < 5e-5), first, third, 0 * stream, 0 * stream > 0, ~first & ~third)
+    found = exposed(rows, launch, mbu, 0.8 * mfu)
+    assert found is not None
+    assert (found.share, found.mfu) == pytest.approx((share, mfu), rel=1e-3)
+    hidden = replace(rows, latency_s=launch + np.maximum(memory, busy))
+    assert exposed(hidden, launch, mbu, mfu) is None
