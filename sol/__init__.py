@@ -59,6 +59,7 @@ _HOME = {
     "Request": "sol.answers.request.result",
     "Serving": "sol.answers.serve.result",
     "Plan": "sol.answers.plan.plan",
+    "Deployment": "sol.answers.plan.deployment",
     "Pools": "sol.answers.plan.pools",
     "Replay": "sol.answers.replay.result",
     "Collective": "sol.answers.collective.collective",
@@ -124,6 +125,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers, which do not 
     from sol.answers.memory.offload import Offload as Offload
     from sol.answers.memory.offload import offload as offload
     from sol.answers.memory.token_bytes import kv_bytes_per_token as kv_bytes_per_token
+    from sol.answers.plan.deployment import Deployment as Deployment
     from sol.answers.plan.plan import Plan as Plan
     from sol.answers.plan.plan import plan as plan
     from sol.answers.plan.pools import Pools as Pools

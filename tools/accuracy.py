@@ -73,8 +73,8 @@ def step_targets(rows: Sequence[Scored]) -> dict[str, dict[str, Any]]:
         chosen = [s for s in mine if of(s)]
         errors = off(chosen)
         found[name] = {
-            "aim": aim, "n": len(errors), "median_error": round(median(errors), 4), "held": round(sum(s.held for s in chosen) / len(chosen), 4),
-            "p90_error": round(errors[math.ceil(0.9 * len(errors)) - 1], 4),
+            "aim": aim, "n": len(errors), "median_error": round(median(errors), 4),
+            "held": round(sum(s.held for s in chosen) / len(chosen), 4), "p90_error": round(errors[math.ceil(0.9 * len(errors)) - 1], 4),
         }  # fmt: skip
     return found
 
@@ -109,9 +109,10 @@ def heading(rows: Sequence[Scored]) -> list[str]:
         f"and {phases['request']:,} whole requests of {len(models)} models ({routed:,} rows are mixtures of experts); "
         + ", ".join(f"{n:,} rows in {k} bits" for k, n in sorted(widths.items(), reverse=True))
         + f"; batch {batches[0]:g} to {batches[-1]:g}.",
-        "A row is marked `fit` or `holdout` by its model within its source, before anything was fitted: calibrations were made from `fit` "
-        f"rows alone. {shared(rows)} held-out rows are of a model that another source's rows of the same engine on the same device were "
-        "fitted to.", "",
+        "Rows are marked `fit` or `holdout` by their model within their source, before anything was fitted. Calibrations are made from "
+        f"`fit` rows alone. Of the held-out rows {shared(rows)} are of a model that another source's rows were fitted to, of the same "
+        "engine on the same device.", "",
+        "Two parts follow: single steps and requests that run alone, and [servers](#servers).", "",
     ]  # fmt: skip
 
 
@@ -256,7 +257,7 @@ def show(rows: Sequence[Scored]) -> None:
 
 def slow() -> dict[str, Any]:
     """The figures that take long, which the baseline keeps."""
-    return {"fitted": fitted.figures(), "source_out": source_out.figures(), "servers": servers.figures()}
+    return {"fitted": fitted.figures(), "source_out": source_out.figures(), "servers": servers.figures(servers.everything())}
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from sol.specs.engines import EngineRecord
 from sol.specs.hardware import DeviceRecord
 from sol.specs.libraries import LibraryRecord
 from sol.specs.links import LinkTypeRecord
+from sol.specs.prompts import PromptTimes
 from sol.specs.record import Record, Source
 from sol.specs.tables import FormatRecord, ModelRecord
 
@@ -35,6 +36,9 @@ def schemas() -> dict[str, Schema]:
     classes = _table({"type": "array", "items": TEXT}, closed=False)
     found["engine-class"] = _file_of({}, classes=classes, versions=_table({"another": NUMBER}))
     del found["engine-class"]["required"]
+    prompts = PromptTimes.model_json_schema()
+    prompts["$defs"]["Figure"] = {"anyOf": [NUMBER, prompts["$defs"]["Figure"]]}
+    found["prompt-times"] = _file(prompts)
     default = _table({"engine": TEXT, "rows": NUMBER, "error": NUMBER})
     found["default-engine"] = _file_of({}, defaults=_table(default, closed=False))
     found["kernel"] = _file(_table(_table(_kernel(), closed=False), closed=False) | {"title": "KernelRates"})

@@ -30,7 +30,7 @@ HELD = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp")
 
 def served(row: ServingRow) -> Prediction | None:
     """The expected figure with its interval, and the bound of any system that the row allows; None without a calibration."""
-    asked = _asked(row)
+    asked = asked_of(row)
     try:
         found = _serving(engine_of(row), tuple(asked.items()))
     except MissingSpec:
@@ -86,7 +86,8 @@ def _name(row: ServingRow) -> str:
     return {"itl_s": "tpot_s"}.get(row.metric, row.metric)
 
 
-def _asked(row: ServingRow) -> dict[str, Any]:
+def asked_of(row: ServingRow) -> dict[str, Any]:
+    """What `serve` is asked for a row, but the engine."""
     users = SATURATED if row.offline else row.concurrency
     run = STARTED.get(row.source) if "InferenceX" in row.note else None
     return {

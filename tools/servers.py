@@ -1,7 +1,7 @@
-"""The chapter of servers in the accuracy report: what `serve` and `replay` say of published figures that nothing was fitted to.
+"""The chapter of servers in the accuracy report: what `serve` and `replay` say of published figures.
 
-Part of `tools/accuracy.py`. `figures` scores every row (`tools/served.py`) and replays the recorded runs; `lines` makes the chapter of these
-figures alone, so that a test can hold the page without scoring anew.
+Part of `tools/accuracy.py`. `figures` scores every row (`tools/served.py`) and replays the recorded runs; `lines` makes the chapter of
+these figures alone, so that a test can hold the page without scoring anew.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from sol import load_model, replay
 from sol.sources.database.serving import ServingRow, serving_sources
 from tools.report_table import percent, table
 from tools.served import served
-from tools.servers_text import APART, CHAPTER, REASONS, TARGETS, Target
+from tools.servers_text import APART, CHAPTER, OFFLINE, REASONS, TARGETS, Target
 from tools.serving_accuracy import CONCURRENCY_BANDS, CUTS, PROMPT_BANDS, Scored, band, figures_of, in_order, listed, load, scored_rows
 
 TRACES = Path(__file__).parent.parent / "tests" / "fixtures" / "traces"
@@ -37,6 +37,8 @@ def apart(row: ServingRow) -> str:
         return "percentile"
     if row.overloaded:
         return "overloaded"
+    if row.metric == "requests_per_s" and row.request_rate_per_s is not None:
+        return "given"
     if row.waiting:
         return "waiting"
     return "own run" if row.metric == "ttft_s" and row.note.startswith("own run") else ""
@@ -53,6 +55,7 @@ def kind(row: ServingRow) -> str:
 
 BY: Mapping[str, Mapping[str, Callable[[ServingRow], str]]] = {
     "tpot": {
+        "run": lambda r: "NVIDIA's own" if r.note.startswith("own run") else "InferenceX",
         "device": CUTS["device"], "engine": CUTS["engine"], "model": CUTS["model"], "devices": CUTS["devices"],
         "prompt tokens a step": lambda r: band(r.prompt_tokens_per_step, PROMPT_BANDS, ""),
         "concurrency": lambda r: band(r.concurrency, CONCURRENCY_BANDS, ""),
@@ -67,9 +70,8 @@ BY = {**BY, "ttft": BY["tpot"], "rate": {"metric": lambda r: f"{r.metric} {r.sta
 """What each quantity is cut by."""
 
 
-def figures() -> dict[str, Any]:
-    """All figures of the chapter, for the baseline."""
-    rows = scored_rows(served)
+def figures(rows: Sequence[Scored]) -> dict[str, Any]:
+    """All figures of the chapter, for the baseline, of every published row."""
     counted = [s for s in rows if not apart(s.row)]
     halves = {split: [s for s in counted if s.row.split == split] for split in SPLITS}
     far = sorted((s for s in counted if s.predicted is not None), key=lambda s: -abs(math.log1p(s.error)))
@@ -88,6 +90,11 @@ def figures() -> dict[str, Any]:
         "far": listed(one_each(far)[:SHOWN]),
         "sources": {key: sum(s.row.source == key for s in rows) for key in serving_sources()},
     }  # fmt: skip
+
+
+def everything() -> list[Scored]:
+    """Every published row with what `serve` says of it."""
+    return scored_rows(served)
 
 
 def one_each(rows: Sequence[Scored]) -> list[Scored]:
@@ -132,25 +139,19 @@ def cells(f: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"{f['n']:,}", *("–" if f[k] is None else percent(f[k]) for k in ("median_error", "p90_error", "held")))
 
 
-def met(target: Target, f: Mapping[str, Any]) -> bool:
-    """Whether held-out figures keep the target."""
-    of_median = f["median_error"] is not None and f["median_error"] <= target.median
-    return bool(of_median and (target.p90 is None or f["p90_error"] <= target.p90))
-
-
 def lines(found: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The chapter; `steps` are the targets of single steps, which the measured rows tell."""
     return [
         "# Servers", "", CHAPTER.format(rows=found["rows"], judged=found["judged"], beyond=found["beyond"]), "",
         *targets(found, steps), *replays(found["runs"]),
         "## Servers by metric", "", *table(("load and metric", *HEAD), [(k, *both(v)) for k, v in found["metrics"].items()]), "",
-        *(line for name, title in TITLES.items() for line in section(title, found["cuts"][name])),
+        *(line for name, title in TITLES.items() for line in section(title, TEXTS.get(name, ""), found["cuts"][name])),
         "## Listed apart, and not counted", "",
         *(f"- {APART[why]} {said(of, why != 'percentile')}" for why, of in found["apart"].items()), "",
         "## Where servers are missed most", "", "The worst row of a model on a device, of each quantity.", "", *found["far"], "",
-        "## Sources of the figures of servers", "",
-        *table(("source", "rows"), [(f"[{serving_sources()[k].title}]({serving_sources()[k].url})", n) for k, n in found["sources"].items()]),
-        "",
+        "## Sources of the figures of servers", "", *table(("source", "rows"), [
+            (f"[{source.title}]({source.url})", found["sources"][key]) for key, source in serving_sources().items()
+        ]),
     ]  # fmt: skip
 
 
@@ -158,45 +159,67 @@ TITLES = {
     "tpot": "Time per output token at a constant number of requests", "ttft": "Time to the first token at a constant number of requests",
     "throughput": "Throughput of runs that queue all requests at once", "rate": "Arrivals at a constant rate",
 }  # fmt: skip
+TEXTS = {"throughput": OFFLINE}
 
 
-def section(title: str, cuts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def section(title: str, text: str, cuts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """One quantity by all its cuts."""
     body = [(by, name, *both(halves)) for by, groups in cuts.items() for name, halves in groups.items()]
-    return [f"## {title}", "", *table(("", "", *HEAD), body), ""]
+    return [f"## {title}", "", *([text, ""] if text else []), *table(("", "", *HEAD), body), ""]
 
 
-def said(halves: Mapping[str, Mapping[str, Any]], scored: bool) -> str:
+def said(halves: Mapping[str, Mapping[str, Any]], told: bool) -> str:
     """The figures of rows that are listed apart, as a sentence."""
-    parts = [
-        f"{name} {halves[split]['n']:,}"
-        + (f" (median error {percent(halves[split]['median_error'])})" if scored and halves[split]["n"] else "")
-        for split, name in (("holdout", "Held out"), ("fit", "fitted"))
-    ]
-    return f"{', '.join(parts)}."
+
+    def part(name: str, f: Mapping[str, Any]) -> str:
+        return f"{name} {f['n']:,}" + (f" (median error {percent(f['median_error'])})" if told and f["n"] else "")
+
+    return f"{part('Held out', halves['holdout'])}, {part('fitted', halves['fit'])}."
+
+
+class Line(NamedTuple):
+    """A target in the table: its cells, and why it is missed ("" where it is met)."""
+
+    cells: tuple[str, ...]
+    why: str
+
+
+def target_lines(found: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> list[Line]:
+    """Every target of servers, of single steps, and of the recorded runs."""
+    lines_ = []
+    for t in TARGETS:
+        halves = found["targets"][t.name]
+        lines_.append(judged(t.name, t.aim, cells(halves["holdout"]), kept(t, halves["holdout"]), REASONS[t.name]))
+    for name, of in steps.items():
+        aim = f"median {100 * of['aim']:g} %"
+        lines_.append(judged(f"estimate: {name}", aim, cells(of), of["median_error"] <= of["aim"], REASONS[name]))
+    for name, of in found["runs"].items():
+        off = [abs(v) for v in of.values()]
+        shown = ("3 means", percent(median(off)), percent(max(off)), "–")
+        lines_.append(
+            judged(f"replay: {named(name)}", f"within {100 * run_aim(name):g} %", shown, max(off) <= run_aim(name), REASONS[name])
+        )
+    return lines_
+
+
+def judged(name: str, aim: str, shown: tuple[str, ...], met: bool, why: str) -> Line:
+    """One target."""
+    return Line((name, aim, *shown, "met" if met else "missed"), "" if met else f"- **{name}.** {why}")
+
+
+def kept(target: Target, f: Mapping[str, Any]) -> bool:
+    """Whether figures keep a target."""
+    near = f["median_error"] is not None and f["median_error"] <= target.median
+    return bool(near and (target.p90 is None or f["p90_error"] <= target.p90))
 
 
 def targets(found: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What was aimed at, whether it is met on held-out rows, and why not."""
-    body, why = [], []
-    for t in TARGETS:
-        halves = found["targets"][t.name]
-        kept = met(t, halves["holdout"])
-        body.append((t.name, t.aim, *cells(halves["holdout"]), "met" if kept else "missed"))
-        why += [] if kept else [f"- **{t.name}**: {REASONS[t.name]}"]
-    for name, of in steps.items():
-        kept = of["median_error"] is not None and of["median_error"] <= of["aim"]
-        body.append((name, f"median {percent(of['aim'])}", *cells(of), "met" if kept else "missed"))
-        why += [] if kept else [f"- **{name}**: {REASONS[name]}"]
-    for name, of in found["runs"].items():
-        worst, aim = max(map(abs, of.values())), run_aim(name)
-        body.append((f"recorded run {name.replace('_', ', ')}", f"means within {percent(aim)}", "300", percent(median(map(abs, of.values()))),
-                     f"worst {percent(worst)}", "–", "met" if worst <= aim else "missed"))  # fmt: skip
-        why += [] if worst <= aim else [f"- **recorded run {name.replace('_', ', ')}**: {REASONS[name]}"]
-    return [
-        "## Targets", "", "Counted on rows that nothing was fitted to.", "",
-        *table(("target", "aim", "n", "median error", "P90", "inside the interval", ""), body), "", "Missed, and why as far as it is known:", "", *why, "",
-    ]  # fmt: skip
+    made = target_lines(found, steps)
+    why = [line.why for line in made if line.why]
+    missed = ["What is missed, and why as far as it is known:", "", *why, ""] if why else []
+    head = ("target", "aim", "held out", "median error", "P90 (replay: worst)", "inside", "")
+    return ["## Targets", "", *table(head, [line.cells for line in made]), "", *missed]
 
 
 def run_aim(name: str) -> float:
@@ -204,11 +227,16 @@ def run_aim(name: str) -> float:
     return 0.10 if load_model(RUNS[name][0]).parameters > 2e10 else 0.04
 
 
+def named(run_: str) -> str:
+    """A recorded run as text."""
+    return run_.replace("_", ", ")
+
+
 def replays(runs: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The recorded runs."""
-    body = [(name.replace("_", ", "), *(percent(of[k]) for k in ("ttft_s", "tpot_s", "e2e_s"))) for name, of in runs.items()]
+    body = [(named(name), *(percent(of[k]) for k in ("ttft_s", "tpot_s", "e2e_s"))) for name, of in runs.items()]
     return [
         "## Recorded runs, replayed", "",
-        "Three overloaded runs of 300 requests ([Replays](replays.md)): the error of the mean with its sign.", "",
+        "Three overloaded runs of 300 requests ([Replays](replays.md)): the error of the mean, with its sign.", "",
         *table(("run", "TTFT", "TPOT", "E2E"), body), "",
     ]  # fmt: skip

@@ -63,6 +63,9 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "offload of a sweep": lambda: sol.offload("llama-3.1-70b", "h100", ctx=CTX, batch=BATCH),
     "plan": lambda: sol.plan("llama-3.1-70b", "h100", devices="1-4", ctx=4096, objective="cost", price_per_hour=2.0, tpot_s=1.0),
     "plan of experts": lambda: sol.plan("mixtral-8x7b", "h100", devices=[2], ctx=512, routing=list(range(1, 9))),
+    "deployment": lambda: sol.plan(
+        "llama-3.1-8b", "h100", devices="1-4", prompt_tokens=2048, output_tokens=256, concurrency=64, tpot_s=0.05, price_per_hour=2.0
+    ),
     "pools": lambda: sol.pools("llama-3.1-8b", "h100", devices=4, prompt_tokens=2048, output_tokens=256),
     "collective": lambda: sol.collective("all_reduce", "h100", message_bytes=1e6, ranks=8),
     "collective of a sweep": lambda: sol.collective("all_reduce", "h100", message_bytes=[1e3, 1e6], ranks=8),

@@ -17,6 +17,7 @@ from sol import (
     Calibrations,
     Collective,
     Comparison,
+    Deployment,
     DoesNotFit,
     Estimate,
     Explanation,
@@ -122,6 +123,13 @@ assert_type(offload("qwen3-30b-a3b", "h100", ctx=2048, n_cpu_moe=[36, 48], host=
 best = plan("llama-3.1-70b", "h100", devices="1-8", ctx=4096, objective="cost", price_per_hour=2.5, tpot_s=0.05)
 assert_type(best, Plan)
 print(best.splits[best.best].tp, best.latency_s.min(), best.fits.all(), best.winner.latency_s, best.why())
+carried = plan("llama-3.1-70b", "h100", devices="1-16", prompt_tokens=1024, output_tokens=1024, concurrency=64, tpot_s=0.05)
+assert_type(carried, Deployment)
+assert_type(carried.winner.tpot_s, float)
+assert_type(
+    plan("llama-3.1-8b", "h100", devices=[1, 2], prompt_tokens=1024, output_tokens=256, request_rate=8, objective="latency"), Deployment
+)
+print(carried.splits[carried.best].tp, carried.replicas.max(), carried.winner.bound.requests_per_s, carried.why(), carried.fails[0])
 apart = pools("llama-3.1-8b", "h100", devices=[4, 8], prompt_tokens=2048, output_tokens=256)
 assert_type(apart, Pools)
 assert_type(apart.winner.latency_s, float)

@@ -16,7 +16,7 @@ floor("qwen2.5-7b", "h100", ctx="2048")  # red
 floor("qwen2.5-7b", "h100", ctx=2048, batch=["8"])  # red
 floor("qwen2.5-7b", "h100", ctx=2048, tp=1.5)  # red
 floor("qwen2.5-7b", 100, ctx=2048)  # red
-floor("qwen2.5-7b", "h100")  # red
+floor("qwen2.5-7b", "h100", groups=[(64, 1)])  # red
 estimate("qwen2.5-7b", "h100", ctx=2048, phase="wrong")  # red
 estimate("qwen2.5-7b", "h100", ctx=2048, fusion="eager")  # red
 compare("qwen2.5-7b", "h100", measured_s=0.01, ctx=2048, phase="wrong")  # red
@@ -29,6 +29,10 @@ table(ctx=2048, tp=2)  # red
 table(ctx=2048, phase="wrong")  # red
 plan("llama-3.1-70b", "h100", devices=8, ctx=2048, objective="speed")  # red
 plan("llama-3.1-70b", "h100", devices=8, ctx=2048, tp=2)  # red
+plan("llama-3.1-70b", "h100", devices=8)  # red
+plan("llama-3.1-70b", "h100", devices=8, ctx=2048, concurrency=8)  # red
+plan("llama-3.1-70b", "h100", devices=8, concurrency=8)  # red
+plan("llama-3.1-70b", "h100", devices=8, prompt_tokens=512, output_tokens=128, concurrency=8, objective="ttft")  # red
 pools("llama-3.1-8b", "h100", devices=8, prompt_tokens=512, output_tokens=128, objective="cost")  # red
 collective("all_reduced", "h100", message_bytes=1e6, ranks=8)  # red
 sol.calibrate([], fusion="magic")  # red

@@ -21,6 +21,7 @@ ANSWERS = {
     "memory": 'sol.memory("qwen2.5-7b", "h100", ctx=2048)',
     "offload": 'sol.offload("llama-3.1-70b", "h100", ctx=2048)',
     "plan": 'sol.plan("llama-3.1-8b", "h100", devices=[1, 2], ctx=2048)',
+    "deployment": 'sol.plan("llama-3.1-8b", "h100", devices=[1, 2], prompt_tokens=512, output_tokens=128, concurrency=8)',
     "pools": 'sol.pools("llama-3.1-8b", "h100", devices=2, prompt_tokens=512, output_tokens=128)',
     "collective": 'sol.collective("all_reduce", "h100", message_bytes=1e6, ranks=8)',
     "ab": 'sol.ab(sol.read_measurements("hardware_db/measured/pytorch-sessions.csv"))',

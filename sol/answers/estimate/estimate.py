@@ -203,26 +203,29 @@ def estimate(
     return result
 
 
-def estimate_of(q: Question, calibration: Calibration) -> Estimate:
-    """The estimate of a resolved question, fitting or not."""
-    bound = floor_of(q)
+def parts_of(q: Question, calibration: Calibration, kept: Sequence[OperatorTime] = ()) -> TimeParts:
+    """The expected time of a resolved question and its parts, without its bound; `kept` are its operators where they are known."""
     split, library = safe_splits(q.split, q.valid), library_for(calibration)
 
     def whole(step: Step, split: Split) -> TimeParts:
-        if step is q.step or step is q.computed_step:  # the whole of it, not a block: the floor's rows are kept
-            priced = q.operators()
-        else:
+        if not (step is q.step or step is q.computed_step):  # a block of it, or a chunk
             priced = price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates)
-        return parts_of(operator_times(priced, q.rates, q.storage, calibration, library), step, split)
-
-    def parts_of(operators: Sequence[OperatorTime], step: Step, split: Split) -> TimeParts:
+            operators: Sequence[OperatorTime] = operator_times(priced, q.rates, q.storage, calibration, library)
+        else:
+            operators = kept or operator_times(q.operators(), q.rates, q.storage, calibration, library)
         return time_parts(operators, calibration, q.model.layers, step.sequences / split.dp)
 
     def at(step: Step, split: Split) -> TimeParts:
         return chunked(q, calibration, step, split, whole)
 
-    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration, library)) if q.scalar else ()
-    where = at(q.computed_step, split) if q.scalar else sweep(q.step, split, at)
+    return at(q.computed_step, split) if q.scalar else sweep(q.step, split, at)
+
+
+def estimate_of(q: Question, calibration: Calibration) -> Estimate:
+    """The estimate of a resolved question, fitting or not."""
+    bound = floor_of(q)
+    kept = tuple(operator_times(q.operators(), q.rates, q.storage, calibration, library_for(calibration))) if q.scalar else ()
+    where = parts_of(q, calibration, kept)
     latency = shaped(where.latency_s, bound)
     down, up = calibration.interval()
     known = math.isfinite(up)

@@ -94,14 +94,9 @@ def floor(
     return fitting(floor_of(ask(model, gpu, ctx=ctx, **options)))
 
 
-def floor_of(q: Question) -> Floor:
-    """The floor of a resolved question, fitting or not."""
+def times_of(q: Question) -> Times:
+    """The times and totals of a resolved question, without what a `Floor` says besides."""
     split = safe_splits(q.split, q.valid)
-
-    def at(step: Step, split: Split) -> Times:
-        if step is q.step:  # the whole of it, not a block nor a part: its rows are kept
-            return total(q.operators())
-        return total(price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates))
 
     def staged(whole: Times, of: Callable[[Step], Times]) -> Times:
         in_stages = np.any(split.pp > 1) if split.is_sweep else split.pp > 1
@@ -109,20 +104,30 @@ def floor_of(q: Question) -> Floor:
             return whole
         return pipelined(whole, pieces(q.step, split), of(last_token(q.step)))
 
+    at = partial(_times_at, q)
+    if q.scalar:
+        return staged(at(q.step, split), lambda step: at(step, split))
+    return staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
+
+
+def _times_at(q: Question, step: Step, split: Split) -> Times:
+    if step is q.step:  # the whole of it, not a block nor a part: its rows are kept
+        return total(q.operators())
+    return total(price_rows(split_operators(q.model, step, q.storage, q.routing, q.fusion, split), q.rates))
+
+
+def floor_of(q: Question) -> Floor:
+    """The floor of a resolved question, fitting or not."""
+    split, times = safe_splits(q.split, q.valid), times_of(q)
     resident = device_resident_bytes(q.model, q.computed_step, q.storage, split).total
     capacity = q.gpu.memory_bytes
-    if q.scalar:
-        times = staged(at(q.step, split), lambda step: at(step, split))
-        show = _item
-    else:
-        times = staged(sweep(q.step, split, at), lambda step: sweep(step, split, at))
-        show = lambda value: _spread(value, q)  # noqa: E731  # the counterpart of _item
+    show = _item if q.scalar else partial(_spread, _shape(q), q.valid)
     loose = loosened(q, times)
     apart = times.latency_s
     if is_uneven(q.model, q.step, split):
 
         def stages(step: Step, split: Split) -> Interval:
-            passes = lambda step, split: at(step, split).latency_s  # noqa: E731
+            passes = lambda step, split: _times_at(q, step, split).latency_s  # noqa: E731
             return interval(q.model, step, q.storage, q.routing, q.fusion, split, q.rates, passes)
 
         apart = np.maximum(apart, (stages(q.step, split) if q.scalar else sweep(q.step, split, stages)).interval_s)
@@ -148,9 +153,9 @@ def _item(value: Any) -> Any:
     return value if type(value) is float or not hasattr(value, "item") else value.item()
 
 
-def _spread(value: Any, q: Question) -> Any:
+def _spread(shape: tuple[int, ...], valid: Any, value: Any) -> Any:
     """A read-only array of the sweep's shape; smaller ones are views, not copies. Invalid splits are NaN."""
-    return np.broadcast_to(where_valid(value, q.valid), _shape(q))
+    return np.broadcast_to(where_valid(value, valid), shape)
 
 
 def _shape(q: Question) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from sol.specs.split import Split
 PROMPTS: Array = 2.0 ** np.arange(8.0)
 """Prompts per copy and stage of a prefill pass that are tried."""
 SAME = 1.0 + 1e-9
-"""Rates within this factor are equal: fewer devices win, then the earlier first token."""
+"""Rates within this factor are equal: fewer devices win, then the earlier second token."""
 NEAR = 1.01
 """A shorter pass is preferred if the rate is lower by at most this factor: a gain of 0.1 % is not worth waiting for 128 prompts."""
 
@@ -52,8 +52,9 @@ class Undivided:
 class Division:
     """The best two pools of `devices` devices, and the best undivided replicas (None if none meets the limits).
 
-    `requests_per_s` of both pools together; `ttft_floor_s` max(prefill, cache over link), `ttft_s` prefill, transfer and the
-    first step one after the other, `transfer_s` of one prompt's cache [s].
+    `requests_per_s` of both pools together; `ttft_floor_s` and `ttft_s` of the prefill, which computes the first token [s];
+    `second_token_floor_s` max(prefill, cache over link) and a step, `second_token_s` prefill, transfer and step one after the other,
+    `transfer_s` of one prompt's cache [s]; `users` at once that this rate carries [1].
     """
 
     devices: int
@@ -62,8 +63,11 @@ class Division:
     requests_per_s: float
     ttft_floor_s: float
     ttft_s: float
+    second_token_floor_s: float
+    second_token_s: float
     tpot_s: float
     transfer_s: float
+    users: float
     undivided: Undivided | None
 
     @property
@@ -86,7 +90,7 @@ class _Group(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """Two groups with the number of replicas of each; `rank` holds their rate [1/s], minus the devices, minus the first token's time."""
+    """Two groups with the number of replicas of each; `rank` holds their rate [1/s], minus the devices, minus the second token's time."""
 
     rank: tuple[float, float, float]
     replicas: tuple[float, float]
@@ -95,7 +99,7 @@ class _Pair(NamedTuple):
     then: _Group
 
     def beats(self, other: _Pair) -> bool:
-        """Whether this pair serves more requests, or as many with fewer devices or an earlier first token."""
+        """Whether this pair serves more requests, or as many with fewer devices or an earlier second token."""
         mine, theirs = self.rank[0], other.rank[0]
         return mine > theirs * SAME or (mine * SAME >= theirs and self.rank[1:] > other.rank[1:])
 
@@ -104,8 +108,11 @@ class Search:
     """The priced splits of both phases (rows: splits; columns: prompts or batches), searched for each number of devices."""
 
     def __init__(
-        self, splits: list[Split], prefills: Floor, decodes: Floor, kv_bytes: Array, output_tokens: float, limits: dict[str, float | None]
-    ) -> None:
+        self, splits: list[Split], prefills: Floor, decodes: Floor, kv_bytes: Array, output_tokens: float,
+        limits: dict[str, float | None], needed: float | None = None,
+    ) -> None:  # fmt: skip
+        """`needed`: requests per second that are enough [1/s]."""
+        self.needed = 0.0 if needed is None else needed
         self.splits, self.prefills, self.decodes, self.kv_bytes, self.output = splits, prefills, decodes, kv_bytes, output_tokens
         self.first_limit, self.token_limit = (np.inf if v is None else v for v in (limits["ttft_s"], limits["tpot_s"]))
         self.prompts, self.batch = (f.question.step.batch for f in (prefills, decodes))
@@ -132,38 +139,42 @@ class Search:
         found: _Pair | None = None
         for group in then:
             wait = likely[np.minimum(holders, group.holders).astype(int) - 1]
-            at = np.searchsorted(group.times, self.first_limit - took - wait, side="right") - 1
-            able = np.flatnonzero((at >= 0) & (size + group.devices <= total))
+            able = np.flatnonzero(size + group.devices <= total)
             if not able.size:
                 continue
-            step, each = group.times[at[able]], group.rates[at[able]]
-            shared = physics.matched(total, size[able], rate[able], np.array([group.devices]), each)
-            used, ttft = shared.prefill * size[able] + shared.decode * group.devices, took[able] + wait[able] + step
-            i = _foremost(shared.rate, used, ttft)
-            rank = float(shared.rate[i]), -float(used[i]), -float(ttft[i])
+            step, each = group.times[-1], group.rates[-1]  # the highest rate, and the longest step, within the limit
+            shared = physics.matched(total, size[able], rate[able], np.array([group.devices]), np.array([each]))
+            used, second = shared.prefill * size[able] + shared.decode * group.devices, took[able] + wait[able] + step
+            i = _foremost(shared.rate, used, second)
+            rank = float(shared.rate[i]), -float(used[i]), -float(second[i])
             pair = _Pair(rank, (float(shared.prefill[i]), float(shared.decode[i])), float(wait[able[i]]), first[of[able[i]]], group)
             if found is None or pair.beats(found):
                 found = pair
         return None if found is None else self._division(total, found, least)
 
     def _division(self, total: int, pair: _Pair, least: Array) -> Division:
-        """These pools, each with its shortest pass at nearly the same rate."""
+        """These pools, each with its shortest pass at nearly the same rate, which is no less than the rate that is needed."""
         chosen, cells = [], []
+        enough = max(pair.rank[0] / NEAR, min(self.needed, pair.rank[0]))
         for group, replicas, batch in zip((pair.first, pair.then), pair.replicas, (self.prompts, self.batch), strict=True):
-            k = int(np.argmax(replicas * group.rates * NEAR >= pair.rank[0]))
+            k = int(np.argmax(replicas * group.rates * SAME >= enough))
             i, j = group.cells[k]
             pool = Pool(self.splits[i], int(replicas), float(batch[i, j]), float(group.times[k]), replicas * float(group.rates[k]))
             chosen.append(pool)
             cells.append((i, j))
         prefill, decode = chosen
         ways = min(pair.first.holders, pair.then.holders)
-        took = physics.first_token(
-            self.prefills.latency_s[cells[0]], np.array(prefill.step_s), least[ways - 1], np.array(pair.wait_s), np.array(decode.step_s)
-        )
+        rate = min(prefill.requests_per_s, decode.requests_per_s)
+        first_floor_s, (i, j) = self.prefills.latency_s[cells[0]], cells[1]
+        second = physics.second_token(
+            first_floor_s, np.array(prefill.step_s), least[ways - 1], np.array(pair.wait_s), self.decodes.latency_s[i, j],
+            np.array(decode.step_s),
+        )  # fmt: skip
+        at_once = physics.users(np.array(rate), second.serial_s, np.array(decode.step_s), self.output)
         return Division(
-            devices=total, prefill=prefill, decode=decode, requests_per_s=min(prefill.requests_per_s, decode.requests_per_s),
-            ttft_floor_s=float(took.floor_s), ttft_s=float(took.serial_s), tpot_s=decode.step_s, transfer_s=pair.wait_s,
-            undivided=self.undivided(total),
+            devices=total, prefill=prefill, decode=decode, requests_per_s=rate, ttft_floor_s=float(first_floor_s), ttft_s=prefill.step_s,
+            second_token_floor_s=float(second.floor_s), second_token_s=float(second.serial_s), tpot_s=decode.step_s,
+            transfer_s=pair.wait_s, users=float(at_once), undivided=self.undivided(total),
         )  # fmt: skip
 
     def _groups(self, phase: int, rates: Array, limit: float, total: int) -> list[_Group]:
@@ -225,7 +236,7 @@ def _columns(group: _Group) -> tuple[Array, Array, Array, Array]:
     return np.full(group.times.shape, float(group.devices)), np.full(group.times.shape, float(group.holders)), group.times, group.rates
 
 
-def _foremost(rate: Array, used: Array, ttft: Array, alike: float = SAME) -> int:
-    """The cell with the highest rate; among equal rates (factor `alike`) the fewest devices, then the earliest first token."""
+def _foremost(rate: Array, used: Array, wait: Array, alike: float = SAME) -> int:
+    """The cell with the highest rate; among equal rates (factor `alike`) the fewest devices, then the earliest token."""
     top = np.flatnonzero(rate.ravel() * alike >= rate.max())
-    return int(top[np.lexsort((ttft.ravel()[top], used.ravel()[top]))[0]])
+    return int(top[np.lexsort((wait.ravel()[top], used.ravel()[top]))[0]])

@@ -17,7 +17,7 @@ import numpy as np
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor
 from sol.answers.plan.candidates import UNSAID, device_counts, latency_limits, priced
-from sol.answers.plan.pool_search import PROMPTS, Division, Search
+from sol.answers.plan.pool_search import PROMPTS, SAME, Division, Search
 from sol.answers.question.ask import ask
 from sol.answers.question.inputs import number
 from sol.answers.question.options import PlanOptions, check_names, spelled_out
@@ -25,7 +25,7 @@ from sol.answers.question.records import load_model, resolve_gpu
 from sol.answers.question.splits import joining
 from sol.answers.report.citations import Bibliography
 from sol.answers.report.shown import Shown
-from sol.errors import InvalidInput
+from sol.errors import DoesNotFit, InvalidInput
 from sol.frozen import Frozen
 from sol.physics.time import pools as physics
 from sol.specs.assumption import Assumption, assumed
@@ -34,7 +34,7 @@ from sol.specs.links import Topology
 from sol.specs.model import Model
 from sol.specs.quantities import Number
 from sol.tabular import Table
-from sol.units import show_rate
+from sol.units import show_count, show_rate, significant
 
 MOST_DEVICES = 256
 """The search tries every split of every size up to this number of devices. It takes seconds and grows with the square."""
@@ -42,10 +42,11 @@ MOST_DEVICES = 256
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pools(Shown, Frozen):
-    """Prefill and decode pools for each number of devices, and the number with the most requests per device.
+    """Prefill and decode pools for each number of devices, and the best number: the most requests per device, or, for a load, the
+    fewest devices that carry it.
 
     `kv_bytes` of one prompt are sent from pool to pool [B]; `best` indexes `divisions`; `without` lists the numbers of devices
-    on which no two pools fit within the limits.
+    on which no two pools fit within the limits. The load is `request_rate` [1/s] or `concurrency` [1], None without one.
     """
 
     model: Model
@@ -61,6 +62,8 @@ class Pools(Shown, Frozen):
     links: Topology
     asked: dict[str, Any]  # any: values of every option of a step, by name
     winner: Floor[float, bool, str]
+    request_rate: float | None = None
+    concurrency: float | None = None
     shown_by: ClassVar[str] = "sol.answers.plan.show_pools"
 
     @property
@@ -73,6 +76,14 @@ class Pools(Shown, Frozen):
             "undivided: a prefill stops the decode steps of its replica (no chunked prefill) · no queueing",
         )
         return (*self.winner.assumptions, *assumed("pools", lines))
+
+    def carries(self, d: Division) -> bool:
+        """Whether these pools carry the load."""
+        return self.carried(d) >= 1.0
+
+    def carried(self, d: Division) -> float:
+        """The part of the load that these pools carry [1]; without bound where there is no load."""
+        return _carried(d, self.request_rate, self.concurrency)
 
     def link_of(self, devices: int) -> str:
         """The link that carries a cache between two pools of this many devices in all."""
@@ -106,28 +117,39 @@ class Pools(Shown, Frozen):
 @spelled_out(PlanOptions)
 def pools(
     model: str | Path | Model, gpu: str | GPU, *, devices: int | str | Sequence[int], prompt_tokens: Number, output_tokens: Number,
-    ttft_s: Number | None = None, tpot_s: Number | None = None, price_per_hour: Number | None = None, **options: Unpack[PlanOptions],
+    request_rate: Number | None = None, concurrency: Number | None = None, ttft_s: Number | None = None, tpot_s: Number | None = None,
+    price_per_hour: Number | None = None, **options: Unpack[PlanOptions],
 ) -> Pools:  # fmt: skip
     """The pools of prefill and decode replicas that serve the most requests per second, compared with the best undivided replicas.
+
+    With a load the best number of devices is the smallest whose pools carry it.
 
     Parameters
     ----------
     model, gpu, dtype, kv_dtype, routing : as in `floor`.
     devices : number of devices in both pools together: a number, a list, or a range as text, "8-16" [1].
     prompt_tokens, output_tokens : of every request [token].
-    ttft_s : limit on the time to the first token: prefill, transfer and first step [s]; for undivided replicas, prefill.
-    tpot_s : limit on the time per output token [s].
+    request_rate : requests per second that the pools must carry [1/s].
+    concurrency : users that they must carry at once, instead [1]: the requests per second times how long each stays (Little's law).
+    ttft_s : limit on the time to the first token, which the prefill computes [s].
+    tpot_s : limit on the time per output token [s]. The second token waits for the cache too, and has no limit.
     price_per_hour : of one device.
     link : id of the link inside a box, as in `floor`.
     network : id of the link beyond the devices' own domain; without it, larger numbers are left out.
 
-    Raises `InvalidInput`, `InvalidPlan` if no split is legal, `DoesNotFit` if no two pools fit within the limits.
+    Raises `InvalidInput`, `InvalidPlan` if no split is legal, `DoesNotFit` if no two pools fit within the limits, or none carry the load.
     """
     check_names(pools, options, PlanOptions.__optional_keys__)
     the_model, the_gpu, counts = load_model(model), resolve_gpu(gpu), device_counts(devices)
     prompt, output = number("prompt_tokens", prompt_tokens, above=0.0), number("output_tokens", output_tokens, above=1.0)
     price = None if price_per_hour is None else number("price_per_hour", price_per_hour, above=0.0)
     limits = latency_limits(ttft_s, tpot_s)
+    if request_rate is not None and concurrency is not None:
+        raise InvalidInput(
+            "concurrency and request_rate", "are both given", "a load is either so many users or so many requests per second"
+        )
+    rate = None if request_rate is None else number("request_rate", request_rate, above=0.0)
+    users = None if concurrency is None else number("concurrency", concurrency, at_least=1.0)
     asked: dict[str, Any] = {**UNSAID, **options}
     if counts[-1] == 1:
         raise InvalidInput("devices=1", "cannot be divided into two pools", "give 2 or more")
@@ -143,16 +165,37 @@ def pools(
     splits, prefills = priced(the_model, the_gpu, sizes, micro=PROMPTS, phase="prefill", ctx=prompt, **asked)
     _, decodes = priced(the_model, the_gpu, sizes, ctx=prompt + (output - 2.0) / 2.0, **asked)
     kv_bytes = physics.request_kv_bytes(the_model, np.array([prompt]), decodes.question.storage)
-    search = Search(splits, prefills, decodes, kv_bytes, output, limits)
+    search = Search(splits, prefills, decodes, kv_bytes, output, limits, rate)
     found = {n: search.best(n, physics.apart(n, links)) for n in reached}
     divisions = tuple(d for d in found.values() if d is not None)
     if not divisions:
         raise search.refusal(reached[-1])
-    best = int(np.argmax([d.requests_per_s / d.devices for d in divisions]))
+    if rate is None and users is None:
+        best = int(np.argmax([d.requests_per_s / d.devices for d in divisions]))
+    else:
+        able = [i for i, d in enumerate(divisions) if _carried(d, rate, users) >= 1.0]
+        if not able:
+            raise _nobody(the_model, the_gpu, divisions, rate, users)
+        best = able[0]
     chosen = divisions[best].decode
     winner = floor_of(ask(the_model, the_gpu, batch=chosen.batch, ctx=decodes.question.ctx, **chosen.split._asdict(), **asked))
     return Pools(
         model=the_model, gpu=the_gpu, prompt_tokens=prompt, output_tokens=output, kv_bytes=kv_bytes.item(), limits=limits,
-        price_per_hour=price,
-        divisions=divisions, best=best, without=tuple(n for n, d in found.items() if d is None), links=links, asked=asked, winner=winner,
+        price_per_hour=price, divisions=divisions, best=best, without=tuple(n for n, d in found.items() if d is None), links=links,
+        asked=asked, winner=winner, request_rate=rate, concurrency=users,
+    )  # fmt: skip
+
+
+def _carried(d: Division, rate: float | None, users: float | None) -> float:
+    return SAME * (d.users / users if users is not None else d.requests_per_s / rate if rate is not None else np.inf)
+
+
+def _nobody(model: Model, gpu: GPU, divisions: tuple[Division, ...], rate: float | None, users: float | None) -> DoesNotFit:
+    """The error where no number of devices carries the load, with what the nearest carries."""
+    d = max(divisions, key=lambda d: _carried(d, rate, users))
+    asked = f"{significant(rate)} requests/s" if rate is not None else f"{show_count(users or 0.0)} users"
+    carried = f"{significant(d.requests_per_s)} requests/s" if rate is not None else f"{significant(d.users)} users"
+    return DoesNotFit(
+        f"no two pools of up to {divisions[-1].devices}×{gpu.id} carry {asked} of {model.id}:",
+        f"those of {d.devices} devices carry {carried}", "use more devices, or longer limits",
     )  # fmt: skip

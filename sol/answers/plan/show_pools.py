@@ -20,7 +20,7 @@ def report(p: Pools) -> Report:
 
 
 def pools_table(p: Pools) -> Table:
-    """One line per number of devices, the one with the most requests per device marked; then the reasons."""
+    """One line per number of devices, the best marked; then the reasons."""
     columns = (
         Column("devices", "devices", show_count),
         Column("prefill", "prefill · prompts", left=True, wrap=True),
@@ -35,7 +35,8 @@ def pools_table(p: Pools) -> Table:
     )
     rows = tuple(
         (
-            d.devices, _named(d.prefill), _named(d.decode), d.ttft_s, d.tpot_s, d.requests_per_s, d.requests_per_s / d.devices,
+            d.devices, _named(d.prefill), _named(d.decode), d.ttft_s, d.tpot_s, d.requests_per_s,
+            d.requests_per_s / d.devices,
             *(() if p.price_per_hour is None else (cost_per_million(p, d),)), d.gain, i == p.best,
         )
         for i, d in enumerate(p.divisions)
@@ -45,8 +46,17 @@ def pools_table(p: Pools) -> Table:
         footer.append(f"{', '.join(map(str, p.without))} devices: no two pools fit" + (" within the limits" if limits else ""))
     footer.append("assumes: " + " · ".join(p.assumptions))
     request = f"prompt {show_count(p.prompt_tokens)}, output {show_count(p.output_tokens)}"
-    title = joined((f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, limits, p.winner.question.storage.weights.id))
+    title = joined(
+        (f"{p.model.id} on {p.gpu.id}", "prefill and decode apart", request, said_load(p), limits, p.winner.question.storage.weights.id)
+    )
     return Table(columns=columns, rows=rows, title=title, footer=tuple(footer))
+
+
+def said_load(p: Pools) -> str:
+    """The load in words, empty without one."""
+    if p.request_rate is not None:
+        return f"{significant(p.request_rate)} requests/s"
+    return "" if p.concurrency is None else f"{show_count(p.concurrency)} users"
 
 
 def _named(pool: Pool) -> str:
@@ -65,13 +75,27 @@ def reasons(p: Pools) -> str:
     d = p.divisions[p.best]
     idle = d.devices - d.prefill.devices - d.decode.devices
     parts = [
+        *([_fewest(p)] if said_load(p) else []),
         f"best: {_pool(d.prefill, 'prompt', 'a pass', d)} prefill, {_pool(d.decode, 'sequence', 'a step', d)} decode: "
         f"{significant(d.requests_per_s)} requests/s" + (f", {idle} device{'s' * (idle > 1)} idle" if idle else ""),
-        f"the cache of a prompt, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}, so the first "
-        f"token comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)})",
+        f"the cache of a prompt, {show_bytes(p.kv_bytes)}, takes {show_seconds(d.transfer_s)} over {p.link_of(d.devices)}: the first "
+        f"token comes after {show_seconds(d.ttft_s)} (floor {show_seconds(d.ttft_floor_s)}), the second after "
+        f"{show_seconds(d.second_token_s)} (floor {show_seconds(d.second_token_floor_s)})",
         _against(p, d),
     ]
     return "; ".join(parts)
+
+
+def _fewest(p: Pools) -> str:
+    """The devices that carry the load, and what the next smaller number carries."""
+    d = p.divisions[p.best]
+    users = p.concurrency is not None
+    line = f"{d.devices} devices carry {said_load(p)}" + (f" ({significant(d.users)} at once)" if users else "")
+    if p.best:
+        fewer = max(p.divisions[: p.best], key=p.carried)
+        carried = f"{significant(fewer.users)} at once" if users else f"{significant(fewer.requests_per_s)} requests/s"
+        line += f", {fewer.devices} only {carried}"
+    return line
 
 
 def _pool(pool: Pool, what: str, each: str, d: Division) -> str:
@@ -96,7 +120,8 @@ def _against(p: Pools, d: Division) -> str:
 def to_document(p: Pools) -> dict[str, Any]:
     """The pools as JSON: one entry per number of devices."""
     inputs = {
-        "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, **p.limits,
+        "model": p.model.id, "gpu": p.gpu.id, "prompt_tokens": p.prompt_tokens, "output_tokens": p.output_tokens, 
+        "request_rate": p.request_rate, "concurrency": p.concurrency, **p.limits,
         "price_per_hour": p.price_per_hour, "link": p.asked["link"], "network": p.asked["network"],
         "routing": routing_document(p.winner.question.routing),
     }  # fmt: skip
@@ -124,8 +149,9 @@ def _division(p: Pools, d: Division) -> dict[str, Any]:
     u = d.undivided
     return {
         "devices": d.devices, "prefill": _replicas(d.prefill), "decode": _replicas(d.decode), "requests_per_s": d.requests_per_s,
-        "requests_per_s_per_gpu": d.requests_per_s / d.devices, "ttft_floor_s": d.ttft_floor_s, "ttft_s": d.ttft_s, "tpot_s": d.tpot_s,
-        "transfer_s": d.transfer_s, "link": p.link_of(d.devices),
+        "requests_per_s_per_gpu": d.requests_per_s / d.devices, "ttft_floor_s": d.ttft_floor_s, "ttft_s": d.ttft_s,
+        "second_token_floor_s": d.second_token_floor_s, "second_token_s": d.second_token_s, "tpot_s": d.tpot_s,
+        "transfer_s": d.transfer_s, "users": d.users, "link": p.link_of(d.devices),
         **({} if p.price_per_hour is None else {"cost_per_million": cost_per_million(p, d)}),
         "undivided": None if u is None else _replicas(u.decode) | {"prompts": u.prompts, "ttft_s": u.ttft_s, "tpot_s": u.tpot_s},
         "gain": d.gain,

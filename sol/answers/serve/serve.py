@@ -126,9 +126,8 @@ def served(
     if requests is not None:
         found = with_start(server, found, flat, requests)
     most, x = found.table.most_rate, found.expected
-    used = x.requests_per_s / most
-    if not closed:
-        used = np.where(x.overloaded, flat / most, used)
+    offered = x.requests_per_s if closed else np.where(x.overloaded, flat, x.requests_per_s)
+    used = offered / most if most > 0.0 else np.full(flat.shape, np.inf)  # 0: a pool of a single request
     queued = (used > MOST_UTILIZATION) & ~x.overloaded if not closed else np.zeros(flat.shape, dtype=bool)
     running = flat - x.waiting if closed else np.where(x.overloaded, server.scheduling.slots, x.requests_per_s * x.times.e2e_s)
     meets = None if not any(limits.values()) else _meets(x, limits) & ~queued

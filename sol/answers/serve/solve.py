@@ -30,8 +30,8 @@ class Tabulated(Frozen):
 
     @property
     def most_rate(self) -> float:
-        """The largest request rate that the server carries [1/s]."""
-        return float(self.request_rate.max())
+        """The largest request rate that the server carries [1/s]; in a closed loop that of its requests at once (Little's law)."""
+        return float((self.load / self.times.e2e_s if self.closed else self.request_rate).max())
 
     def at(self, load: Array) -> Array:
         """How many decode beside a request at a load, no more than the table has."""

@@ -1,7 +1,9 @@
-"""Prefill and decode on separate or on the same devices: requests per second, time to first token, time per output token.
+"""Prefill and decode on separate or on the same devices: requests per second, the first two tokens, time per output token.
 
     pools       prefill b / max( t(b) , b·KV/link )      decode B / max( (output − 1)·t(B) , B·KV/link )
     undivided   B / ( (output − 1)·t(B) + B·t(b)/b )      the prefill of b prompts at a time stops every decode
+    first       t(b): the prefill computes it
+    second      max( t(b) , KV/link ) + t(B) at least; t(b) + KV/link + t(B) one after the other
 
 A pool is a number of equal replicas. The rate of both pools is that of the slower. Not counted: queueing, bursts, and
 chunked prefill, which an undivided replica may use. Symbols: docs/notation.
@@ -63,18 +65,27 @@ def undivided_tpot(batch: Array, step_s: Array, prompts: Array, prefill_s: Array
     return step_s + others * prefill_s / (output_tokens - 1.0)
 
 
-class First(NamedTuple):
-    """Time to the first token [s]: its floor, the longer of prefill and transfer, and one after the other with the first decode step."""
+class Second(NamedTuple):
+    """Time to the second token [s]: its floor, and that of prefill, transfer and a decode step one after the other."""
 
     floor_s: Array
     serial_s: Array
 
 
-def first_token(
-    prefill_floor_s: Array, prefill_s: Array, transfer_floor_s: Array, transfer_s: Array, step_s: Array
-) -> First:  # fmt: skip
-    """The first token of a request that is prefilled in one pool and decoded in another [s]."""
-    return First(np.maximum(prefill_floor_s, transfer_floor_s), prefill_s + transfer_s + step_s)
+def second_token(
+    prefill_floor_s: Array, prefill_s: Array, transfer_floor_s: Array, transfer_s: Array, step_floor_s: Array, step_s: Array
+) -> Second:  # fmt: skip
+    """The second token of a request that is prefilled in one pool and decoded in another [s].
+
+    A layer's cache may travel while the next layers are computed, so that prefill and transfer overlap; the step needs all of it.
+    """
+    return Second(np.maximum(prefill_floor_s, transfer_floor_s) + step_floor_s, prefill_s + transfer_s + step_s)
+
+
+def users(rate: Array, second_s: Array, tpot_s: Array, output_tokens: float) -> Array:
+    """Requests at once that a rate carries [1], by Little's law: each stays until its last token."""
+    stays: Array = second_s + np.maximum(output_tokens - 2.0, 0.0) * tpot_s
+    return rate * stays
 
 
 class Shared(NamedTuple):

@@ -12,10 +12,13 @@ from sol.errors import BadFile, InvalidInput, MissingSpec
 from sol.sources.database.tomlfiles import data_root, read_toml
 from sol.specs.calibration import Calibration
 from sol.specs.engines import engine_family, version_numbers
+from sol.specs.prompts import PromptTimes
 from sol.specs.record import Source, validated
 
 CLASSES = "engine-classes.toml"
 """Which engines run how: eager, graph or fused."""
+PROMPTS = "prompts.toml"
+"""What prompts take in servers, besides what their steps say."""
 DEFAULTS = "defaults.toml"
 """Which engine an estimate that names none is of."""
 
@@ -94,11 +97,31 @@ def _named(value: Any) -> set[str]:
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, Calibration]:
     """The calibrations of the database by id."""
+    whole = {name: c if not c.base else _based(c, steps_alone()) for name, c in steps_alone().items()}
+    times, sources = prompt_times()
+    return {name: times[name].added_to(c, sources) if name in times else c for name, c in whole.items()}
+
+
+@lru_cache(maxsize=1)
+def steps_alone() -> dict[str, Calibration]:
+    """The calibrations of the database by id as their steps say: each file's own figures, without those of its base or of prompts."""
     found: dict[str, Calibration] = {}
     for path in sorted((data_root() / "calibrations").glob("*.toml")):
-        if path.name not in (CLASSES, DEFAULTS):
+        if path.name not in (CLASSES, DEFAULTS, PROMPTS):
             found |= read_calibrations(path)
-    return {name: c if not c.base else _based(c, found) for name, c in found.items()}
+    return found
+
+
+@lru_cache(maxsize=1)
+def prompt_times() -> tuple[dict[str, PromptTimes], dict[str, Source]]:
+    """What prompts take in servers, by the id of the calibration of their steps, and the sources. Raises `BadFile`."""
+    data = read_toml(data_root() / "calibrations" / PROMPTS)
+    sources = {key: validated(Source, table, f"{PROMPTS}: [sources.{key}]") for key, table in data.pop("sources", {}).items()}
+    found = {name: validated(PromptTimes, table, f"{PROMPTS}: [{name}]") for name, table in data.items()}
+    for name, times in found.items():
+        if name not in steps_alone() or times.source not in (None, *sources):
+            raise BadFile(f"{PROMPTS}: [{name}]", "names no calibration, or a source that the file does not have", "correct the name")
+    return found, sources
 
 
 @lru_cache(maxsize=1)

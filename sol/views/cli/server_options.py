@@ -37,19 +37,21 @@ SECONDS = _Seconds()
 RATE = Numbers("RATE[,RATE…]", _rate)
 """Requests per second."""
 
+_PROMPT = ("--prompt", "--prompt-tokens", "--random-input-len", "prompt_tokens")
+_OUTPUT = ("--output", "--output-tokens", "--random-output-len", "output_tokens")
 _LENGTHS = (
-    click.option(
-        "--prompt", "--prompt-tokens", "--random-input-len", "prompt_tokens", type=COUNT, required=True,
-        help="Tokens of the prompt; 1k = 1,024.",
-    ),
-    click.option(
-        "--output", "--output-tokens", "--random-output-len", "output_tokens", type=COUNT, required=True, help="Tokens of the output."
-    ),
-)  # fmt: skip
+    click.option(*_PROMPT, type=COUNT, required=True, help="Tokens of the prompt; 1k = 1,024."),
+    click.option(*_OUTPUT, type=COUNT, required=True, help="Tokens of the output."),
+)
+_ANY_LENGTHS = (
+    click.option(*_PROMPT, type=COUNT, default=None, help="Tokens of one prompt; of a step's plan by default --ctx."),
+    click.option(*_OUTPUT, type=COUNT, default=None, help="Tokens of one output, of a load or for --pools."),
+)
+_TOKENS = click.option(
+    "--max-batch-tokens", "--max-num-batched-tokens", type=COUNT, default=None, help="Tokens of a step; by default the engine's."
+)
 _STEPS = (
-    click.option(
-        "--max-batch-tokens", "--max-num-batched-tokens", type=COUNT, default=None, help="Tokens of a step; by default the engine's."
-    ),
+    _TOKENS,
     click.option("--dtype", "--quantization", default=None, help="Weight format (sol formats); by default what the config says."),
     click.option("--kv-dtype", "--kv-cache-dtype", default=None, help="Format of the KV cache; by default 16 bits."),
     routing_option, split_options, gpu_files,
@@ -66,6 +68,16 @@ _POOL = (
 def length_options(command: Command) -> Command:
     """The lengths of a request."""
     return _all(command, _LENGTHS)
+
+
+def any_length_options(command: Command) -> Command:
+    """The same, where not every question has them."""
+    return _all(command, _ANY_LENGTHS)
+
+
+def engine_step_option(command: Command) -> Command:
+    """How many tokens a step of the engine has."""
+    return _all(command, (_TOKENS,))
 
 
 def step_limits(command: Command) -> Command:

@@ -20,8 +20,8 @@ ASKED = {"prompt_tokens": 2048, "output_tokens": 256}
 
 
 @pytest.mark.truth
-def test_the_first_token_by_hand() -> None:
-    """max(prefill, cache/link), and prefill + transfer + first step; the cache over the links of those that hold it."""
+def test_the_first_two_tokens_by_hand() -> None:
+    """The prefill gives the first; the second takes max(prefill, cache/link) + step, and prefill + transfer + step in order."""
     p = pools("llama-3.1-70b", "h100", devices=[8, 16], network=NDR, **ASKED)
     assert p.kv_bytes == 327_680 * 2048
     rates = {8: load_link("nvlink4").per_direction_bytes_per_s, 16: load_link(NDR).per_direction_bytes_per_s}
@@ -30,8 +30,10 @@ def test_the_first_token_by_hand() -> None:
         step = floor("llama-3.1-70b", "h100", ctx=2048 + 127, batch=d.decode.batch, network=NDR, **d.decode.split._asdict())
         ways = min(d.prefill.split.tp * d.prefill.split.pp, d.decode.split.tp * d.decode.split.pp)
         wire = p.kv_bytes / rates[d.devices] / ways
-        assert d.ttft_floor_s == pytest.approx(max(prefill.latency_s, wire))
-        assert d.ttft_s == pytest.approx(prefill.serial_s + d.transfer_s + step.serial_s)
+        assert (d.ttft_floor_s, d.ttft_s) == (prefill.latency_s, prefill.serial_s)
+        assert d.second_token_floor_s == pytest.approx(max(prefill.latency_s, wire) + step.latency_s)
+        assert d.second_token_s == pytest.approx(prefill.serial_s + d.transfer_s + step.serial_s)
+        assert d.users == pytest.approx(d.requests_per_s * (d.second_token_s + 254 * step.serial_s))  # Little's law
         assert wire <= d.transfer_s <= 2 * wire
         assert (d.prefill.step_s, d.decode.step_s, d.tpot_s) == (prefill.serial_s, step.serial_s, step.serial_s)
         assert d.prefill.requests_per_s == pytest.approx(d.prefill.replicas * d.prefill.batch / prefill.serial_s)
@@ -58,8 +60,7 @@ def test_nothing_that_was_tried_serves_more(limits: dict[str, float]) -> None:
     best = 0.0
     for (one, b, t), (other, c, s) in product(first, then):
         n, m = one.devices, other.devices
-        sent = kv / link / min(n, m)  # a floor of the transfer: what keeps the limit with it may not keep it with latency
-        if t + sent * 1.2 + s <= limits.get("ttft_s", np.inf) and s <= limits.get("tpot_s", np.inf):
+        if t <= limits.get("ttft_s", np.inf) and s <= limits.get("tpot_s", np.inf):
             for x in range(1, (4 - m) // n + 1):
                 y = (4 - x * n) // m
                 rate = min(x * b / max(t, b * kv / link / n), y * c / max(255 * s, c * kv / link / m))
@@ -87,6 +88,35 @@ def test_more_devices_and_longer_limits_never_serve_less() -> None:
     assert all(longer >= shorter / NEAR for shorter, longer in pairwise(served))
     each = [d.requests_per_s / d.devices for d in p.divisions]
     assert each[p.best] == max(each)
+
+
+@pytest.mark.law
+def test_a_load_takes_the_fewest_devices_that_carry_it() -> None:
+    asked = {"devices": "2-12", "network": NDR, **ASKED}
+    every = pools("llama-3.1-8b", "h100", **asked).divisions
+    for part in (0.2, 0.6, 1.0):
+        rate = part * max(d.requests_per_s for d in every)
+        d = (p := pools("llama-3.1-8b", "h100", request_rate=rate, **asked)).divisions[p.best]
+        assert d.requests_per_s >= rate * (1 - 1e-9)
+        assert all(e.requests_per_s < rate for e in p.divisions if e.devices < d.devices)
+    users = 0.5 * max(d.users for d in every)
+    d = (p := pools("llama-3.1-8b", "h100", concurrency=users, **asked)).divisions[p.best]
+    assert d.devices == min(e.devices for e in every if e.users >= users)
+    assert d.requests_per_s * (d.second_token_s + 254 * d.tpot_s) >= users
+    assert f"{d.devices} devices carry" in p.why()
+    assert p.to_dict()["inputs"]["concurrency"] == users
+    with pytest.raises(DoesNotFit, match=r"no two pools of up to 12×h100-sxm carry 100,000 requests/s of llama-3\.1-8b: those of"):
+        pools("llama-3.1-8b", "h100", request_rate=1e5, **asked)
+
+
+@pytest.mark.law
+def test_the_limit_on_the_first_token_is_one_on_the_prefill() -> None:
+    """A slow link delays the second token alone."""
+    limits = {"ttft_s": 0.09, "tpot_s": 0.03}
+    near, far = (pools("llama-3.1-8b", "h100", devices=16, network=n, **ASKED, **limits).divisions[0] for n in (NDR, "ethernet-100g"))
+    assert (near.ttft_s, near.requests_per_s) == (far.ttft_s, far.requests_per_s)
+    assert far.second_token_s > near.second_token_s
+    assert far.ttft_s <= 0.09
 
 
 @pytest.mark.truth
@@ -140,6 +170,10 @@ def test_they_say_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
         ({"tpot_s": -1}, InvalidInput, "tpot_s=-1"),
         ({"price_per_hour": 0}, InvalidInput, "price_per_hour=0"),
         ({"devices": "x"}, InvalidInput, "devices='x'"),
+        ({"request_rate": 1, "concurrency": 1}, InvalidInput, "concurrency and request_rate are both given"),
+        ({"request_rate": 0}, InvalidInput, "request_rate=0"),
+        ({"concurrency": 0.5}, InvalidInput, "concurrency=0.5"),
+        ({"concurrency": 1e6}, DoesNotFit, "carry 1,000,000 users of llama-3.1-70b: those of 8 devices carry"),
     ],
 )
 def test_what_cannot_be_is_one_line(asked: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -153,9 +187,10 @@ def test_what_cannot_be_is_one_line(asked: dict[str, Any], error: type[Exception
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--pools", "--prompt-tokens", "1k"], "--pools needs --prompt-tokens and --output-tokens"),
+        (["--pools", "--prompt-tokens", "1k"], "--pools needs --prompt and --output"),
+        (["--pools", "--prompt", "1k", "--output", "9", "--engine", "vllm"], "--engine is not for --pools"),
         (["--pools", "--ctx", "1k"], "--ctx is not for --pools"),
-        (["--ctx", "1k", "--output-tokens", "9"], "--output-tokens is for --pools"),
+        (["--ctx", "1k", "--output-tokens", "9"], "--output is of a load or for --pools"),
         ([], "--ctx is missing"),
     ],
 )

@@ -47,6 +47,17 @@ def test_nothing_is_above_its_bound(model, gpu, split):
 
 
 @pytest.mark.law
+@pytest.mark.parametrize("prompt", [1024, 5000, 100_000])
+def test_a_closed_loop_is_never_used_beyond_what_it_carries(prompt):
+    """With 70B in 16 bits on two devices the pool holds few sequences of 1k, one of 5k, and on four devices few of 100k."""
+    ways = 4 if prompt > 5000 else 2
+    s = serve("llama-3.1-70b", "h100", tp=ways, concurrency=USERS, engine="vllm", prompt_tokens=prompt, output_tokens=256)
+    assert (s.utilization <= 1 + 1e-3).all()
+    assert s.utilization[-1] > 0.95  # full of waiting requests
+    assert s.utilization == pytest.approx(s.requests_per_s / s.most_requests_per_s)
+
+
+@pytest.mark.law
 def test_more_users_are_served_more_and_wait_longer():
     s = serve("llama-3.1-8b", "h100", concurrency=USERS, engine="vllm", **LOAD)
     assert (np.diff(s.requests_per_s) >= -1e-9 * s.requests_per_s[1:]).all()

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from sol import load_format, load_link, load_model
 from sol.answers.question.links import topology
+from sol.physics.network.pricing import priced
+from sol.physics.operators.operator import Wire
 from sol.physics.time import pools
 from sol.sources.database.database import load_gpu
 from sol.specs.split import Split
@@ -30,8 +32,34 @@ def test_rates_by_hand() -> None:
     assert pools.decode_rate(of(100), of(0.02), of(0.03), 101) == pytest.approx(100 / 3)
     assert pools.undivided_rate(of(10), of(0.01), of(1), of(0.1), 101) == 5.0
     assert pools.undivided_tpot(of(10), of(0.01), of(1), of(0.1), 101) == pytest.approx(0.019)
-    first = pools.first_token(of(0.3), of(0.31), of(0.4), of(0.5), of(0.02))
-    assert (first.floor_s, first.serial_s) == (0.4, pytest.approx(0.83))
+
+
+@pytest.mark.truth
+def test_the_transfer_binds_the_second_token() -> None:
+    """Prefill 300 ms at least, 310 in order; a cache of 400 ms at least, 500 with latency; a step of 15 and of 20 ms."""
+    second = pools.second_token(of(0.3), of(0.31), of(0.4), of(0.5), of(0.015), of(0.02))
+    assert (second.floor_s, second.serial_s) == (pytest.approx(0.415), pytest.approx(0.83))
+    hidden = pools.second_token(of(0.3), of(0.31), of(0.1), of(0.2), of(0.015), of(0.02))  # it travels while the prompt is computed
+    assert (hidden.floor_s, hidden.serial_s) == (pytest.approx(0.315), pytest.approx(0.53))
+    assert pools.users(of(10), of(0.83), of(0.02), 102) == pytest.approx(28.3)  # 10 a second stay for 0.83 + 100 steps of 20 ms
+
+
+MOONCAKE = [(128, 49e6, 2.07e-3), (256, 99e6, 2.58e-3), (512, 197e6, 2.98e-3), (1024, 394e6, 3.96e-3), (2048, 789e6, 6.43e-3),
+            (4096, 1.58e9, 10.95e-3), (8192, 3.15e9, 20.31e-3), (16_384, 6.31e9, 39.14e-3), (32_768, 12.62e9, 76.78e-3)]  # fmt: skip
+"""Prompt, bytes and time of a transfer of Qwen3-235B-A22B from tp=8 to tp=8 on H20, 200 GB/s between the two boxes: Mooncake's
+sglang-benchmark-results-v1.md, github.com/kvcache-ai/Mooncake at 3b5a594. Eight ranks hold four KV heads, and all eight send theirs."""
+
+
+@pytest.mark.truth
+@pytest.mark.parametrize(("prompt", "sent", "measured"), MOONCAKE)
+def test_published_transfers_are_above_their_floor(prompt: int, sent: float, measured: float) -> None:
+    model, bf16 = load_model("qwen3-235b-a22b"), load_format("bf16")
+    ours = pools.request_kv_bytes(model, of(prompt), Storage(bf16, bf16, bf16, model.layers, 0)).item()
+    assert 2 * ours == pytest.approx(sent, rel=0.012)  # as printed, 49 of 49.3 MB
+    assert ours / 200e9 < measured
+    least, likely = priced(Wire("send", of(ours / 8), 2, 8), topology(load_gpu("h20"), load_link("roce-200g")))[:2]
+    assert least == pytest.approx(ours / 200e9)  # 25 GB/s of each of eight
+    assert least <= likely < measured
 
 
 @pytest.mark.law
