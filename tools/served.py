@@ -7,9 +7,12 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from sol import Serving, load_format, load_gpu, load_model, serve
+from sol.answers.serve.bound import ServingBound, bound
 from sol.answers.serve.server import resolve_server
-from sol.errors import MissingSpec, SolError
+from sol.errors import MissingSpec
 from sol.sources.database.serving import ServingRow
 from sol.specs.engines import version_numbers
 from tools.offline import TRTLLM_BENCH_GRAPHS, TRTLLM_BENCH_POOL, Limits, schedule, seconds, trtllm_bench_limits
@@ -30,19 +33,18 @@ HELD = ("dtype", "kv_dtype", "tp", "pp", "ep", "dp")
 
 def served(row: ServingRow) -> Prediction | None:
     """The expected figure with its interval, and the bound of any system that the row allows; None without a calibration."""
-    asked = asked_of(row)
+    value: float | None
     try:
-        found = _serving(engine_of(row), tuple(asked.items()))
+        if row.offline:
+            value, low, high = _offline(row)
+        else:
+            found = _serving(engine_of(row), tuple(asked_of(row).items()))
+            value, low, high = (getattr(found, f"{end}{_name(row)}", None) for end in ("", "low_", "high_"))
     except MissingSpec:
         return None
-    value: float | None
-    if row.offline:
-        value, low, high = _offline(row)
-    else:
-        value, low, high = (getattr(found, f"{end}{_name(row)}", None) for end in ("", "low_", "high_"))
     if value is None or not math.isfinite(value):
         return None
-    return Prediction(value, low, high, _bound(row, asked, found))
+    return Prediction(value, low, high, _bound(row))
 
 
 def engine_of(row: ServingRow) -> str:
@@ -105,16 +107,21 @@ def _serving(engine: str | None, asked: tuple[tuple[str, Any], ...]) -> Serving[
     return found
 
 
-def _bound(row: ServingRow, asked: dict[str, Any], found: Serving[float, bool, str]) -> float:
+def _bound(row: ServingRow) -> float:
     """The bound, with the fewest experts, and with a cached prompt where the source says nothing."""
-    best = found
-    least: dict[str, Any] = {"routing": "min"} if load_model(row.model).is_moe else {}
-    share = UNKNOWN_SHARE if row.cached_share is None else row.cached_share
-    if least or share != asked["cached_share"]:
-        try:
-            best = _serving(row.engine, tuple((asked | {"cached_share": share} | least).items()))
-        except SolError:
-            best = found
-    b = best.bound
+    b = _bounds(tuple((asked_of(row) | {"cached_share": UNKNOWN_SHARE if row.cached_share is None else row.cached_share}).items()))
     return {"tpot_s": b.tpot_s, "itl_s": b.tpot_s, "ttft_s": b.ttft_s, "e2e_s": b.e2e_s, "requests_per_s": b.requests_per_s,
             "output_tokens_per_s": b.output_tokens_per_s}[row.metric]  # fmt: skip
+
+
+@lru_cache(maxsize=8192)
+def _bounds(asked: tuple[tuple[str, Any], ...]) -> ServingBound[float]:
+    """The bounds of a server, whatever its engine."""
+    options = dict(asked)
+    users = options.pop("concurrency")
+    held = {name: options.pop(name) for name in HELD}
+    if load_model(options["model"]).is_moe:
+        held["routing"] = "min"
+    named = ("model", "gpu", "prompt_tokens", "output_tokens", "cached_share")
+    server = resolve_server(**{name: options[name] for name in named}, options=held)
+    return bound(server, (), None if users is None else np.array([users]), lambda v: float(np.asarray(v).reshape(-1)[0]))

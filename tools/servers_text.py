@@ -82,12 +82,12 @@ REASONS = {
         of attention (dp) all copies wait for the fullest, and experts are loaded unevenly; the estimate takes even loads. NVIDIA's GB200 is
         slower than its B200 on short prompts at the same limits; no reason is printed. A step that holds prompts runs outside CUDA
         graphs, and no published step tells the host's time there."""),
-    "throughput of dense models, the same": flow("""Batches have hundreds to thousands of sequences, and the time per sequence is fitted to
-        at most 256: it is too long for small models (llama-3.1-8b: a quarter slow) and for vLLM on MI300X, which schedules ten
-        steps at a time there (--num-scheduler-steps 10)."""),
-    f"TTFT at a concurrency of up to {FEW_USERS}": flow("""All held-out rows are DeepSeek-R1. On SGLang of November 2025 means are 0.4 to 9 s, for
-        prompts that take a tenth of a second: runs of that time were not warmed up, those of later editions are. Prompts of mixtures take longer in servers
-        than their kernels alone."""),
+    "throughput of dense models, the same": flow("""Batches have hundreds to thousands of sequences, and the time per sequence is fitted
+        to at most 256: it is too long for small models (llama-3.1-8b: a quarter slow) and for vLLM on MI300X, whose command schedules ten
+        steps at a time (--num-scheduler-steps 10)."""),
+    f"TTFT at a concurrency of up to {FEW_USERS}": flow("""All held-out rows are DeepSeek-R1. On SGLang of November 2025 means are 0.4 to
+        9 s, for prompts that take a tenth of a second: it seems that runs of that time were not warmed up, as later editions are.
+        Prompts of mixtures take longer in servers than their kernels alone."""),
     "ITL of vLLM at a constant rate": "Steps are short, so that an error of the time per step is most of it.",
     "TTFT of vLLM at a constant rate": flow("""Some 25 tokens of a prompt are not cached. The first token is then one short step, the wait
         for it, and a constant for all that is outside steps, which differs between clients."""),
