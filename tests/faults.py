@@ -190,7 +190,7 @@ FAULTS: dict[str, Fault] = {
         "physics/memory/test_capacity.py::test_attention_may_be_the_widest_block",
     ),
     "a decode step of many sequences cut into chunks": Fault(
-        rewritten("sol.physics.memory.capacity:activation_bytes", "larger(step.batch, CHUNK_TOKENS)", "CHUNK_TOKENS"),
+        rewritten("sol.physics.memory.capacity:activation_bytes", "larger(step.sequences, CHUNK_TOKENS)", "CHUNK_TOKENS"),
         "physics/memory/test_capacity.py::test_a_decode_step_is_never_cut_into_chunks",
     ),
     "experts loaded as narrow as they are stored": Fault(
@@ -214,15 +214,15 @@ FAULTS: dict[str, Fault] = {
         POOLS + "test_blocks_of_states_on_an_h100",
     ),
     "values as wide as keys": Fault(
-        rewritten("sol.physics.operators.mixers:attention_rows", "(att.q_width + att.out_width)", "(att.q_width + att.q_width)"),
+        rewritten("sol.physics.operators.mixers:_core", "(att.q_width + att.out_width)", "(att.q_width + att.q_width)"),
         FORWARD + "test_values_narrower_than_keys_cost_less",
     ),
     "the index keys of new tokens not written": Fault(
-        rewritten("sol.physics.operators.mixers:_index", "step.past_tokens + step.new_tokens, smaller", "step.past_tokens, smaller"),
+        rewritten("sol.physics.operators.mixers:_index", "step.past_tokens + step.new_tokens, ways", "step.past_tokens, ways"),
         FORWARD + "test_index_keys_of_new_tokens_are_written",
     ),
     "a row of positions for every token": Fault(
-        rewritten("sol.physics.operators.forward_pass:_embedding", "gathered + step.new_tokens *", "gathered + tokens *"),
+        rewritten("sol.physics.operators.forward_pass:_embedding", "gathered + positions *", "gathered + tokens *"),
         FORWARD + "test_sequences_at_one_position_share_its_row",
     ),
     "the biases of the head forgotten": Fault(
@@ -290,7 +290,7 @@ FAULTS: dict[str, Fault] = {
         "answers/compare/test_compare.py::test_a_fraction_is_of_the_floor_and_not_of_the_serial_floor",
     ),
     "the caches of all copies read by each": Fault(
-        rewritten("sol.answers.memory.memory:memory", "kv_read_bytes(own, mine,", "kv_read_bytes(own, b,"),
+        rewritten("sol.answers.memory.memory:memory", "kv_read_bytes(own, g.on_one(split),", "kv_read_bytes(own, g.sequences,"),
         MEMORY + "test_a_device_of_a_split_reads_the_caches_of_its_own_sequences",
     ),
     "one device more than what fits exactly": Fault(

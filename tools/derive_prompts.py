@@ -19,7 +19,7 @@ from sol import load_model, serve
 from sol.answers.question.formats import resolve_formats
 from sol.answers.question.records import resolve_gpu
 from sol.physics.time.estimate import rate_names
-from sol.sources.database.calibrations import PROMPTS, engine_classes, prompt_times, shipped, steps_alone
+from sol.sources.database.calibrations import PROMPTS, engine_classes, of_steps, prompt_times, shipped
 from sol.sources.database.engine_calibrations import shipped_calibration
 from sol.sources.database.serving import ServingRow, serving_rows, serving_sources
 from sol.specs.calibration import Calibration, Figure, Rate
@@ -104,7 +104,7 @@ def fitted(rows: Sequence[Told]) -> tuple[float, dict[str, float]]:
 
 def derived() -> dict[str, dict[str, Any]]:
     """The figures of every calibration of servers, by its id: its own, else what is usual for its engine, or for servers."""
-    bare, classes = dict(shipped()), engine_classes()
+    bare, classes = of_steps(), engine_classes()
     servers = {name: c for name, c in bare.items() if classes.get(c.engine) == "graph"}
     own: dict[str, tuple[float, dict[str, float], list[ServingRow]]] = {}
     for name, rows in sorted(rows_of_calibrations().items()):
@@ -134,7 +134,7 @@ def derived() -> dict[str, dict[str, Any]]:
 
 def left_out() -> list[tuple[ServingRow, float]]:
     """Every row to be fitted with its time to the first token as the rows of other models tell it [s]."""
-    alone = {name: _based_alone(name) for name in shipped()}
+    alone = of_steps()
     each = {name: [(row, told(row, alone[name])) for row in rows] for name, rows in rows_of_calibrations().items()}
     found = []
     for name, rows in each.items():
@@ -153,14 +153,6 @@ def left_out() -> list[tuple[ServingRow, float]]:
                     at = int(np.argmin(np.abs(np.log(FACTORS / factors.get(t.key, usual)))))
                     found.append((row, float(t.expected_s[at]) + constant))
     return found
-
-
-def _based_alone(name: str) -> Calibration:
-    """A calibration without what prompts say of it."""
-    c = shipped()[name]
-    step = steps_alone()[name]
-    base = steps_alone().get(step.base)
-    return c.model_copy(update={"first_token_s": step.first_token_s, "rates": {**(base.rates if base else {}), **step.rates}})
 
 
 def _median(values: Sequence[float]) -> float:
@@ -182,7 +174,7 @@ HEADER = """\
 def main() -> None:
     """Write the file."""
     OUT.write_text(HEADER, encoding="utf-8")
-    for cached in (shipped, prompt_times, steps_alone):
+    for cached in (shipped, prompt_times):
         cached.cache_clear()
     found = derived()
     sources = {

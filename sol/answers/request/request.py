@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 
-from sol.answers.estimate.estimate import estimate_of, resolve_calibration
-from sol.answers.floor.floor import floor_of
+from sol.answers.estimate.estimate import estimate_of, parts_of, resolve_calibration
+from sol.answers.estimate.said import calibration_lines
+from sol.answers.floor.floor import floor_of, times_of
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.inputs import common_shape, first_bad, number, numbers
 from sol.answers.question.options import ServerOptions, check_names, spelled_out
@@ -99,7 +100,7 @@ def request(
     _checked(of)
     budget = None if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0)
     q = ask(the_model, the_gpu, groups=[(1, 1, 0)], **options)
-    bound = _totals(q, of, np.where(of.batch == 1.0, budget or np.inf, np.inf), lambda q: floor_of(q).latency_s)
+    bound = _totals(q, of, np.where(of.batch == 1.0, budget or np.inf, np.inf), lambda q: times_of(q).latency_s)
     last = floor_of(_at(q, of.batch, np.ones(of.batch.size), of.prompt + np.maximum(of.output - 2.0, 0.0), "all"))
     if scalar and last.fits is not None and not np.all(last.fits):
         raise _does_not_fit(q, float(np.max(last.resident_bytes)))
@@ -122,7 +123,8 @@ def request(
         prompt_tokens=shaped(of.prompt), cached_tokens=shaped(of.cached), output_tokens=shaped(of.output),
         max_batch_tokens=budget, ttft_s=shaped(bound.ttft_s), tpot_s=None if none else shaped(steps), e2e_s=shaped(bound.e2e_s),
         fits=None if last.fits is None else shaped(last.fits), is_bound=shaped(last.is_bound), expected=expected, expected_reason=why,
-        assumptions=(*q.assumptions, *assumed("split", lines)), warnings=tuple(dict.fromkeys((*q.warnings, *last.warnings))),
+        assumptions=(*q.assumptions, *assumed("split", lines)),
+        warnings=tuple(dict.fromkeys((*q.warnings, *last.warnings, *(() if expected is None else expected.warnings)))),
     )  # fmt: skip
 
 
@@ -150,7 +152,7 @@ def _totals(q: Question, of: Points, budget: Array, seconds: Callable[[Question]
 def _seconds(q: Question, steps: Steps, logits: Logits, seconds: Callable[[Question], Any]) -> Array:
     if not steps.sequences.size:
         return np.zeros(0)
-    found: Array = np.asarray(seconds(_at(q, steps.sequences, steps.new_tokens, steps.past_tokens, logits)))
+    found: Array = np.broadcast_to(seconds(_at(q, steps.sequences, steps.new_tokens, steps.past_tokens, logits)), steps.sequences.shape)
     return found
 
 
@@ -176,7 +178,7 @@ def _expected(
     mine = ask(q.model, q.gpu, groups=[(1, 1, 0)], fusion=used.fusion, **options)
     scheduler, notes = scheduler_of(engine, used)
     step = step_budget(scheduler, q.gpu, of.prompt) if budget is None else np.full(of.prompt.size, budget)
-    times = _totals(mine, of, step, lambda asked: estimate_of(asked, used).latency_s, one_by_one=True)
+    times = _totals(mine, of, step, lambda asked: parts_of(asked, used).latency_s, one_by_one=True)
     down, up = used.interval()
     c0 = used.first_token_s
 
@@ -192,8 +194,10 @@ def _expected(
     counts = chunk_counts(of.prompt - of.cached, step)
     if np.any(counts > 1.0):
         notes = (*notes, f"prompts are computed in steps of at most {show_count(np.min(step))} tokens")
+    notes = (*calibration_lines(used), *notes)
     values = {**ends("ttft_s", times.ttft_s, 1.0), **ends("tpot_s", steps, 0.0), **ends("e2e_s", times.e2e_s, 1.0)}
-    return Expected(calibration=used, question=mine, max_batch_tokens=shaped(step), notes=notes, **values), ""
+    said = estimate_of(mine, used).warnings
+    return Expected(calibration=used, question=mine, max_batch_tokens=shaped(step), notes=notes, warnings=said, **values), ""
 
 
 def _checked(of: Points) -> None:

@@ -30,6 +30,7 @@ class Expected(Frozen, Generic[Amount]):
     question: Question
     max_batch_tokens: Amount
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     ttft_s: Amount
     low_ttft_s: Amount | None
     high_ttft_s: Amount | None

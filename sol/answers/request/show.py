@@ -30,7 +30,8 @@ def report(r: Request) -> Report:
     notes.append("assumes: " + " · ".join(assumes))
     if not r.is_point:
         return Report(heading=r.heading(), table=point_table(r), notes=tuple(notes))
-    return Report(heading=r.heading(), lines=tuple(headline(r)), table=time_table(r), more=(r.phases,), notes=tuple(notes))
+    answer, *lines = headline(r)
+    return Report(heading=answer, under=(r.heading(),), lines=tuple(lines), table=time_table(r), more=(r.phases,), notes=tuple(notes))
 
 
 def headline(r: Request) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any, Generic
 
 import numpy as np
 
-from sol.answers.floor.floor import floor_of
+from sol.answers.floor.floor import times_of
+from sol.answers.floor.strictness import is_strict, loosened
 from sol.answers.serve.server import Server
 from sol.frozen import Frozen
 from sol.physics.memory.cache_traffic import kv_read_bytes
@@ -49,19 +50,20 @@ def bound(server: Server, shape: tuple[int, ...], concurrency: Array | None, sha
     at_once = np.full(1, most) if concurrency is None else np.minimum(concurrency, most)
     sequences = np.concatenate(([0.0, 1.0], at_once))
     prompts = np.array([1.0, *[0.0] * (sequences.size - 1)])
-    steps = floor_of(server.asking(sequences, prompts, np.full(1, of.new), np.full(1, of.cached)))
+    q = server.asking(sequences, prompts, np.full(1, of.new), np.full(1, of.cached))
+    steps = times_of(q)
     none = np.zeros(sequences.size)
-    memory_s, compute_s, network_s = (none if v is None else v for v in (steps.memory_s, steps.compute_s, steps.network_s))
+    memory_s, compute_s, network_s = (none + v for v in (steps.memory_s, steps.compute_s, steps.network_s))
     memory_s = memory_s - _spared_s(server, sequences)
     shared = at_once / turns
     step = np.maximum.reduce([memory_s[2:], compute_s[2:] + shared * compute_s[0], network_s[2:] + shared * network_s[0]])
-    tpot, ttft = max(memory_s[1], compute_s[1], network_s[1]), float(steps.latency_s[0])
+    tpot, ttft = max(memory_s[1], compute_s[1], network_s[1]), float(np.ravel(steps.latency_s)[0])
     rate = at_once / (turns * step)
     size = int(np.prod(shape))
     e2e = ttft + turns * tpot if concurrency is None else np.maximum(ttft + turns * tpot, concurrency / rate)
     figures = {"requests_per_s": rate, "output_tokens_per_s": rate * of.output, "tpot_s": tpot, "ttft_s": ttft, "e2e_s": e2e}
     each: dict[str, Any] = {name: shaped(np.broadcast_to(v, (size,))) for name, v in figures.items()}
-    return ServingBound(**each, is_bound=bool(np.all(steps.is_bound)))
+    return ServingBound(**each, is_bound=bool(np.all(is_strict(loosened(q, steps)))))
 
 
 def _spared_s(server: Server, sequences: Array) -> Array:

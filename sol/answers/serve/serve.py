@@ -10,16 +10,19 @@ from typing import Any, Unpack, overload
 
 import numpy as np
 
+from sol.answers.estimate.estimate import Estimate
+from sol.answers.floor.floor import times_of
 from sol.answers.question.inputs import number, numbers
 from sol.answers.question.options import ServerOptions, check_names, spelled_out
 from sol.answers.serve.bound import bound
 from sol.answers.serve.limits import kept, resolve_limits
 from sol.answers.serve.result import Serving
 from sol.answers.serve.server import Server, resolve_server
-from sol.answers.serve.solve import Loaded, Solution, solve
+from sol.answers.serve.solve import Loaded, solve
 from sol.answers.serve.start import with_start
 from sol.errors import InvalidInput
 from sol.physics.serving.steady import MOST_UTILIZATION
+from sol.physics.time.roofline import Times
 from sol.specs.assumption import Assumption, assumed
 from sol.specs.calibration import Calibration
 from sol.specs.hardware import GPU
@@ -125,7 +128,7 @@ def served(
     found = solve(server, flat, closed=closed)
     if requests is not None:
         found = with_start(server, found, flat, requests)
-    most, x = found.table.most_rate, found.expected
+    most, x, sample = found.table.most_rate, found.expected, server.sample(found.work)
     offered = x.requests_per_s if closed else np.where(x.overloaded, flat, x.requests_per_s)
     used = offered / most if most > 0.0 else np.full(flat.shape, np.inf)  # 0: a pool of a single request
     queued = (used > MOST_UTILIZATION) & ~x.overloaded if not closed else np.zeros(flat.shape, dtype=bool)
@@ -149,9 +152,18 @@ def served(
         running=shaped(running), waiting=shaped(x.waiting), kv_used_share=shaped(np.minimum(running / pool, 1.0)),
         utilization=shaped(used), overloaded=shaped(x.overloaded),
         limited_by=limited_by or shaped(np.full(flat.shape, server.first_limit)), meets=None if meets is None else shaped(meets),
-        limits=limits, bound=bound(server, load.shape, flat if closed else None, shaped), step_bound=shaped(found.steps.floor.bound[0]),
-        assumptions=_assumptions(server, found, kind, requests), warnings=_warnings(server, found, queued, most), requests=requests,
+        limits=limits, bound=bound(server, load.shape, flat if closed else None, shaped), step_bound=shaped(_binds(times_of(found.steps))),
+        assumptions=_assumptions(server, sample, kind, requests), warnings=_warnings(sample, x, queued, most), requests=requests,
     )  # fmt: skip
+
+
+def _binds(times: Times) -> Any:
+    """What binds the decode step of every load: memory, compute or the network."""
+    memory, compute, network = (
+        np.broadcast_to(v, np.shape(times.latency_s))[0] for v in (times.memory_s, times.compute_s, times.network_s)
+    )
+    alone = np.where(memory >= compute, "memory", "compute")
+    return np.where(network > np.maximum(memory, compute), "network", alone)
 
 
 def _meets(x: Loaded, limits: dict[str, float | None]) -> Any:
@@ -162,7 +174,7 @@ def _meets(x: Loaded, limits: dict[str, float | None]) -> Any:
     return found
 
 
-def _assumptions(server: Server, found: Solution, kind: str, requests: float | None) -> tuple[Assumption, ...]:
+def _assumptions(server: Server, sample: Estimate, kind: str, requests: float | None) -> tuple[Assumption, ...]:
     s, of = server.scheduling, server.lengths
     how = "prompts share steps with decoding" if s.mixes else "prompts are computed in steps of their own"
     limit = f"{show_count(s.budget)} tokens and " if np.isfinite(s.budget) else ""
@@ -176,13 +188,12 @@ def _assumptions(server: Server, found: Solution, kind: str, requests: float | N
     if requests is not None:
         lines.append(f"a run of {show_count(requests)} requests, of which all users' first ones start at once")
     pool = [a for a in server.held.assumptions if a.kind == "engine"]
-    return (*found.steps.assumptions, *pool, *assumed("engine", tuple(lines)))
+    return (*sample.assumptions, *pool, *assumed("engine", tuple(lines)))
 
 
-def _warnings(server: Server, found: Solution, queued: Any, most: float) -> tuple[str, ...]:
-    said = [*found.steps.warnings]
-    over = found.expected.overloaded
-    if np.any(over):
+def _warnings(sample: Estimate, x: Loaded, queued: Any, most: float) -> tuple[str, ...]:
+    said = [*sample.warnings]
+    if np.any(x.overloaded):
         said.append(f"overloaded: the server carries {most:.4g} requests/s")
     if np.any(queued):
         said.append(

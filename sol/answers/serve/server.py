@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sol.answers.estimate.estimate import Estimate, estimate_of, resolve_calibration
+from sol.answers.estimate.estimate import Estimate, estimate_of, parts_of, resolve_calibration
 from sol.answers.memory.memory import Memory, memory
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.inputs import number
@@ -72,12 +73,22 @@ class Server(Frozen):
         """What runs beside a request where so many others decode."""
         return beside(decoding, self.lengths, self.scheduling)
 
-    def steps(self, work: Beside) -> Estimate[Any, Any, Any]:
-        """The three steps: decoding alone, with others' prompts, and with the request's own. Shape (3, points)."""
+    def steps(self, work: Beside) -> Question:
+        """The question of the three steps: decoding alone, with others' prompts, and with the request's own. Shape (3, points)."""
         decoding, none = work.decoding, 0.0 * work.decoding
         mixes = self.scheduling.mixes
         sequences = np.stack((decoding + 1.0, decoding + 1.0 if mixes else none, decoding if mixes else none))
-        return estimate_of(self.asking(sequences, np.stack((none, work.merged, work.own)), work.chunk, work.past), self.calibration)
+        return self.asking(sequences, np.stack((none, work.merged, work.own)), work.chunk, work.past)
+
+    def seconds(self, steps: Question) -> Array:
+        """The expected times of steps [s]."""
+        found: Array = np.asarray(parts_of(steps, self.calibration).latency_s)
+        return found
+
+    def sample(self, work: Beside) -> Estimate[float, bool, str]:
+        """The estimate of one step with prompts, at the first load: what it assumes and warns of holds for all."""
+        one = tuple(np.asarray(v).reshape(-1)[:1] for v in (work.decoding + 1.0, work.merged, work.chunk, work.past))
+        return estimate_of(replace(self.asking(*one), scalar=True), self.calibration)
 
     def asking(self, sequences: Array, prompts: Array, chunk: Array, past: Array) -> Question:
         """The question of mixed steps: so many sequences that decode, and a chunk of each of so many prompts."""
@@ -103,12 +114,14 @@ def resolve_server(
     lengths = resolve_lengths(prompt_tokens, output_tokens, cached_share)
     used = resolve_calibration(the_gpu, engine, calibration)
     step = (1.0, max(lengths.new, 1.0), lengths.cached)
-    q = ask(the_model, the_gpu, groups=[(1.0, 1.0, lengths.mean_ctx), step], fusion=used.fusion, **options)
+    last = lengths.cached + lengths.new + lengths.output - 2.0
+    q = ask(the_model, the_gpu, groups=[(1.0, 1.0, last), step], fusion=used.fusion, **options)
     if q.rates.peak is None:
         raise MissingSpec(the_gpu.id, f"has no sourced rate for {q.rates.formats['weights']}", "an estimate needs one (the floor does not)")
     scheduler, notes = scheduler_of(engine, used)
     copies = int(q.split.dp)
-    held, more = _pool(the_model, the_gpu, lengths, scheduler, max_batch, max_batch_tokens, memory_fraction, options)
+    held, more = _pool(the_model, the_gpu, scheduler, _held_ctx(lengths, scheduler), _limits(max_batch, max_batch_tokens, memory_fraction),
+                       tuple((name, options[name]) for name in HELD if name in options))  # fmt: skip
     tokens, own_sequences = step_limits(scheduler, the_gpu, held)
     budget = copies * (tokens if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0))
     most = copies * (own_sequences if max_batch is None else number("max_batch", max_batch, at_least=1.0))
@@ -174,15 +187,36 @@ def step_limits(engine: Engine, gpu: GPU, held: Memory[float, bool]) -> tuple[fl
     return tokens, float(sequences or np.inf)
 
 
+def _held_ctx(lengths: Lengths, engine: Engine) -> float:
+    """Tokens that a running sequence holds in the mean: half of its output, or all where the engine reserves it [token]."""
+    rules = engine.scheduler
+    reserved = 1.0 if rules is not None and rules.admission == "whole" else 0.5
+    return lengths.cached + lengths.new + reserved * lengths.output
+
+
+class _Limits(NamedTuple):
+    """What was asked of the engine; None for its own."""
+
+    max_batch: float | None
+    max_batch_tokens: float | None
+    memory_fraction: float | None
+
+
+def _limits(max_batch: Any, max_batch_tokens: Any, memory_fraction: Any) -> _Limits:
+    return _Limits(
+        None if max_batch is None else number("max_batch", max_batch, at_least=1.0),
+        None if max_batch_tokens is None else number("max_batch_tokens", max_batch_tokens, at_least=1.0),
+        None if memory_fraction is None else number("memory_fraction", memory_fraction, above=0.0),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
 def _pool(
-    model: Model, gpu: GPU, lengths: Lengths, engine: Engine, max_batch: Number | None, max_batch_tokens: Number | None,
-    memory_fraction: Number | None, options: Mapping[str, Any],
+    model: Model, gpu: GPU, engine: Engine, ctx: float, limits: _Limits, options: tuple[tuple[str, Any], ...]
 ) -> tuple[Memory[float, bool], tuple[str, ...]]:  # fmt: skip
     """The memory of the pool at the mean length of a running sequence, and what was assumed of it."""
-    rules = engine.scheduler
-    reserved = 1.0 if rules is not None and rules.admission == "whole" else 0.5  # of the output, in the mean of a request's life
-    ctx = lengths.cached + lengths.new + reserved * lengths.output
-    of: dict[str, Any] = {name: value for name, value in options.items() if name in HELD}
+    of: dict[str, Any] = dict(options)
+    max_batch, max_batch_tokens, memory_fraction = limits
     found: Memory[float, bool]
     if memory_fraction is None and engine.memory_fraction is None and engine.budget != "asked":
         found = memory(model, gpu, ctx=ctx, **of)
@@ -192,8 +226,16 @@ def _pool(
     asked: dict[str, Any] = {"max_step_tokens": max_batch_tokens, "max_num_seqs": max_batch, "engine": engine.id}
     found = memory(model, gpu, ctx=ctx, memory_fraction=memory_fraction, **asked, **of)
     if found.starts is False:
-        raise DoesNotFit(
-            f"{engine.id} does not start:", f"{model.id} leaves its pool on {gpu.id} no room",
-            "use more devices, a narrower dtype or a larger memory_fraction (sol memory --engine shows the parts)",
-        )  # fmt: skip
+        states, sequences = found.state_blocks, found.max_num_seqs or 0.0
+        if states is not None and 0 < states < sequences:
+            truth, instead = (
+                f"its pool has states for {states:,.0f} sequences, and a step has {sequences:,.0f}",
+                f"give max_batch={states:.0f}",
+            )
+        else:
+            truth, instead = (
+                f"{model.id} leaves its pool on {gpu.id} no room",
+                "use more devices, a narrower dtype or a larger memory_fraction",
+            )
+        raise DoesNotFit(f"{engine.id} does not start:", truth, f"{instead} (sol memory --engine shows the parts)")
     return found, ()

@@ -21,18 +21,20 @@ OUTPUTS = (
 BOUNDS = ("requests_per_s", "output_tokens_per_s", "tpot_s", "ttft_s", "e2e_s")
 WORDS = {"tpot_s": "time per output token", "ttft_s": "time to the first token", "e2e_s": "whole request"}
 LIMITED = {
-    "kv pool": "the pool for the cache is full", "max_batch": "a step has no more sequences",
-    "prompts": "steps have no more room for prompts",
-    "utilization": "beyond it the first token depends on how requests arrive", "ttft_s": "the limit on the first token",
-    "tpot_s": "the limit on every later token",
+    "kv pool": "where its pool for the cache is full", "max_batch": "where a step has all the sequences it may have",
+    "prompts": "where its steps have no room for more prompts",
+    "utilization": "beyond which the first token depends on how requests arrive", "ttft_s": "by the limit on the first token",
+    "tpot_s": "by the limit on every later token",
 }  # fmt: skip
+"""Where the largest rate lies, in words."""
 
 
 def report(s: Serving) -> Report:
     """The sentence and the times of a load, or the loads of a sweep."""
     notes = (*(f"note: {w}" for w in s.warnings), "assumes: " + " · ".join(s.assumptions))
     if s.is_point:
-        return Report(heading=s.heading(), lines=tuple(headline(s)), table=time_table(s), notes=notes)
+        answer, *lines = headline(s)
+        return Report(heading=answer, under=(s.heading(),), lines=tuple(lines), table=time_table(s), notes=notes)
     return Report(heading=s.heading(), table=load_table(s), notes=notes)
 
 
@@ -43,7 +45,7 @@ def headline(s: Serving) -> list[str]:
     if s.overloaded:
         return [
             f"{where} is overloaded at {significant(float(s.request_rate or 0.0))} requests/s: it carries "
-            f"{significant(s.most_requests_per_s)} ({LIMITED[s.limited_by]})",
+            f"{significant(s.most_requests_per_s)}, {LIMITED[s.limited_by]}",
             _throughput(s),
         ]
     users = f" ({show_count(s.concurrency)} users)" if s.concurrency is not None else ""
@@ -54,9 +56,11 @@ def headline(s: Serving) -> list[str]:
         _throughput(s),
     ]
     waiting = f", {significant(s.waiting)} wait for a slot" if s.waiting >= 0.5 else ""
+    limit = LIMITED[s.limited_by] if s.load == "limits" else ""
+    most = f"{100 * s.utilization:.0f} % of the {significant(s.most_requests_per_s)} requests/s that it carries"
     lines.append(
         f"running  {significant(s.running)} sequences in {100 * s.kv_used_share:.0f} % of the pool{waiting}; "
-        f"{100 * s.utilization:.0f} % of the {significant(s.most_requests_per_s)} requests/s it carries ({LIMITED[s.limited_by]})"
+        + (f"the largest rate {limit}, {most}" if limit else f"{most}, {LIMITED[s.limited_by]}")
     )
     if s.meets is not None:
         asked = " and ".join(f"{name.removesuffix('_s')} {show_seconds(limit, 3)}" for name, limit in s.limits.items() if limit is not None)

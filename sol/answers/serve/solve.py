@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sol.answers.estimate.estimate import Estimate
+from sol.answers.question.ask import Question
 from sol.answers.serve.server import Server
 from sol.frozen import Frozen
 from sol.physics.serving import steady
@@ -63,7 +63,7 @@ class Solution(Frozen):
 
     table: Tabulated
     work: Beside
-    steps: Estimate[Any, Any, Any]
+    steps: Question
     expected: Loaded
     low: Loaded | None
     high: Loaded | None
@@ -72,7 +72,7 @@ class Solution(Frozen):
 def table_of(server: Server, *, closed: bool) -> tuple[Tabulated, Beside, Array]:
     """The table of a server, its work and the seconds of its steps."""
     work = server.work(steady.grid(steady.most_beside(server.lengths, server.scheduling)))
-    steps_s = server.steps(work).latency_s
+    steps_s = server.seconds(server.steps(work))
     return _tabulated(server, work, steps_s, closed=closed), work, steps_s
 
 
@@ -82,7 +82,7 @@ def solve(server: Server, load: Array, *, closed: bool) -> Solution:
     decoding = table.at(load)
     work = server.work(decoding)
     steps = server.steps(work)
-    exact = server.latencies(work, steps.latency_s, closed=closed)
+    exact = server.latencies(work, server.seconds(steps), closed=closed)
     down, up = server.calibration.interval()
     expected = _loaded(server, table, load, decoding, exact)
     if not np.isfinite(up):

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from sol.answers.estimate.estimate import estimate_of
 from sol.answers.serve.server import Server
 from sol.answers.serve.solve import Loaded, Solution
 from sol.specs.quantities import Array
@@ -28,7 +27,7 @@ def with_start(server: Server, found: Solution, concurrency: Array, requests: fl
     prompts = np.where(single, users, np.where(whole, room / of.new, 1.0))
     chunk = np.where(whole, of.new, room)
     past = np.where(whole, of.cached, of.cached + (of.new - chunk) / 2.0)
-    each = np.asarray(estimate_of(server.asking(np.where(single, 0.0, beside), prompts, chunk, past), server.calibration).latency_s)
+    each = server.seconds(server.asking(np.where(single, 0.0, beside), prompts, chunk, past))
     done = np.where(single, 1.0, (steps + np.maximum(of.new / room, 1.0)) / 2.0)
     first = server.calibration.first_token_s.value + done * each
     share = users / requests

@@ -97,19 +97,18 @@ def _named(value: Any) -> set[str]:
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, Calibration]:
     """The calibrations of the database by id."""
-    whole = {name: c if not c.base else _based(c, steps_alone()) for name, c in steps_alone().items()}
     times, sources = prompt_times()
-    return {name: times[name].added_to(c, sources) if name in times else c for name, c in whole.items()}
+    return {name: times[name].added_to(c, sources) if name in times else c for name, c in of_steps().items()}
 
 
 @lru_cache(maxsize=1)
-def steps_alone() -> dict[str, Calibration]:
-    """The calibrations of the database by id as their steps say: each file's own figures, without those of its base or of prompts."""
+def of_steps() -> dict[str, Calibration]:
+    """The calibrations of the database by id as steps say, without what prompts in servers add."""
     found: dict[str, Calibration] = {}
     for path in sorted((data_root() / "calibrations").glob("*.toml")):
         if path.name not in (CLASSES, DEFAULTS, PROMPTS):
             found |= read_calibrations(path)
-    return found
+    return {name: c if not c.base else _based(c, found) for name, c in found.items()}
 
 
 @lru_cache(maxsize=1)
@@ -119,7 +118,7 @@ def prompt_times() -> tuple[dict[str, PromptTimes], dict[str, Source]]:
     sources = {key: validated(Source, table, f"{PROMPTS}: [sources.{key}]") for key, table in data.pop("sources", {}).items()}
     found = {name: validated(PromptTimes, table, f"{PROMPTS}: [{name}]") for name, table in data.items()}
     for name, times in found.items():
-        if name not in steps_alone() or times.source not in (None, *sources):
+        if name not in of_steps() or times.source not in (None, *sources):
             raise BadFile(f"{PROMPTS}: [{name}]", "names no calibration, or a source that the file does not have", "correct the name")
     return found, sources
 

@@ -10,7 +10,7 @@ import pytest
 
 from sol import BadFile, MissingSpec, estimate, load_gpu
 from sol.answers.calibrate.accuracy import score
-from sol.sources.database.calibrations import engine_classes, read_calibrations, shipped
+from sol.sources.database.calibrations import engine_classes, of_steps, read_calibrations, shipped
 from sol.sources.database.engine_calibrations import shipped_calibration
 from sol.sources.database.measured import measured_rows
 from sol.sources.database.tomlfiles import data_root
@@ -55,7 +55,7 @@ def test_the_file_is_what_the_script_makes_of_the_rows(gpu: str, engine: str) ->
     base = d.kernels().get(gpu) if kind in d.BASED else None
     rows = [r for r in measured_rows() if (r.gpu, r.engine, r.split) == (gpu, engine, "fit") and d.rated(r)]
     made = d.EngineRows(tuple(rows), d.start(gpu, engine, kind, base), d.free_figures(rows, base, kind)).fitted()
-    kept = shipped()[f"{gpu}-{engine}"]
+    kept = of_steps()[f"{gpu}-{engine}"]
     assert kept.n == len(rows)
     for figure in d.BESIDES[kind]:
         assert getattr(made, figure).value == pytest.approx(getattr(kept, figure).value, rel=6e-3)

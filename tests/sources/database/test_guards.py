@@ -33,9 +33,9 @@ TOML_FILES = sorted(data_root().glob("*/*.toml"))
 SCHEMA_OF = {
     "gpus": "device", "engines": "engine", "formats": "format", "links": "link", "models": "model", "calibrations": "calibration",
     "kernels": "kernel", "reported": "reported", "measured": "source", "pools": "source", "serving": "source",
-    "engine-classes": "engine-class", "totals": "total", "defaults": "default-engine", "collectives": "library",
+    "engine-classes": "engine-class", "totals": "total", "defaults": "default-engine", "collectives": "library", "prompts": "prompt-times",
 }  # fmt: skip
-OF_ITS_OWN = ("engine-classes", "totals", "defaults")  # files with another schema than their folder's
+OF_ITS_OWN = ("engine-classes", "totals", "defaults", "prompts")  # files with another schema than their folder's
 
 
 @lru_cache
