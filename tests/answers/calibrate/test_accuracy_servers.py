@@ -80,6 +80,8 @@ def test_every_row_counts_once_or_is_listed_apart() -> None:
     kinds = {servers.kind(r) for r in serving_rows() if not servers.apart(r)}
     assert {k.split()[0] for k in kinds} == set(servers.BY) == set(servers.TITLES)
     kept = baseline()["servers"]
+    for why, halves in kept["apart"].items():
+        assert sum(f["n"] + f["none"] for f in halves.values()) == sum(servers.apart(r) == why for r in serving_rows()), why
     counted = sum(f["n"] + f["none"] for halves in kept["metrics"].values() for f in halves.values())
     assert counted + sum(f["n"] + f["none"] for halves in kept["apart"].values() for f in halves.values()) == len(serving_rows())
     assert {t.name for t in TARGETS} | set(servers.RUNS) <= set(REASONS)
