@@ -113,7 +113,7 @@ CUTS: Mapping[str, Callable[[ServingRow], str]] = {
 """What the rows are grouped by, and the name of a row's group."""
 
 
-def figures(rows: Sequence[Scored]) -> dict[str, Any]:
+def figures_of(rows: Sequence[Scored]) -> dict[str, Any]:
     """n figures with a prediction, none without; median and P90 of |error|; share in the interval; figures beyond the bound."""
     off = sorted(abs(s.error) for s in rows if s.predicted is not None)
     held = [s.held for s in rows if s.held is not None]
@@ -130,7 +130,7 @@ def by(rows: Sequence[Scored], cut: str) -> dict[str, dict[str, Any]]:
     groups: dict[str, list[Scored]] = defaultdict(list)
     for s in rows:
         groups[CUTS[cut](s.row)].append(s)
-    return {name: figures(mine) for name, mine in groups.items()}
+    return {name: figures_of(mine) for name, mine in groups.items()}
 
 
 def report(rows: Sequence[Scored]) -> str:
@@ -139,7 +139,7 @@ def report(rows: Sequence[Scored]) -> str:
     lines = ["# How accurate for servers", ""]
     for split, name in (("holdout", "Held out"), ("fit", "Fitted")):
         mine = [s for s in rows if s.row.split == split]
-        lines += [f"## {name}", "", *table(head, [_line("all", figures(mine))]), ""]
+        lines += [f"## {name}", "", *table(head, [_line("all", figures_of(mine))]), ""]
         for cut in CUTS:
             lines += [
                 f"By {cut}:",
@@ -148,7 +148,7 @@ def report(rows: Sequence[Scored]) -> str:
                 "",
             ]
     far = sorted((s for s in rows if s.predicted is not None), key=lambda s: -abs(math.log(1.0 + s.error)))
-    lines += ["## Furthest off", "", *_listed(far[:WORST]), "", "## Beyond the bound", "", *_listed([s for s in rows if s.beyond]), ""]
+    lines += ["## Furthest off", "", *listed(far[:WORST]), "", "## Beyond the bound", "", *listed([s for s in rows if s.beyond]), ""]
     counts: dict[str, int] = defaultdict(int)
     for s in rows:
         counts[s.row.source] += 1
@@ -156,6 +156,11 @@ def report(rows: Sequence[Scored]) -> str:
         "\n".join([*lines, "## Sources", "", *table(("source", "rows"), [(serving_sources()[k].title, n) for k, n in counts.items()])])
         + "\n"
     )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of groups, bands in the order of their numbers."""
+    return sorted(names, key=_order)
 
 
 def _order(name: str) -> tuple[bool, float, str]:
@@ -173,7 +178,8 @@ def _line(name: str, f: Mapping[str, Any]) -> tuple[Any, ...]:
     return (name, f["n"], f["none"], *shares, "–" if f["beyond"] is None else f["beyond"])
 
 
-def _listed(rows: Sequence[Scored]) -> list[str]:
+def listed(rows: Sequence[Scored]) -> list[str]:
+    """Rows one by one, as a table."""
     body = []
     for s in rows:
         r, p = s.row, s.predicted

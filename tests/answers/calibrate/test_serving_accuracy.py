@@ -9,14 +9,14 @@ import pytest
 
 from sol.sources.database.serving import ServingRow, serving_rows
 from tools import serving_accuracy as report
-from tools.serving_accuracy import Prediction, Scored, figures, scored_rows
+from tools.serving_accuracy import Prediction, Scored, figures_of, scored_rows
 
 ROW = next(r for r in serving_rows() if r.metric == "tpot_s")
 RATE = next(r for r in serving_rows() if r.metric == "output_tokens_per_s")
 
 
 def test_a_prediction_that_is_the_measurement_has_no_error() -> None:
-    found = figures(scored_rows(lambda r: r.value))
+    found = figures_of(scored_rows(lambda r: r.value))
     assert (found["n"], found["none"], found["median_error"], found["p90_error"]) == (len(serving_rows()), 0, 0.0, 0.0)
     assert found["held"] is found["beyond"] is None
 
@@ -24,16 +24,16 @@ def test_a_prediction_that_is_the_measurement_has_no_error() -> None:
 def test_errors_are_relative_to_the_measurement_and_their_spread_is_told() -> None:
     """Ten rows off by 10, 20, … 100 %: the median is 55 %, nine of ten are within 90 %."""
     factors = iter([1.1, 0.8, 1.3, 0.6, 1.5, 0.4, 1.7, 0.2, 1.9, 2.0])
-    found = figures(scored_rows(lambda r: r.value * next(factors), serving_rows()[:10]))
+    found = figures_of(scored_rows(lambda r: r.value * next(factors), serving_rows()[:10]))
     assert found["median_error"] == pytest.approx(0.55)
     assert found["p90_error"] == pytest.approx(0.9)
 
 
 def test_no_answer_is_counted_and_not_scored() -> None:
-    found = figures(scored_rows(lambda r: r.value if r.split == "fit" else None))
+    found = figures_of(scored_rows(lambda r: r.value if r.split == "fit" else None))
     assert found["n"] == sum(r.split == "fit" for r in serving_rows())
     assert found["none"] == sum(r.split == "holdout" for r in serving_rows())
-    assert figures(scored_rows(lambda r: None, [ROW])) == {
+    assert figures_of(scored_rows(lambda r: None, [ROW])) == {
         "n": 0, "none": 1, "median_error": None, "p90_error": None, "held": None, "beyond": None,
     }  # fmt: skip
 
