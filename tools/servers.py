@@ -7,6 +7,7 @@ these figures alone, so that a test can hold the page without scoring anew.
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from sol import load_model, replay
 from sol.sources.database.serving import ServingRow, serving_sources
+from tools.derive_prompts import LEFT_OUT
 from tools.report_table import percent, table
 from tools.served import served
 from tools.servers_text import APART, CHAPTER, OFFLINE, REASONS, TARGETS, Target
@@ -25,8 +27,11 @@ RUNS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "rtx-4090_llama-3.1-8b": ("llama-3.1-8b", "rtx-4090", {"kv_tokens": 41_408}),
     "rtx-pro-6000-server_llama-3.1-8b": ("llama-3.1-8b", "rtx-pro-6000-server", {"max_batch": 128, "max_batch_tokens": 2048}),
     "rtx-pro-6000-server_tp2_qwen3-32b": ("qwen3-32b", "rtx-pro-6000-server", {"max_batch": 128, "max_batch_tokens": 2048, "tp": 2}),
-}
-"""The recorded runs: model, device, and what their README says of the server."""
+    "rtx-pro-6000-server_tp2_qwen3-32b_no peer access": (
+        "qwen3-32b", "rtx-pro-6000-server", {"max_batch": 128, "max_batch_tokens": 2048, "tp": 2, "link": "pcie5-x16-no-p2p"},
+    ),
+}  # fmt: skip
+"""The recorded runs: model, device, and what their README says of the server; how its two cards are wired is not said."""
 SPLITS = ("holdout", "fit")
 SHOWN = 15
 
@@ -86,7 +91,7 @@ def figures(rows: Sequence[Scored]) -> dict[str, Any]:
         },
         "apart": {why: {split: rounded(figures_of([s for s in rows if apart(s.row) == why and s.row.split == split])) for split in SPLITS}
                   for why in APART},
-        "runs": {name: run(name) for name in RUNS},
+        "runs": {name: run(name) for name in RUNS}, "first_tokens": json.loads(LEFT_OUT.read_text(encoding="utf-8")),
         "far": listed(one_each(far)[:SHOWN]),
         "sources": {key: sum(s.row.source == key for s in rows) for key in serving_sources()},
     }  # fmt: skip
@@ -120,7 +125,7 @@ def run(name: str) -> dict[str, float]:
     """The errors of the means of a recorded run [1]."""
     model, gpu, options = RUNS[name]
     wanted = ("arrival_s", "prompt_tokens", "output_tokens", "first_token_s", "last_token_s")
-    with (TRACES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+    with (TRACES / f"{name.removesuffix('_no peer access')}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     errors = replay({k: [float(r[k]) for r in rows] for k in wanted}, model, gpu, engine="vllm@0.19", **options).errors
     return {k: round(v, 4) for k, v in (errors or {}).items()}
@@ -190,6 +195,10 @@ def target_lines(found: Mapping[str, Any], steps: Mapping[str, Mapping[str, Any]
     for t in TARGETS:
         halves = found["targets"][t.name]
         lines_.append(judged(t.name, t.aim, cells(halves["holdout"]), kept(t, halves["holdout"]), REASONS[t.name]))
+    first = found["first_tokens"]
+    shown = (f"{first['n']:,}", percent(first["median_error"]), percent(first["p90_error"]), "–")
+    name, met = "TTFT, the model left out of what prompts take", first["median_error"] <= 0.25
+    lines_.insert(4, judged(name, "median 25 %", shown, met, "Prompts of a model say more of it than those of others."))
     for name, of in steps.items():
         aim = f"median {100 * of['aim']:g} %"
         lines_.append(judged(f"estimate: {name}", aim, cells(of), of["median_error"] <= of["aim"], REASONS[name]))
@@ -237,6 +246,7 @@ def replays(runs: Mapping[str, Mapping[str, float]]) -> list[str]:
     body = [(named(name), *(percent(of[k]) for k in ("ttft_s", "tpot_s", "e2e_s"))) for name, of in runs.items()]
     return [
         "## Recorded runs, replayed", "",
-        "Three overloaded runs of 300 requests ([Replays](replays.md)): the error of the mean, with its sign.", "",
+        "Three overloaded runs of 300 requests ([Replays](replays.md)): the error of the mean, with its sign. How the two cards of the "
+        "last are wired is not said: by default they have peer access, and full steps of the run take as long as without it.", "",
         *table(("run", "TTFT", "TPOT", "E2E"), body), "",
     ]  # fmt: skip

@@ -97,5 +97,6 @@ REASONS = {
     "rtx-4090_llama-3.1-8b": "vLLM has no calibration there: the step times are another engine's.",
     "rtx-pro-6000-server_llama-3.1-8b": flow("""No engine has a calibration there: times per step and sequence are those of other
         devices. An error of the step time adds up in the queue of an overloaded run."""),
-    "rtx-pro-6000-server_tp2_qwen3-32b": "As the run of one device; and the all-reduce over PCIe is priced too fast.",
+    "rtx-pro-6000-server_tp2_qwen3-32b": "The wiring is not said: the default has peer access, the run seems to have none.",
+    "rtx-pro-6000-server_tp2_qwen3-32b_no peer access": "As the run of one device.",
 }  # fmt: skip
