@@ -344,8 +344,24 @@ FAULTS: dict[str, Fault] = {
         rewritten("sol.physics.serving.admission:Queue.finished", "self.loop.late", "False"),
         REPLAYED + "test_a_closed_loop_of_two_by_hand",
     ),
+    "every further token of a request at the prompt's context": Fault(
+        rewritten("sol.physics.serving.request_steps:decode_steps", "np.repeat(prompt, whole) + number", "np.repeat(prompt, whole)"),
+        "answers/request/test_request.py::test_times_are_the_sums_of_the_steps",
+    ),
+    "every chunk of a prompt as the first": Fault(
+        rewritten("sol.physics.serving.request_steps:chunks", "np.repeat(cached, whole) + number * size", "np.repeat(cached, whole)"),
+        "answers/request/test_request.py::test_times_are_the_sums_of_the_steps",
+    ),
+    "the tokens of the first group alone": Fault(
+        rewritten("sol.physics.operators.forward_pass:step_operators", "step.tokens", "step.batch * step.new_tokens"),
+        "answers/floor/test_mixed_steps.py::test_flops_and_cache_add_up_and_weights_are_read_once",
+    ),
+    "a bound of servers without their prompts": Fault(
+        rewritten("sol.answers.serve.bound:bound", "compute_s[2:] + shared * compute_s[0]", "compute_s[2:]"),
+        "answers/serve/test_bound.py::test_prompts_that_compute_binds_bound_the_rate",
+    ),
     "a server in steady state that decides no step ahead": Fault(
-        rewritten("sol.physics.serving.steady:_at_an_end", "(1.0 + by.late_steps)", "1.0"),
+        rewritten("sol.physics.serving.steady:_at_an_end", "by.late_steps * step", "0.0 * step"),
         BOTH + "test_a_closed_loop_in_steady_state",
     ),
     "every request begins twice": Fault(

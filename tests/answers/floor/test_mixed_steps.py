@@ -10,6 +10,7 @@ MODELS = ("llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gemma-3-27b", "mistra
 GROUPS = [(64, 1, 2048), (1, 512, 1024), (2, 300, 0, "none")]
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("model", MODELS)
 def test_one_group_is_the_plain_step(model):
     plain = floor(model, "h200", ctx=2048, batch=64, tp=8)
@@ -20,6 +21,7 @@ def test_one_group_is_the_plain_step(model):
     assert floor(model, "h200", groups=[(1, 512, 1024)], tp=8).latency_s == prompt.latency_s
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("model", MODELS)
 def test_flops_and_cache_add_up_and_weights_are_read_once(model):
     whole = floor(model, "h200", groups=GROUPS, tp=8, routing="min")
@@ -33,6 +35,7 @@ def test_flops_and_cache_add_up_and_weights_are_read_once(model):
     assert whole.moved_weight_bytes - embedding == pytest.approx(others, rel=1e-12)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("model", MODELS)
 def test_a_mixed_step_is_no_longer_than_its_groups_and_no_shorter_than_any(model):
     whole = floor(model, "h200", groups=GROUPS, tp=8)
@@ -41,6 +44,7 @@ def test_a_mixed_step_is_no_longer_than_its_groups_and_no_shorter_than_any(model
     assert whole.latency_s <= whole.serial_s
 
 
+@pytest.mark.law
 def test_a_group_in_two_is_the_same_pass():
     one = floor("llama-3.1-8b", "h100", groups=[(64, 1, 2048), (2, 256, 0)])
     two = floor("llama-3.1-8b", "h100", groups=[(40, 1, 2048), (24, 1, 2048), (1, 256, 0), (1, 256, 0)])
@@ -48,6 +52,7 @@ def test_a_group_in_two_is_the_same_pass():
     assert two.moved_bytes == pytest.approx(one.moved_bytes, rel=1e-12)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("split", [{"tp": 8}, {"tp": 4, "pp": 2}, {"tp": 2, "dp": 4}])
 def test_a_cell_equals_its_scalar(model, split):
@@ -63,6 +68,7 @@ def test_a_cell_equals_its_scalar(model, split):
             assert bytes_of.resident_bytes[i, j] == memory(model, "h200", groups=point, **split).resident_bytes
 
 
+@pytest.mark.law
 def test_an_estimate_of_a_cell_equals_its_scalar_and_is_above_the_floor():
     sequences = np.array([1.0, 64.0, 256.0])
     swept = estimate("llama-3.1-8b", "h100", groups=[(sequences, 1, 900), (1, 512, 0)], engine="vllm")
@@ -71,6 +77,7 @@ def test_an_estimate_of_a_cell_equals_its_scalar_and_is_above_the_floor():
         assert swept.latency_s[i] == alone.latency_s >= alone.floor_s
 
 
+@pytest.mark.law
 def test_memory_holds_every_group_after_the_step():
     token = memory("llama-3.1-8b", "h100", ctx=1).kv_bytes
     held = memory("llama-3.1-8b", "h100", groups=[(64, 1, 2048), (1, 512, 0)])
@@ -85,6 +92,7 @@ The thread names no format. 16-bit weights are ruled out: 2,048 tokens of them t
 """
 
 
+@pytest.mark.truth
 @pytest.mark.parametrize(("prompt", "sequences", "measured_s"), PUBLISHED)
 def test_no_floor_is_above_a_published_mixed_step(prompt, sequences, measured_s):
     assert (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sol import arrivals, load_gpu, replay, serve
+from sol import arrivals, floor, load_gpu, replay, serve
 
 CASES = [
     ("llama-3.1-8b", "h100", {}, 512, 256), ("llama-3.1-8b", "l40s", {}, 2048, 64), ("gemma-2-9b", "h100", {}, 6000, 300),
@@ -47,3 +47,12 @@ def test_the_bound_is_that_of_any_scheduler():
         for engine in ("vllm", "tensorrt-llm")
     ]
     assert bounds[0] == bounds[1]
+
+
+@pytest.mark.law
+def test_prompts_that_compute_binds_bound_the_rate():
+    """With 8 output tokens after 4,096, the prompt's FLOPs bind: requests/s = 1 / (prompt + 7 decode steps of one sequence)."""
+    prompt = floor("llama-3.1-8b", "l40s", ctx=4096, phase="prefill").compute_s
+    decode = floor("llama-3.1-8b", "l40s", ctx=4096 + 3, batch=16).compute_s / 16
+    bound = serve("llama-3.1-8b", "l40s", prompt_tokens=4096, output_tokens=8, concurrency=16, engine="vllm").bound
+    assert bound.requests_per_s == pytest.approx(1 / (prompt + 7 * decode), rel=1e-3)
