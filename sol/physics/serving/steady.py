@@ -13,8 +13,8 @@ others' prompts beside it M, and the one that computes the request's own prompt 
     C    = 1 + b·E2E/((o − 1)·TPOT)        closed loop: a request that ends is followed by the next
     λ    = b/((o − 1)·TPOT)                open loop: requests arrive at random (Little's law)
 
-In a closed loop a request comes as a step ends, just after the next was decided: it waits for that one, for one more where an
-engine decides a step ahead, and for prompts before its own. In an open loop it comes in the middle of a step, a long one more
+In a closed loop a request comes c₀ after a step's end, when the next was decided: it waits for what is left of that one, for one
+more where an engine decides a step ahead, and for prompts before its own. In an open loop it comes in the middle of a step, a long one more
 likely (E[s²]/2E[s] are left of it), and earlier prompts delay it as in M/G/1. More requests arrive while a step with a prompt runs,
 so that they decode in bunches: a request sees I − 1 more of them than come evenly, I = (TPOT/D)² the dispersion of the counts of
 bunches that each bring 1 − D/TPOT of the next.
