@@ -15,12 +15,11 @@ import numpy as np
 
 from sol.answers.estimate.chunks import chunk_lines, chunked
 from sol.answers.estimate.said import calibration_lines
-from sol.answers.estimate.stand_ins import can_estimate, stand_ins
+from sol.answers.estimate.stand_ins import can_estimate, warned
 from sol.answers.floor.fitting import fitting
 from sol.answers.floor.floor import floor_of
 from sol.answers.floor.result import Floor, per_second
 from sol.answers.question.ask import Question, ask
-from sol.answers.question.formats import SIXTEEN
 from sol.answers.question.options import EstimateOptions, check_names, spelled_out
 from sol.answers.question.records import resolve_gpu
 from sol.answers.question.splits import safe_splits, where_valid
@@ -137,13 +136,7 @@ class Estimate(Shown, Frozen, Generic[Amount, Flag, Label]):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before using the number."""
-        here, there = self.question.gpu.id, self.calibration.gpu
-        of, asked = self.calibration.dtype, self.question.storage.weights.id
-        said = [f"the calibration is of {there}, and {here} may differ"] if here != there else []
-        if of and of != ("16-bit" if asked in SIXTEEN else asked):
-            said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
-        said += stand_ins(self.question, self.calibration, self.operators_spent())
-        return (*self.floor.warnings, *said)
+        return (*self.floor.warnings, *warned(self.question, self.calibration, self.operators_spent()))
 
     def sources(self) -> Bibliography:
         """The bibliography: the floor's, and the calibration's."""

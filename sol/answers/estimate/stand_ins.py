@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sol.answers.question.ask import Question
+from sol.answers.question.formats import SIXTEEN
 from sol.physics.time.estimate import OperatorTime, rate_names
 from sol.specs.calibration import Calibration, OperatorKind
 from sol.specs.formats import NumberFormat
@@ -26,6 +27,16 @@ def can_estimate(q: Question) -> bool:
         return True
     sixteen = max((q.gpu.peak(name) or 0.0 for name in ("bf16", "fp16")), default=0.0)
     return sixteen > 0.0 and all(np.all(op.flops / sixteen <= times.moved_s) for op, times in q.operators() if op.wire is None)
+
+
+def warned(q: Question, c: Calibration, operators: Sequence[OperatorTime]) -> tuple[str, ...]:
+    """What a reader must know of an estimate: another device's or another format's calibration, and what stands in."""
+    here, there = q.gpu.id, c.gpu
+    of, asked = c.dtype, q.storage.weights.id
+    said = [f"the calibration is of {there}, and {here} may differ"] if here != there else []
+    if of and of != ("16-bit" if asked in SIXTEEN else asked):
+        said.append(f"the calibration is of {of} weights, not {asked}, whose kernels may reach other rates")
+    return (*said, *stand_ins(q, c, operators))
 
 
 def stand_ins(q: Question, c: Calibration, operators: Sequence[OperatorTime]) -> list[str]:

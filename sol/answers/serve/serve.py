@@ -10,7 +10,7 @@ from typing import Any, Unpack, overload
 
 import numpy as np
 
-from sol.answers.estimate.estimate import Estimate
+from sol.answers.estimate.said import calibration_lines
 from sol.answers.floor.floor import times_of
 from sol.answers.question.inputs import number, numbers
 from sol.answers.question.options import ServerOptions, check_names, spelled_out
@@ -18,7 +18,7 @@ from sol.answers.serve.bound import bound
 from sol.answers.serve.limits import kept, resolve_limits, resolve_range_ratio
 from sol.answers.serve.result import Serving
 from sol.answers.serve.server import Server, resolve_server
-from sol.answers.serve.solve import Loaded, solve
+from sol.answers.serve.solve import Loaded, Solution, solve
 from sol.answers.serve.start import with_start
 from sol.errors import InvalidInput
 from sol.physics.serving.steady import MOST_UTILIZATION
@@ -137,7 +137,7 @@ def served(
     found = solve(server, flat, closed=closed)
     if requests is not None:
         found = with_start(server, found, flat, requests, range_ratio)
-    most, x, sample = found.table.most_rate, found.expected, server.sample(found.work)
+    most, x = found.table.most_rate, found.expected
     offered = x.requests_per_s if closed else np.where(x.overloaded, flat, x.requests_per_s)
     used = offered / most if most > 0.0 else np.full(flat.shape, np.inf)  # 0: a pool of a single request
     used = np.minimum(used, 1.0) if closed else used
@@ -163,7 +163,7 @@ def served(
         utilization=shaped(used), overloaded=shaped(x.overloaded),
         limited_by=limited_by or shaped(np.full(flat.shape, server.first_limit)), meets=None if meets is None else shaped(meets),
         limits=limits, bound=bound(server, load.shape, flat if closed else None, shaped), step_bound=shaped(_binds(times_of(found.steps))),
-        assumptions=_assumptions(server, sample, kind, requests, range_ratio), warnings=_warnings(sample, x, queued, most), 
+        assumptions=_assumptions(server, kind, requests, range_ratio), warnings=_warnings(server, found, queued, most), 
         requests=requests, range_ratio=range_ratio,
     )  # fmt: skip
 
@@ -186,7 +186,7 @@ def _meets(x: Loaded, limits: dict[str, float | None]) -> Any:
 
 
 def _assumptions(
-    server: Server, sample: Estimate, kind: str, requests: float | None, ratio: float | None
+    server: Server, kind: str, requests: float | None, ratio: float | None
 ) -> tuple[Assumption, ...]:  # fmt: skip
     s, of = server.scheduling, server.lengths
     how = "prompts share steps with decoding" if s.mixes else "prompts are computed in steps of their own"
@@ -203,12 +203,13 @@ def _assumptions(
         apart = "out of step afterwards" if ratio is None else f"output lengths uniform from {ratio:g} of the longest"
         lines.append(f"users are {apart}" if ratio is None else apart)
     pool = [a for a in server.held.assumptions if a.kind == "engine"]
-    return (*sample.assumptions, *pool, *assumed("engine", tuple(lines)))
+    rates = assumed("calibration", calibration_lines(server.calibration))
+    return (*server.question.assumptions, *rates, *pool, *assumed("engine", tuple(lines)))
 
 
-def _warnings(sample: Estimate, x: Loaded, queued: Any, most: float) -> tuple[str, ...]:
-    said = [*sample.warnings]
-    if np.any(x.overloaded):
+def _warnings(server: Server, found: Solution, queued: Any, most: float) -> tuple[str, ...]:
+    said = [*server.question.warnings, *found.said]
+    if np.any(found.expected.overloaded):
         said.append(f"overloaded: the server carries {most:.4g} requests/s")
     if np.any(queued):
         said.append(

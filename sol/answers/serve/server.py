@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sol.answers.estimate.estimate import Estimate, estimate_of, parts_of, resolve_calibration
+from sol.answers.estimate.estimate import parts_of, resolve_calibration
 from sol.answers.memory.memory import Memory, memory
 from sol.answers.question.ask import Question, ask
 from sol.answers.question.inputs import number
@@ -20,7 +20,9 @@ from sol.frozen import Frozen
 from sol.physics.memory.profiling import largest_step
 from sol.physics.serving import steady
 from sol.physics.serving.steady import Beside, Latencies, Lengths, Scheduling, StepTimes, beside, latencies
+from sol.physics.time.estimate import OperatorTime, operator_times
 from sol.sources.database.engines import is_engine, load_engine
+from sol.sources.database.libraries import library_for
 from sol.specs.calibration import Calibration
 from sol.specs.engines import Engine, engine_family
 from sol.specs.formats import NumberFormat
@@ -90,15 +92,14 @@ class Server(Frozen):
         prompts = np.stack((none, none, work.merged - work.spread, work.merged + work.spread, work.own))
         return self.asking(sequences, prompts, work.chunk, work.past)
 
-    def seconds(self, steps: Question) -> Array:
-        """The expected times of steps [s]."""
-        found: Array = np.asarray(parts_of(steps, self.calibration).latency_s)
+    def seconds(self, steps: Question, operators: Sequence[OperatorTime] = ()) -> Array:
+        """The expected times of steps [s], from the times of their operators where these are known."""
+        found: Array = np.asarray(parts_of(steps, self.calibration, operators).latency_s)
         return found
 
-    def sample(self, work: Beside) -> Estimate[float, bool, str]:
-        """The estimate of one step with prompts, at the first load: what it assumes and warns of holds for all."""
-        one = tuple(np.asarray(v).reshape(-1)[:1] for v in (work.decoding + 1.0, work.merged, work.chunk, work.past))
-        return estimate_of(replace(self.asking(*one), scalar=True), self.calibration)
+    def operators(self, steps: Question) -> list[OperatorTime]:
+        """The expected times of the operators of steps."""
+        return operator_times(steps.operators(), steps.rates, steps.storage, self.calibration, library_for(self.calibration))
 
     def asking(self, sequences: Array, prompts: Array, chunk: Array, past: Array) -> Question:
         """The question of mixed steps: so many sequences that decode, and a chunk of each of so many prompts."""

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from sol.answers.estimate.stand_ins import warned
 from sol.answers.question.ask import Question
 from sol.answers.serve.server import Server
 from sol.frozen import Frozen
 from sol.physics.serving import steady
 from sol.physics.serving.steady import Beside, Latencies, StepTimes
 from sol.specs.quantities import Array
+
+FEW = 1024
+"""Up to so many loads the operators of all are looked at for what stands in; else those of the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,7 @@ class Solution(Frozen):
     work: Beside
     steps: Question
     steps_s: Array
+    said: tuple[str, ...]
     expected: Loaded
     low: Loaded | None
     high: Loaded | None
@@ -81,19 +86,22 @@ def solve(server: Server, load: Array, *, closed: bool) -> Solution:
     decoding = table.at(load)
     work = server.work(decoding)
     steps = server.steps(work)
-    exact_s = server.seconds(steps)
+    few = steps if load.size <= FEW else server.steps(server.work(decoding[:1]))
+    operators = server.operators(few)
+    exact_s = server.seconds(steps, operators if few is steps else ())
     exact = server.latencies(work, exact_s, closed=closed)
+    said = warned(few, server.calibration, operators)
     down, up = server.calibration.interval()
     expected = _loaded(server, table, load, decoding, exact)
     if not np.isfinite(up):
-        return Solution(table, work, steps, exact_s, expected, None, None)
+        return Solution(table, work, steps, exact_s, said, expected, None, None)
     read = _loaded(server, table, load, decoding, table.read(decoding))
     ends = []
     for factor in (down, up):
         other = _tabulated(server, grid, np.maximum(steps_s * factor, 0.0), closed=closed)
         there = other.at(load)
         ends.append(_scaled(expected, read, _loaded(server, other, load, there, other.read(there))))
-    return Solution(table, work, steps, exact_s, expected, *ends)
+    return Solution(table, work, steps, exact_s, said, expected, *ends)
 
 
 def _tabulated(server: Server, work: Beside, steps_s: Array, *, closed: bool) -> Tabulated:
